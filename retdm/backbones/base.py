@@ -1,0 +1,169 @@
+"""What every backbone offers. Letters: B batch, H and W the image's sides, C channels, F features."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import WeightsEnum
+
+from retdm.backbones.folding import fold_batchnorm
+from retdm.backbones.weights import WeightsReport, load_weights
+from retdm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How images are prepared for a backbone; belongs to its weights. ``mean`` and ``std`` are for RGB in [0, 1]."""
+
+    size: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of ImageNet
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        # YAML, JSON and checkpoints bring lists, which would make equal transforms unequal.
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; ``Transform(**transform.as_dict()) == transform``."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+
+class Backbone(nn.Module, ABC):
+    """A network that turns images into features. A family's class builds ``net``, names its stages and walks them.
+
+    Images are float (B, 3, H, W), normalised by ``transform``, H and W at least ``smallest``.
+
+    Args:
+        net: the architecture with torchvision's parameter names, its classification layer removed.
+        dim: width of ``embedding``.
+        weights: ``imagenet``, ``none``, the path of a file or of a run folder (see ``load_weights``).
+        load: False leaves ``net`` as it is, because a checkpoint will fill it; ``report`` is None then.
+        projects: see below.
+        random_layer: the layer of ``net`` that starts at random unless the file has one of the same shape.
+
+    Attributes:
+        stages: names of what ``multilevel`` can give, in the network's order; ``fc`` is the vector at the end.
+        projects: ``embedding`` is already a linear, signed output; False: features after a ReLU (pooled, but for
+            VGG16's fully connected layer), to which a method adds a linear layer of its own.
+        batchnorm: ``trained`` where BatchNorm's running statistics follow the batches (there is one, and
+            ``weights: none``), else ``frozen``: they stay as loaded, and only its scale and shift learn.
+        report: what was loaded and what was not.
+    """
+
+    name: ClassVar[str]
+    imagenet: ClassVar[WeightsEnum | None] = None  # torchvision's entry of the weights trained on ImageNet
+    last_layer: ClassVar[str | None] = None  # the removed classification layer, by torchvision's name
+    transform: Transform = Transform()
+    stages: tuple[str, ...]
+    smallest: int = 32
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        dim: int,
+        weights: str,
+        load: bool,
+        projects: bool = False,
+        random_layer: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.dim = dim
+        self.projects = projects
+        self.random_layer = random_layer
+        moves = weights == "none" and any(map(_is_batchnorm, net.modules()))
+        self.batchnorm: Literal["frozen", "trained"] = "trained" if moves else "frozen"
+        self.report: WeightsReport | None = load_weights(self, weights) if load else None
+        if self.batchnorm == "frozen":
+            fold_batchnorm(net)
+        self.train()
+
+    @abstractmethod
+    def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """(name, map (B, C, h, w)) of each stage but ``fc``, in order, computed as asked for; the last feature map ends it."""
+
+    def vector(self, maps: Tensor) -> Tensor:
+        """What the stage ``fc`` is, from the last feature map: its mean over places. (B, C, h, w) -> (B, C)"""
+        return maps.mean((2, 3))
+
+    @classmethod
+    def torchvision_name(cls, name: str) -> str:
+        """The present torchvision name of a tensor that older files may call otherwise."""
+        return name
+
+    def maps(self, image: Tensor) -> Tensor:
+        """The last feature map. (B, 3, H, W) -> (B, C, h, w)"""
+        self._check_size(image)
+        for _, last in self.levels(image):
+            pass
+        return last
+
+    def embedding(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, dim)"""
+        return self.vector(self.maps(image))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``embedding``."""
+        return self.embedding(image)
+
+    def multilevel(self, image: Tensor, stages: Sequence[str | int] | None = None) -> Tensor:
+        """Features of several depths side by side: each stage's maximum over the four quadrants, and the vector ``fc``.
+
+        Args:
+            image: (B, 3, H, W).
+            stages: some of ``self.stages``, None for all; the order of the result is always the network's.
+
+        Returns:
+            (B, F): of a stage with C channels 4 C numbers (by channel, then top left, top right, bottom left, bottom
+            right; the quadrants share the middle row or column of an odd side), and of ``fc`` its width.
+
+        Raises:
+            UserError: a stage that this network lacks, or none at all.
+        """
+        self._check_size(image)
+        wanted = self._chosen(stages)
+        features = []
+        for name, level in self.levels(image):
+            if name in wanted:
+                features.append(F.adaptive_max_pool2d(level, 2).flatten(1))
+                wanted.discard(name)
+            if not wanted:  # the rest of the network need not run
+                break
+        if "fc" in wanted:
+            features.append(self.vector(level))
+        return torch.cat(features, 1)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.batchnorm == "frozen":
+            for module in self.modules():
+                if _is_batchnorm(module):
+                    module.eval()
+        return self
+
+    def _chosen(self, stages: Sequence[str | int] | None) -> set[str]:
+        wanted = set(self.stages if stages is None else map(str, stages))
+        if unknown := sorted(wanted - set(self.stages)):
+            raise UserError(f"{self.name} has no stage {', '.join(unknown)}", f"its stages: {', '.join(self.stages)}")
+        if not wanted:
+            raise UserError(f"no stage of {self.name} is chosen", f"its stages: {', '.join(self.stages)}")
+        return wanted
+
+    def _check_size(self, image: Tensor) -> None:
+        height, width = image.shape[-2:]
+        if min(height, width) < self.smallest:
+            raise UserError(
+                f"images of {height} x {width} are too small for {self.name}",
+                f"data.image_size={self.smallest} or more",
+            )
+
+
+def _is_batchnorm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)

@@ -1,0 +1,122 @@
+"""VGG16 (Simonyan & Zisserman, ICLR 2015) and a small network of the same plan to train from nothing."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor, nn
+from torchvision.models import VGG, VGG16_Weights, vgg16
+
+from retdm.backbones.base import Backbone, Transform
+from retdm.errors import UserError
+
+PUBLISHED_WIDTH = 4096  # of VGG16's second fully connected layer
+
+
+class VGG16(Backbone):
+    """VGG16 up to its second fully connected layer, whose output is the embedding. Any image size from 32 x 32 on.
+
+    Args:
+        weights: ``imagenet``, ``none`` or a path.
+        fc: width of the second fully connected layer. 4096: the published layer, and the embedding is its output after
+            ReLU and dropout. Any other, such as RETDM's 512: that layer starts at random, and the embedding is its
+            output before ReLU and dropout (``projects``).
+        load: see ``Backbone``.
+    """
+
+    name = "vgg16"
+    imagenet = VGG16_Weights.IMAGENET1K_V1
+    last_layer = "classifier.6"
+    stages = ("1", "2", "3", "4", "5", "fc")
+    net: VGG
+
+    def __init__(self, weights: str = "imagenet", fc: int = 512, *, load: bool = True) -> None:
+        net = vgg16()
+        net.classifier = net.classifier[:6]
+        if fc != PUBLISHED_WIDTH:
+            second = nn.Linear(PUBLISHED_WIDTH, fc)
+            nn.init.normal_(second.weight, 0, 0.01)  # as torchvision starts VGG's fully connected layers
+            nn.init.zeros_(second.bias)
+            net.classifier[3] = second
+        projects = fc != PUBLISHED_WIDTH
+        super().__init__(
+            net,
+            dim=fc,
+            weights=weights,
+            load=load,
+            projects=projects,
+            random_layer="classifier.3" if projects else None,
+        )
+
+    def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        return _pooling_stages(self.net.features, image)
+
+    def embedding(self, image: Tensor) -> Tensor:
+        pooled = self.net.avgpool(self.maps(image)).flatten(1)
+        layers = self.net.classifier[:4] if self.projects else self.net.classifier
+        embedding: Tensor = layers(pooled)
+        return embedding
+
+    def vector(self, maps: Tensor) -> Tensor:
+        """The second fully connected layer after ReLU. (B, 512, h, w) -> (B, 4096)"""
+        if self.projects:
+            raise UserError(
+                f"vgg16's stage fc is its published layer of {PUBLISHED_WIDTH}, and backbone.fc is {self.dim}",
+                f"backbone.fc={PUBLISHED_WIDTH}, or choose among the stages 1, 2, 3, 4, 5",
+            )
+        vector: Tensor = self.net.classifier[:5](self.net.avgpool(maps).flatten(1))
+        return vector
+
+
+class VGGSmall(Backbone):
+    """VGG's plan, small enough for a first run on a laptop: a stage is 3x3 convolutions and a halving of the sides.
+
+    GroupNorm in place of BatchNorm and no dropout, so an image's features depend on that image alone. The embedding is
+    the mean of the last map over its places.
+
+    Args:
+        channels: of each stage, multiples of 8.
+        convs: convolutions a stage.
+        weights: ``none`` or a path; nobody has trained this network on ImageNet.
+        load: see ``Backbone``.
+    """
+
+    name = "vgg_small"
+    transform = Transform(size=64)
+    net: nn.ModuleDict
+    groups = 8
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        convs: int = 1,
+        weights: str = "none",
+        *,
+        load: bool = True,
+    ) -> None:
+        if not channels or convs < 1 or any(width < 1 or width % self.groups for width in channels):
+            raise UserError(
+                f"vgg_small cannot be built of channels {list(channels)} and convs {convs}",
+                f"at least one stage, each a multiple of {self.groups} channels wide, and at least one convolution",
+            )
+        layers: list[nn.Module] = []
+        before = 3
+        for width in channels:
+            for _ in range(convs):
+                layers += [nn.Conv2d(before, width, 3, padding=1), nn.GroupNorm(self.groups, width), nn.ReLU()]
+                before = width
+            layers.append(nn.MaxPool2d(2))
+        super().__init__(nn.ModuleDict({"features": nn.Sequential(*layers)}), dim=before, weights=weights, load=load)
+        self.stages = (*(str(stage) for stage in range(1, len(channels) + 1)), "fc")
+        self.smallest = 2 ** len(channels)
+
+    def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        return _pooling_stages(self.net["features"], image)
+
+
+def _pooling_stages(layers: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """("1", map), ("2", map) …: what each maximum pooling gives."""
+    stage = 0
+    for layer in layers.children():
+        x = layer(x)
+        if isinstance(layer, nn.MaxPool2d):
+            stage += 1
+            yield str(stage), x

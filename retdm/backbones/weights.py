@@ -1,0 +1,180 @@
+"""Where a backbone's parameters come from, and what was taken. Nothing starts at random without being said."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torchvision.models import WeightsEnum
+
+from retdm.errors import UserError
+
+if TYPE_CHECKING:
+    from retdm.backbones.base import Backbone
+
+BEST_CHECKPOINT = "checkpoints/best.ckpt"  # in a run folder
+MARK = "backbone.net."  # in a run's checkpoint, what stands before a backbone's own names
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What was loaded.
+
+    Attributes:
+        taken: how many tensors.
+        random: layers that start at random although weights were loaded.
+        unused: layers that the file has and the backbone has not.
+        source: the file, or ``none``.
+        sha256: of the file's content; empty for ``none``.
+    """
+
+    taken: int
+    random: list[str]
+    unused: list[str]
+    source: str
+    sha256: str
+
+    def __str__(self) -> str:
+        if self.source == "none":
+            return "weights: none; every layer starts at random"
+        parts = [f"weights: {self.taken} tensors from {self.source} (sha256 {self.sha256[:8]})"]
+        if self.random:
+            parts.append(f"at random: {', '.join(self.random)}")
+        if self.unused:
+            parts.append(f"not taken: {', '.join(self.unused)}")
+        return "; ".join(parts)
+
+
+def load_weights(backbone: "Backbone", weights: str) -> WeightsReport:
+    """Fills ``backbone.net`` and says with what.
+
+    Args:
+        backbone: its ``net`` has the architecture; its ``last_layer`` is not taken, its ``random_layer`` is taken only
+            where the shapes agree.
+        weights: ``imagenet`` (torchvision's, downloaded once); ``none``; the path of a file (a state dict under
+            torchvision's names, bare or under ``state_dict``, in any float type); or the path of a run folder (the
+            backbone of its best checkpoint).
+
+    Raises:
+        UserError: the file is not there, cannot be read, or is another network's.
+    """
+    if weights == "none":
+        return WeightsReport(0, [], [], "none", "")
+    path = fetch_imagenet(backbone) if weights == "imagenet" else find_file(weights)
+    found = {backbone.torchvision_name(name): tensor for name, tensor in read_state(path).items()}
+    own = backbone.net.state_dict()
+
+    unused = [name for name in found if _in_layer(name, backbone.last_layer)]
+    random = [name for name in own if _in_layer(name, backbone.random_layer)]
+    if all(name in found and found[name].shape == own[name].shape for name in random):
+        random = []
+    left_out = {*unused, *random}
+    # Files older than PyTorch 0.4.1 have no num_batches_tracked, and nothing here uses it.
+    missing = [n for n in own if n not in found and n not in left_out and not n.endswith("num_batches_tracked")]
+    unexpected = [name for name in found if name not in own and name not in left_out]
+    taken = {name: tensor for name, tensor in found.items() if name in own and name not in left_out}
+    reshaped = [
+        f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
+        for name, tensor in taken.items()
+        if tensor.shape != own[name].shape
+    ]
+    if missing or unexpected or reshaped:
+        faults = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+        raise UserError(
+            f"{path} does not fit {backbone.name}; "
+            + "; ".join(f"{fault}: {_first(names)}" for fault, names in faults.items() if names),
+            f"backbone.weights takes a state dict under torchvision's names for {backbone.name}, or a run folder",
+        )
+    backbone.net.load_state_dict(taken, strict=False)  # compared above; half precision becomes float32 here
+    wide = [f"{layer} ({len(own[layer + '.weight'])} wide)" for layer in _layers(random)]
+    return WeightsReport(len(taken), wide, _layers(unused), str(path), file_hash(path))
+
+
+def find_file(weights: str) -> Path:
+    """The file that a path stands for: itself, or the best checkpoint of a run folder."""
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        if not (path / BEST_CHECKPOINT).is_file():
+            raise UserError(
+                f"the folder {path} has no {BEST_CHECKPOINT}", "give a run folder that has one, or the path of a file"
+            )
+        return path / BEST_CHECKPOINT
+    if not path.is_file():
+        near = get_close_matches(weights, ["imagenet", "none"], n=1)
+        raise UserError(
+            f"unknown weights {weights!r}: imagenet, none or a path of a file; there is no file of that name",
+            f"did you mean backbone.weights={near[0]}?" if near else "set backbone.weights to one of these",
+        )
+    return path
+
+
+def imagenet_name(backbone: "Backbone | type[Backbone]") -> str:
+    """The file name of torchvision's ImageNet weights; it holds the start of the content's hash."""
+    return str(_imagenet(backbone).url).rpartition("/")[2]
+
+
+def fetch_imagenet(backbone: "Backbone") -> Path:
+    """The file of torchvision's ImageNet weights, downloaded where it is not in PyTorch's cache yet."""
+    entry = _imagenet(backbone)
+    path = Path(torch.hub.get_dir(), "checkpoints", imagenet_name(backbone))
+    if not path.is_file():
+        try:
+            entry.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
+        except (OSError, HTTPException, RuntimeError) as error:  # no network; a broken transfer; a wrong hash
+            raise UserError(
+                f"the ImageNet weights of {backbone.name} cannot be downloaded ({error}): {entry.url}",
+                f"fetch {path.name} elsewhere and say backbone.weights=<path of the file>, or backbone.weights=none",
+            ) from error
+    return path
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, of a run's checkpoint those of its backbone. Runs no code of the file."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what the unpickler raises depends on the byte at which it gives up
+        raise UserError(
+            f"{path} cannot be read as PyTorch weights ({type(error).__name__})",
+            "save a state dict with torch.save; files with other objects in them are not opened",
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{path} is not a dict of tensors by name", "save network.state_dict() with torch.save")
+    marked = [name for name in state if MARK in name]
+    if not marked:
+        return state
+    if len({name.rpartition(MARK)[0] for name in marked}) > 1:
+        raise UserError(f"{path} holds more than one backbone", "save the wanted one with torch.save")
+    return {name.rpartition(MARK)[2]: state[name] for name in marked}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _imagenet(backbone: "Backbone | type[Backbone]") -> WeightsEnum:
+    if backbone.imagenet is None:
+        raise UserError(
+            f"there are no ImageNet weights for {backbone.name}", "backbone.weights=none or the path of a file"
+        )
+    return backbone.imagenet
+
+
+def _in_layer(name: str, layer: str | None) -> bool:
+    return layer is not None and name.rpartition(".")[0] == layer
+
+
+def _layers(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

@@ -1,0 +1,98 @@
+"""Batches whose order is a function of (seed, epoch) and which can start anywhere."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from retdm.batch import Batch
+from retdm.data.augment import test_view, train_view
+
+Key = tuple[int, int]  # (epoch, index): workers need no state of their own to augment by
+
+
+class GlobalBatches:
+    """Batch sampler over the global batches of an epoch, of which every process takes its own slice.
+
+    The rows are cut into ceil(n / batch_size) batches whose sizes differ by at most one, so that no epoch ends with a
+    batch of a single row; a rank's slice of a batch again differs from another's by at most one row.
+
+    Args:
+        rows: int64 (n,), places in the data set.
+        batch_size: rows of a global batch, at most.
+        seed: of the order; None keeps the order of ``rows``.
+        rank, world: this process and the number of processes.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, *, seed: int | None, rank: int = 0, world: int = 1) -> None:
+        self.rows, self.seed, self.rank, self.world = rows, seed, rank, world
+        self.batches = -(-len(rows) // batch_size)
+        if len(rows) // self.batches < world:
+            raise ValueError(f"{len(rows)} rows in batches of {batch_size} cannot be shared by {world} processes")
+        self.epoch = self.start = 0
+        # Lightning calls set_epoch only on a loader's `.sampler` or its batch sampler's `.sampler`.
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """The next iteration gives ``epoch`` from its batch number ``batch`` on."""
+        self.epoch, self.start = epoch, batch
+
+    def global_batches(self, epoch: int) -> list[np.ndarray]:
+        """All rows of every global batch of an epoch."""
+        rows = self.rows
+        if self.seed is not None:
+            rows = rows[np.random.default_rng((self.seed, epoch)).permutation(len(rows))]
+        return np.array_split(rows, self.batches)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        # Not a generator: the place to start must be read when the iterator is made, not when it is first used.
+        start, self.start = self.start, 0
+        epoch = self.epoch
+        mine = [np.array_split(batch, self.world)[self.rank] for batch in self.global_batches(epoch)[start:]]
+        return iter([[(epoch, int(i)) for i in batch] for batch in mine])
+
+
+class Images(Dataset[Batch]):
+    """Rows of a data set as batches of one view.
+
+    Args:
+        images: uint8 (N, S, S, 3), the cached images.
+        target: uint8 (N, L).
+        known: bool (N, L).
+        size: side of the view in pixels.
+        seed: of the augmentation; None gives the test view.
+    """
+
+    def __init__(
+        self, images: np.ndarray, target: np.ndarray, known: np.ndarray, size: int, seed: int | None = None
+    ) -> None:
+        self.images, self.target, self.known, self.size, self.seed = images, target, known, size, seed
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        index = np.array([index for _, index in keys])
+        views = [
+            test_view(self.images[i], self.size)
+            if self.seed is None
+            else train_view(self.images[i], self.size, self.seed, epoch, i)
+            for epoch, i in keys
+        ]
+        known = self.known[index]
+        return Batch(
+            torch.from_numpy(index),
+            torch.stack(views),
+            torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
+            torch.from_numpy(known),
+        )
+
+
+def as_is(batch: Batch) -> Batch:
+    """Collation: the data set gives whole batches."""
+    return batch

@@ -1,0 +1,161 @@
+"""Scene: 2,000 natural scene images with five labels (Zhou and Zhang, NIPS 2006; Zhou et al., Artificial Intelligence 2012).
+
+Publisher's page: http://www.lamda.nju.edu.cn/data_MIMLimage.ashx
+Archive (24.7 MB, a rar of two rars): http://www.lamda.nju.edu.cn/files/miml-image-data.rar
+Licence: free for academic purposes, at one's own risk, with citation of the paper; other uses on request to Z.-H. Zhou.
+
+Layout: ``<root>/scene/original/1.jpg … 2000.jpg`` and ``<root>/scene/processed/miml data.mat``, which holds ``targets``
+(5 x 2,000 of +1 and -1, column i for image i+1), ``class_name`` and ``bags`` (nine patches of 15 numbers an image).
+
+Counts: desert 409, mountains 458, sea 580, sunset 465, trees 560; 1.236 labels an image, 457 images with two or more,
+none without; 20 distinct label sets. The publisher gives no split.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+from PIL import Image
+
+from retdm.data.download import fetch, locked, unpack, writing
+from retdm.data.source import data_root, fingerprint_of, read_image
+from retdm.errors import UserError
+
+ADDRESS = "http://www.lamda.nju.edu.cn/files/miml-image-data.rar"
+TARGETS = "processed/miml data.mat"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a whole set has: images, images of each label (in the order of the columns), distinct label sets."""
+
+    images: int
+    labels: Mapping[str, int]
+    label_sets: int
+
+
+class Scene:
+    """The set as a ``Source``. Opening it checks it against ``counts`` and reads no pixels.
+
+    Args:
+        root: folder that holds ``scene/``; None is $RETDM_DATA, else ``data``.
+        download: get the set where ``<root>/scene`` is not there.
+
+    Raises:
+        UserError: the set is absent, or is not what was published.
+    """
+
+    counts: ClassVar[Counts] = Counts(
+        images=2000,
+        labels={"desert": 409, "mountains": 458, "sea": 580, "sunset": 465, "trees": 560},
+        label_sets=20,
+    )
+
+    def __init__(self, root: str | None = None, download: bool = False) -> None:
+        self.folder = data_root(root) / "scene"
+        if not _exists(self.folder) and download:
+            _download(self.folder, self.counts)
+        if not _exists(self.folder):
+            raise UserError(
+                f"the Scene images are not in {self.folder.absolute()}",
+                f"get them with data.download=true, or unpack {ADDRESS} there (original/1.jpg …, {TARGETS}); "
+                "data.root or $RETDM_DATA names the folder above",
+            )
+        self.ids, self.names, self.targets = _checked(self.folder, self.counts)
+        self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
+        self.split: NDArray[np.str_] | None = None
+        self.fingerprint = fingerprint_of("scene", self.folder, [*self.ids, TARGETS])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, i: int) -> Image.Image:
+        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
+        return read_image(self.folder / self.ids[i])
+
+
+def _exists(folder: Path) -> bool:
+    return (folder / "original").is_dir() or (folder / TARGETS).is_file()
+
+
+def _checked(folder: Path, counts: Counts) -> tuple[list[str], list[str], NDArray[np.uint8]]:
+    """(ids, names, targets (n, L)) of a folder that is what was published, else ``UserError``."""
+    ids = _images(folder / "original", counts.images)
+    names, targets = _targets(folder / TARGETS, counts)
+    return ids, names, targets
+
+
+def _images(folder: Path, expected: int) -> list[str]:
+    found = {file.name for file in folder.glob("*") if file.suffix.lower() == ".jpg" and not file.name.startswith(".")}
+    wanted = [f"{number}.jpg" for number in range(1, expected + 1)]
+    stranger = min(found.difference(wanted), default=None)
+    missing = next((name for name in wanted if name not in found), None)
+    if missing or stranger:
+        first = f"first missing: {missing}" if missing else f"first too many: {stranger}"
+        raise UserError(
+            f"{folder} has {len(found):,} images, expected {expected:,} (1.jpg to {expected}.jpg); {first}",
+            f"unpack {ADDRESS} anew",
+        )
+    return [f"original/{name}" for name in wanted]
+
+
+def _targets(file: Path, counts: Counts) -> tuple[list[str], NDArray[np.uint8]]:
+    def wrong(what: str, found: object, expected: object) -> UserError:
+        return UserError(f"{file}: {what} {found}, expected {expected}", f"unpack {ADDRESS} anew")
+
+    try:
+        content = scipy.io.loadmat(str(file), variable_names=["targets", "class_name"])
+        signs = np.asarray(content["targets"])
+        names = [str(np.asarray(cell).item()).strip().lower() for cell in content["class_name"].ravel()]
+    except Exception as error:  # scipy raises nearly anything on broken bytes
+        raise UserError(f"{file} cannot be read: {error!r}", f"unpack {ADDRESS} anew") from error
+    shape = (len(counts.labels), counts.images)
+    if signs.shape != shape:
+        raise wrong("targets are", "{} x {}".format(*signs.shape), "{} x {}".format(*shape))
+    if names != list(counts.labels):
+        raise wrong("labels are", names, list(counts.labels))
+    if not np.isin(signs, (-1, 1)).all():
+        raise wrong("targets hold", np.setdiff1d(signs, (-1, 1))[0], "only -1 and 1")
+    targets = np.ascontiguousarray(signs.T == 1).astype(np.uint8)
+    sums = targets.sum(axis=0, dtype=int).tolist()
+    if sums != list(counts.labels.values()):
+        raise wrong("images a label are", sums, list(counts.labels.values()))
+    sets = len(np.unique(targets, axis=0))
+    if sets != counts.label_sets:
+        raise wrong("distinct label sets are", sets, counts.label_sets)
+    return names, targets
+
+
+def _download(folder: Path, counts: Counts) -> None:
+    """Fetch, unpack, check, and only then give the folder its name. One process does it, others wait and find it."""
+    root = folder.parent
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+    with locked(root / "scene.lock"):
+        if _exists(folder):
+            return
+        archive = fetch(ADDRESS, root / ADDRESS.rsplit("/", 1)[1])
+        part = root / "scene.part"
+        with writing(root):
+            shutil.rmtree(part, ignore_errors=True)
+            (part / "scene").mkdir(parents=True)
+        try:
+            unpacked = unpack(archive, part / "unpacked")
+            for inner in sorted(unpacked.rglob("*.rar")):  # original.rar and processed.rar
+                unpack(inner, inner.with_suffix(""))
+            for wanted, sample in (("original", "1.jpg"), ("processed", "miml data.mat")):
+                found = next(unpacked.rglob(sample), None)
+                if found is None:
+                    raise UserError(f"{archive} holds no {wanted}/{sample}", "delete it and download it again")
+                with writing(root):
+                    found.parent.rename(part / "scene" / wanted)
+            _checked(part / "scene", counts)
+            with writing(root):
+                (part / "scene").rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""What a set of images is to the rest of the program, and how one image file is read.
+
+A published set is one file beside this one: it turns its publisher's layout into a ``Source`` and does nothing else.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from retdm.errors import UserError
+
+SKIP_HINT = "put a whole file in its place, or leave such images out with data.faults=skip"
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF orientation -> what turns the image upright
+
+
+class UnreadableImage(UserError):
+    """One image of a set cannot be read: what ``data.faults=skip`` leaves out."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """n images with L labels each.
+
+    Attributes:
+        names: the L labels, in the order of the columns of ``targets``.
+        ids: one readable name an image, the same on every machine (a path relative to the set's folder).
+        targets: uint8 (n, L) of 0 and 1; 0 where unknown.
+        known: bool (n, L); False where nobody said whether the image carries the label.
+        split: (n,) of "train", "validation", "test" where the publisher gives one, else None.
+        fingerprint: changes when the files change, not when the folder moves; caches are keyed by it.
+    """
+
+    names: list[str]
+    ids: list[str]
+    targets: NDArray[np.uint8]
+    known: NDArray[np.bool_]
+    split: NDArray[np.str_] | None
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def read(self, i: int) -> Image.Image:
+        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
+        ...
+
+
+def data_root(root: str | None) -> Path:
+    """The folder that holds the sets: ``root`` where given, else $RETDM_DATA, else ``data`` in the working folder."""
+    return Path(root or os.environ.get("RETDM_DATA") or "data").expanduser()
+
+
+def fingerprint_of(name: str, folder: Path, files: Iterable[str]) -> str:
+    """``name`` and a hash over the files' relative paths, sizes and times of change; the folder itself does not count."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        try:
+            status = (folder / file).stat()
+            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        except OSError:  # a dangling link is a fault of one image, met when it is read
+            digest.update(f"{file}\0unreadable\n".encode())
+    return f"{name}-{digest.hexdigest()[:16]}"
+
+
+def read_image(path: Path) -> Image.Image:
+    """The image in ``path`` as 8-bit RGB, turned upright by its EXIF orientation.
+
+    16-bit grey becomes 8-bit by its high byte; transparent pixels lie on white; CMYK and palettes are converted.
+    Raises ``UnreadableImage`` where the file is missing, empty, cut short, no image, or of floating-point values.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise UnreadableImage(f"{path} is empty (0 bytes)", SKIP_HINT)
+        with Image.open(path) as image:
+            image.load()
+            return _to_rgb(_upright(image))
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnreadableImage(f"{path} cannot be read as an image: {reason}", SKIP_HINT) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose would also write the EXIF block anew, and fails on blocks that are broken elsewhere.
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no stated range; convert it to 8 bits")
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion clips at 255 instead of scaling
+        return Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,46 @@
+"""Binary cross-entropy of every label."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retdm.losses.distributed import mean_over_batch
+
+
+def binary_cross_entropy(
+    logits: Tensor, target: Tensor, known: Tensor | None = None, *, reduction: str = "mean"
+) -> Tensor:
+    """Mean over the known cells of the global batch of max(z, 0) − z·y + log(1 + exp(−|z|)).
+
+    Args:
+        logits: (B, L), before the sigmoid.
+        target: (B, L) in {0, 1}, any type; what stands in an unknown cell, NaN included, is never read.
+        known: (B, L) bool, None where every cell is known.
+        reduction: "mean" over cells, or "sum": the mean over cells times L. Where all is known that is the sum over
+            labels averaged over images; unknown cells lower neither, so both stay comparable between batches.
+
+    Returns:
+        () float32 or wider; 0, with a graph, where no cell is known. Of many processes, this one's share: see
+        :func:`retdm.losses.distributed.mean_over_batch`.
+
+    Raises:
+        ValueError: unequal shapes or an unknown reduction.
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+    check_cells(logits, target, known)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    target = target.to(logits.dtype)
+    if known is not None:  # 0 · NaN is NaN: a weight of 0 alone would not keep an unknown cell out
+        logits, target = logits.where(known, 0), target.where(known, 0)
+    mean = mean_over_batch(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), known)
+    return mean * logits.shape[1] if reduction == "sum" else mean
+
+
+def check_cells(output: Tensor, target: Tensor, known: Tensor | None) -> None:
+    """ValueError unless all are (B, L) and known is bool."""
+    shapes = [tuple(x.shape) for x in (output, target, known) if x is not None]
+    if output.ndim != 2 or len(set(shapes)) > 1:
+        raise ValueError(f"output, target and known must share one shape (B, L), got {shapes}")
+    if known is not None and known.dtype != torch.bool:
+        raise ValueError(f"known must be bool, got {known.dtype}")

@@ -1,0 +1,79 @@
+"""Rows and means of the global batch, so that many processes compute what one would.
+
+Every process calls these functions equally often and in the same order; without a process group they do nothing special.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """The rows of the global batch, in rank order.
+
+    The gradient of a rank's rows is its slice of the incoming gradient times the number of ranks. That is right because
+    every rank computes the same loss from the same gathered rows, so a rank's slice is the whole gradient of its own
+    rows, the sum over ranks is the gradient of the global batch, and DistributedDataParallel divides that sum by the
+    number of ranks.
+
+    Args:
+        x: (B, ...) of any float, integer or bool type; B may differ between ranks, the rest may not.
+
+    Returns:
+        (sum of the ranks' B, ...), ``x`` itself without a process group. Only float tensors carry a gradient.
+    """
+    if _world_size() == 1:
+        return x
+    return _GatherRows.apply(x) if x.is_floating_point() else _all_rows(x)[0]
+
+
+def mean_over_batch(value: Tensor, weight: Tensor | None = None) -> Tensor:
+    """This process's share of the weighted mean over the global batch.
+
+    (local sum of value · weight) ÷ (global sum of weight) × number of ranks: the mean of this over the ranks, which is
+    what DistributedDataParallel takes of gradients and a log of values, is the mean over the global batch, however
+    unevenly rows and weights lie. Without a process group it is the plain weighted mean.
+
+    Args:
+        value: float tensor of any shape, finite even where its weight is 0.
+        weight: at least 0, float or bool, of a shape that expands to value's; None weighs every element 1.
+
+    Returns:
+        () of value's type; 0, with a graph, where the global weight is 0.
+    """
+    weight = torch.ones_like(value) if weight is None else weight.detach().to(value.dtype).expand_as(value)
+    world, total = _world_size(), weight.sum()
+    if world > 1:
+        dist.all_reduce(total)
+    return (value * weight).sum() / torch.where(total > 0, total, 1) * world
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        rows, ctx.first = _all_rows(x)  # type: ignore[attr-defined]
+        ctx.count = len(x)  # type: ignore[attr-defined]
+        return rows
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        first, count = ctx.first, ctx.count  # type: ignore[attr-defined]
+        return gradient[first : first + count] * _world_size()
+
+
+def _all_rows(x: Tensor) -> tuple[Tensor, int]:
+    """All ranks' rows and the place of this rank's first; padded on the way, as a collective needs one shape."""
+    world = _world_size()
+    counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(world)]
+    dist.all_gather(counts, torch.tensor([len(x)], device=x.device))
+    rows = torch.cat(counts).tolist()
+    padded = x.new_zeros((max(rows), *x.shape[1:]))
+    padded[: len(x)] = x
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:n] for part, n in zip(parts, rows, strict=True)]), sum(rows[: dist.get_rank()])
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

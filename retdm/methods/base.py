@@ -1,0 +1,222 @@
+"""What every deep method shares: image net, weighted losses, optimiser, the step."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from retdm.backbones.base import Backbone
+from retdm.batch import Batch
+from retdm.errors import UserError
+from retdm.methods.stage import Stage, parse_stages
+
+
+class Predictions(NamedTuple):
+    """Rows of a part as a method scores them: index (B,), scores (B, L) in [0, 1], target (B, L), known (B, L)."""
+
+    index: Tensor
+    scores: Tensor
+    target: Tensor
+    known: Tensor
+
+
+class ImageNet(nn.Module):
+    """Images (B, 3, H, W) to embeddings (B, D), float32.
+
+    The backbone may run in bfloat16; what follows never does, or scores would tie and ties count against us.
+
+    Args:
+        backbone: the network.
+        width: D; None takes the backbone's own output as it is. A backbone whose output is not yet a linear map of
+            this width gets one linear layer: pooled features are never negative, embeddings are.
+    """
+
+    def __init__(self, backbone: Backbone, width: int | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dim = width or backbone.dim
+        fits = width is None or (backbone.projects and backbone.dim == width)
+        self.linear = nn.Identity() if fits else nn.Linear(backbone.dim, self.dim)
+        self.autocast: torch.dtype | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        enabled = self.autocast is not None
+        with torch.autocast(image.device.type, dtype=self.autocast or torch.bfloat16, enabled=enabled):
+            feature = self.backbone.embedding(image)
+        embedding: Tensor = self.linear(feature.float())
+        return embedding
+
+
+def draw_seed(*numbers: int) -> int:
+    """One seed from several non-negative numbers, 63 bits."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class DeepMethod(LightningModule):
+    """A network trained by gradient descent on named losses.
+
+    A method writes ``terms`` (the names of its losses), ``parts`` (what a stage may train), :meth:`losses` and
+    :meth:`scores`; the rest is done here and in the callbacks of ``retdm.training``.
+
+    Args:
+        backbone: image network.
+        labels: names of the L labels, in the order of targets and scores.
+        stages: list of mappings, see :class:`retdm.methods.stage.Stage`.
+        weights: weight of each loss in the total; a loss without one has weight 1.
+        clip: part -> greatest norm of its gradient.
+        decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
+        momentum, weight_decay: of the SGD.
+        seed: of dropout and of what the losses draw.
+    """
+
+    terms: ClassVar[tuple[str, ...]]
+    takes: ClassVar[frozenset[type]] = frozenset({Batch})
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        stages: list[Mapping[str, Any]],
+        weights: Mapping[str, float] | None = None,
+        clip: Mapping[str, float] | None = None,
+        decide: str = "half",
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        seed: int = 0,
+        width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_net = ImageNet(backbone, width)
+        self.classifier = nn.Linear(self.image_net.dim, len(labels))
+        self.labels = list(labels)
+        self.stages = parse_stages(stages)
+        self.weights = {term: 1.0 for term in self.terms} | dict(weights or {})
+        for term, weight in self.weights.items():
+            if term not in self.terms:
+                raise UserError(f"method.weights.{term}: there is no such loss", f"losses: {', '.join(self.terms)}")
+            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+                raise UserError(f"method.weights.{term}={weight} is out of range", "it is a number from 0 up")
+        self.clip = dict(clip or {})
+        self.decide, self.momentum, self.weight_decay, self.seed = decide, momentum, weight_decay, seed
+        self.stage = self.stages[-1]
+        self.stage_step = 0
+        self.notes: dict[str, Tensor] = {}
+        self.description: dict[str, Any] = {}
+
+    # What a method writes
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Named modules that a stage may train; together they are the whole network."""
+        return {"image_net": self.image_net, "classifier": self.classifier}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Unweighted losses by name, at least those of :attr:`active`."""
+        raise NotImplementedError
+
+    def scores(self, batch: Batch) -> Tensor:
+        """Probabilities (B, L) in [0, 1]."""
+        return self.classifier(self.image_net(batch.image)).sigmoid()  # type: ignore[no-any-return]
+
+    def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
+        """Called when a stage starts, with test views of (a sample of) the training images, to measure what the stage
+        needs to know. ``images`` is lazy: left alone it costs nothing."""
+
+    # What the callbacks of retdm.training call
+
+    def check_stages(self) -> None:
+        """Every name in the stages is one of this method's.
+
+        Raises:
+            UserError: naming the stage, the name and those there are.
+        """
+        for key, names in (("train", tuple(self.parts)), ("losses", self.terms)):
+            for stage in self.stages:
+                for name in getattr(stage, key):
+                    if name not in names:
+                        raise UserError(f"stage {stage.name}: {key} names {name}", f"there are: {', '.join(names)}")
+        for part in self.clip:
+            if part not in self.parts:
+                raise UserError(f"method.clip names {part}", f"there are: {', '.join(self.parts)}")
+
+    @property
+    def active(self) -> list[str]:
+        """Losses of this stage whose weight is not 0."""
+        return [term for term in self.stage.losses if self.weights[term] > 0]
+
+    def set_stage(self, stage: Stage, lr: float) -> None:
+        """Let the stage's parts learn at ``lr`` and hold the others still."""
+        self.stage = stage
+        for name, part in self.parts.items():
+            part.requires_grad_(name in stage.train)
+        self.set_lr(lr)
+        self.train(self.training)
+
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["lr"] = lr
+
+    def train(self, mode: bool = True) -> "DeepMethod":
+        super().train(mode)
+        if mode:
+            for name, part in self.parts.items():
+                if name not in self.stage.train:
+                    part.eval()
+        return self
+
+    # Lightning's hooks
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch._replace(image=self.normalised(batch.image))
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform."""
+        transform = self.image_net.backbone.transform
+        mean = torch.tensor(transform.mean, device=image.device).view(1, 3, 1, 1)
+        deviation = torch.tensor(transform.std, device=image.device).view(1, 3, 1, 1)
+        image = (image.float() / 255 - mean) / deviation
+        return image.contiguous(memory_format=torch.channels_last)
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([self.weights[name] * terms[name] for name in self.active]).sum()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        torch.manual_seed(draw_seed(self.seed, self.global_step, self.global_rank))
+        terms = self.losses(batch)
+        total = self.total(terms)
+        if not total.requires_grad:
+            raise UserError(
+                f"stage {self.stage.name} has nothing to learn: the weights of its losses are 0",
+                f"leave it out with schedule.{self.stage.name}.max_epochs=0",
+            )
+        self.stage_step += 1
+        terms = {name: terms[name].detach() for name in self.active}
+        return {"loss": total, "terms": terms}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        terms = self.losses(batch)
+        terms = {name: terms[name] for name in self.active}
+        return {"loss": self.total(terms), "terms": terms, "predictions": self.predictions(batch)}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return {"predictions": self.predictions(batch)}
+
+    def predictions(self, batch: Batch) -> Predictions:
+        return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for name, norm in self.clip.items():
+            if name in self.stage.train:
+                nn.utils.clip_grad_norm_(self.parts[name].parameters(), norm)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # All parts from the start, so that a resumed run finds the groups it saved, whatever its stage.
+        groups = [{"params": list(part.parameters()), "part": name} for name, part in self.parts.items()]
+        return torch.optim.SGD(groups, lr=self.stages[0].lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["retdm"] = self.description

@@ -1,0 +1,40 @@
+"""Binary cross-entropy on a linear classifier: every label on its own."""
+
+from typing import Any
+
+from torch import Tensor
+
+from retdm.backbones.base import Backbone
+from retdm.batch import Batch
+from retdm.losses import binary_cross_entropy
+from retdm.methods.base import DeepMethod
+
+
+class BCE(DeepMethod):
+    """The image net and one linear layer, trained on binary cross-entropy (the BCE rows of Li et al., TNNLS 2020).
+
+    Args:
+        embedding_dim: width of a linear layer between the backbone and the classifier; None has none.
+        reduction: ``mean`` or ``sum`` over labels.
+        training: see :class:`retdm.methods.base.DeepMethod`.
+    """
+
+    terms = ("classification",)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        embedding_dim: int | None = None,
+        reduction: str = "mean",
+        **training: Any,
+    ) -> None:
+        super().__init__(backbone, labels, width=embedding_dim, **training)
+        self.reduction = reduction
+        self.check_stages()
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        logits = self.classifier(self.image_net(batch.image))
+        loss = binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)  # type: ignore[arg-type]
+        return {"classification": loss}

@@ -1,0 +1,64 @@
+"""One stage of a training schedule, as a method's YAML writes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from retdm.errors import UserError
+
+RULES = ("plateau", "one_cycle")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What trains, on which losses, how fast and for how long.
+
+    Attributes:
+        name: the schedule's settings are found under it.
+        train: parts of the method that learn; the others stand still, in evaluation mode.
+        losses: terms that are switched on; their weights stand in ``method.weights``.
+        lr: rate at the stage's start (plateau) or its peak (one_cycle), above 0.
+        rule: ``plateau``: a tenth of the rate when the stage's validation loss has not fallen for ``patience`` epochs,
+            and the end when it has not again (RETDM section III: 0.1 down to 0.01). ``one_cycle``: up and down once
+            over ``max_epochs``.
+        max_epochs: at most so many; 0 leaves the stage out.
+        patience: epochs without a lower validation loss that the plateau rule waits for, at least 1.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    losses: tuple[str, ...]
+    lr: float
+    max_epochs: int
+    rule: str = "plateau"
+    patience: int = 2
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise UserError(f"stage {self.name}: rule={self.rule} is not known", f"it is one of: {', '.join(RULES)}")
+        for key, least in (("lr", 0.0), ("max_epochs", 0), ("patience", 1)):
+            value = getattr(self, key)
+            if not isinstance(value, int | float) or value < least or (key == "lr" and value == 0):
+                raise UserError(f"stage {self.name}: {key}={value} is out of range", f"it is a number from {least} up")
+
+
+def parse_stages(stages: list[Mapping[str, Any]]) -> list[Stage]:
+    """The stages of a method, those of no epochs left out.
+
+    Raises:
+        UserError: a setting is missing, unknown or out of range; no stage is left.
+    """
+    names = [field.name for field in fields(Stage)]
+    parsed = []
+    for given in stages:
+        name = given.get("name", "?")
+        if unknown := [key for key in given if key not in names]:
+            raise UserError(f"stage {name}: {unknown[0]} is not a setting of a stage", f"it has: {', '.join(names)}")
+        if missing := [key for key in names[:5] if given.get(key) is None]:
+            raise UserError(f"stage {name}: {missing[0]} is not set", f"set schedule.{name}.{missing[0]}")
+        stage = Stage(**{**given, "train": tuple(given["train"]), "losses": tuple(given["losses"])})
+        if stage.max_epochs > 0:
+            parsed.append(stage)
+    if not parsed:
+        raise UserError("no stage has an epoch to train", "set schedule.<stage>.max_epochs above 0")
+    return parsed

@@ -1,0 +1,162 @@
+"""Settings to objects: data, method, trainer."""
+
+import inspect
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
+
+from retdm.backbones import build_backbone
+from retdm.batch import Batch
+from retdm.data.module import ImageData
+from retdm.errors import UserError
+from retdm.methods.base import DeepMethod
+from retdm.runs.help import CONF
+from retdm.runs.launch import accelerator, check_devices, devices_and_nodes
+from retdm.runs.provenance import provenance
+from retdm.targets import resolve
+
+log = logging.getLogger("retdm")
+
+
+def build_data(settings: dict[str, Any]) -> ImageData:
+    """The data module of a run: the source's own keys go to the source, the rest to the loaders."""
+    config = {key: value for key, value in settings["data"].items() if key != "_target_"}
+    source = resolve(settings["data"]["_target_"])
+    own = {key: config.pop(key) for key in list(config) if key in inspect.signature(source).parameters}
+    return ImageData(source(**own), **config, seed=settings["seed"])
+
+
+def check_takes(settings: dict[str, Any]) -> None:
+    """The method takes what the data gives; asked before any file is read.
+
+    Raises:
+        UserError: it does not; the methods that would are named.
+    """
+    gives = getattr(resolve(settings["data"]["_target_"]), "gives", Batch)
+    if gives in resolve(settings["method"]["_target_"]).takes:  # type: ignore[attr-defined]
+        return
+    fitting = []
+    for file in sorted((CONF / "method").glob("*.yaml")):
+        target = (yaml.safe_load(file.read_text()) or {}).get("_target_")
+        if target and gives in resolve(target).takes:  # type: ignore[attr-defined]
+            fitting.append(file.stem)
+    raise UserError(
+        f"data={settings['choices']['data']} gives {gives.__name__}, which {settings['choices']['method']} does not take",
+        f"methods that do: {', '.join(fitting) or 'none yet'}",
+    )
+
+
+def build_method(settings: dict[str, Any], labels: list[str], *, load: bool = True) -> DeepMethod:
+    """The method of a run. ``load=False`` reads no weights, because a checkpoint will bring them."""
+    torch.manual_seed(settings["seed"])
+    backbone = build_backbone(settings["backbone"], load=load)
+    config = {key: value for key, value in settings["method"].items() if key != "_target_"}
+    target: Any = resolve(settings["method"]["_target_"], trusted_only=not load)
+    method: DeepMethod = target(backbone, labels, **config, seed=settings["seed"])
+    if settings["trainer"]["precision"] == "bf16-mixed":
+        method.image_net.autocast = torch.bfloat16
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method.description = {
+        "settings": settings,
+        "labels": labels,
+        "image_size": settings["data"]["image_size"],
+        "transform": backbone.transform.as_dict(),
+        "provenance": provenance(),
+    }
+    if backbone.report is not None:
+        log.info("%s", backbone.report)
+    return method
+
+
+def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callback | None], epochs: int) -> Trainer:
+    """Lightning's trainer. Precision is the method's own business: only its backbone runs in bfloat16."""
+    config = settings["trainer"]
+    kind = accelerator(config["accelerator"])
+    devices, nodes = devices_and_nodes(config)
+    check_devices(devices, kind)
+    several = nodes > 1 or devices not in (1, "1")
+    trained_norm = settings["backbone"].get("weights") == "none" and _has_batchnorm(settings)
+    if several and trained_norm and kind == "cpu":
+        raise UserError(
+            f"{settings['choices']['backbone']} from random weights has BatchNorm, whose statistics several CPU "
+            "processes cannot share",
+            "trainer.devices=1, a GPU, backbone.weights=<file>, or backbone=vgg_small, which has none",
+        )
+    with _quiet():
+        return Trainer(
+            accelerator=kind,
+            devices=devices,
+            num_nodes=nodes,
+            # A stage trains some parts only: the others' gradients never come.
+            strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
+            sync_batchnorm=several and trained_norm,
+            max_epochs=epochs,
+            logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
+            callbacks=[callback for callback in callbacks if callback is not None],
+            enable_checkpointing=any(_is_checkpoint(callback) for callback in callbacks),
+            enable_progress_bar=any("ProgressBar" in type(callback).__name__ for callback in callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            log_every_n_steps=config["log_every_n_steps"],
+            inference_mode=True,
+        )
+
+
+def _is_checkpoint(callback: Callback | None) -> bool:
+    from pytorch_lightning.callbacks import Checkpoint
+
+    return isinstance(callback, Checkpoint)
+
+
+def _has_batchnorm(settings: dict[str, Any]) -> bool:
+    with torch.device("meta"):
+        backbone = build_backbone(settings["backbone"], load=False)
+    return backbone.batchnorm == "trained"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Lightning says about itself off the screen; its warnings about our code stay."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def quieten() -> None:
+    """Filters for what is no news to a user of this program, each with its reason."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # Workers are chosen on purpose (data.workers).
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    # The loader can start inside an epoch (retdm/data/loader.py); Lightning looks for another interface.
+    warnings.filterwarnings("ignore", ".*resuming from a checkpoint that ended before the epoch ended.*")
+    # Frozen parts are in evaluation mode on purpose.
+    warnings.filterwarnings("ignore", ".*module.*in eval mode at the start of training.*")
+    # The logger's folder is the run's, which a continued run finds full.
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    # Few steps an epoch are no mistake on small data.
+    warnings.filterwarnings("ignore", ".*The number of training batches .* is smaller than the logging interval.*")
+    # https://github.com/Lightning-AI/pytorch-lightning/issues/20644: from inside Lightning's own tree utilities.
+    warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
+    # PyTorch's note that no parameter went unused in some step: in other stages they do.
+    warnings.filterwarnings("ignore", ".*find_unused_parameters=True was specified.*")
+    # The method normalises images, the data module never does: that is the intended one.
+    warnings.filterwarnings("ignore", ".*You have overridden `on_after_batch_transfer`.*")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

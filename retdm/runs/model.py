@@ -1,0 +1,78 @@
+"""A trained run as an object that predicts."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from retdm.batch import Batch
+from retdm.data.augment import cached_side, test_view
+from retdm.data.source import read_image
+from retdm.errors import UserError
+from retdm.runs import build
+from retdm.runs.folder import RunFolder
+from retdm.training.resume import continue_from
+
+Picture = str | Path | Image.Image | np.ndarray
+
+
+class Model:
+    """What :func:`load` gives.
+
+    Attributes:
+        labels: names of the L labels, in the order of the scores.
+    """
+
+    def __init__(self, folder: Path | str, device: str = "cpu") -> None:
+        run = RunFolder(folder)
+        if not run.best.exists():
+            raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
+        content = continue_from(run.best)
+        description = content["retdm"]
+        self.labels: list[str] = description["labels"]
+        self.image_size: int = description["image_size"]
+        self.method = build.build_method(description["settings"], self.labels, load=False)
+        self.method.load_state_dict(content["state_dict"])
+        self.method.to(device).eval()
+
+    def predict(self, images: Iterable[Picture], batch_size: int = 32) -> np.ndarray:
+        """Scores of images: paths, PIL images, or uint8 arrays (H, W, 3).
+
+        Returns:
+            float32 (n, L) in [0, 1].
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        images = list(images)
+        found = [self._scores(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+        return np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
+
+    @torch.inference_mode()
+    def _scores(self, images: Sequence[Picture]) -> np.ndarray:
+        side = cached_side(self.image_size)
+        views = []
+        for image in images:
+            if isinstance(image, str | Path):
+                image = read_image(Path(image))
+            elif isinstance(image, np.ndarray):
+                image = Image.fromarray(image)
+            if image.size != (side, side):
+                image = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+            views.append(test_view(np.asarray(image.convert("RGB")), self.image_size))
+        device = self.method.device
+        pixels = self.method.normalised(torch.stack(views).to(device))
+        unused = torch.zeros(len(images), len(self.labels), device=device)
+        batch = Batch(torch.arange(len(images), device=device), pixels, unused, unused.bool())
+        return self.method.scores(batch).float().cpu().numpy()
+
+
+def load(folder: Path | str, device: str = "cpu") -> Model:
+    """The best checkpoint of a run, ready to predict; its data set need not be there.
+
+    Raises:
+        UserError: there is no readable checkpoint in the folder.
+    """
+    return Model(folder, device)

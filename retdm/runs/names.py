@@ -1,0 +1,12 @@
+"""Help with names that do not exist."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """One sentence: the likeliest name meant, and which there are."""
+    options = sorted(options)
+    close = difflib.get_close_matches(name, options, n=1)
+    listed = ", ".join(options[:12]) + (", …" if len(options) > 12 else "")
+    return (f"did you mean {close[0]}? " if close else "") + f"there are: {listed}"

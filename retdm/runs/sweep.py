@@ -1,0 +1,70 @@
+"""Many runs by one command: each job leaves a record, and the end shows them all."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.table import Table
+
+from retdm.runs.folder import RunFolder, write_json
+from retdm.runs.tables import console, number
+
+SHOWN = ("mAP", "O-F1", "C-F1", "hamming_loss", "one_error", "average_precision")
+
+
+def needs_own_process(settings: dict[str, Any]) -> bool:
+    """Lightning starts further processes by the command line, which in a sweep would be the whole sweep."""
+    trainer = settings["trainer"]
+    return trainer["devices"] not in (1, "1") or trainer["num_nodes"] > 1
+
+
+def run_alone(overrides: list[str]) -> None:
+    """One job as a command of its own.
+
+    Raises:
+        RuntimeError: it failed; its own message stands above.
+    """
+    done = subprocess.run([sys.executable, sys.argv[0], *overrides])
+    if done.returncode:
+        raise RuntimeError(f"the job's own process ended with code {done.returncode}")
+
+
+def record(hydra: Any, folder: Path | None, error: str | None) -> None:
+    """Write what became of a job where the sweep's end finds it, whichever process ran it."""
+    overrides = [o for o in hydra.overrides.task if not o.startswith(("outputs=", "tags="))]
+    content = {"overrides": overrides, "run": None if folder is None else str(folder), "error": error}
+    write_json(Path(hydra.sweep.dir) / f"{hydra.job.num:05d}.json", content)
+
+
+class SweepTable(Callback):
+    """Ends a sweep with a table of its runs and a non-zero exit if one failed."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("[0-9]*.json"))]
+        if not jobs:
+            return
+        varied = [o for o in jobs[0]["overrides"] if any(o not in job["overrides"] for job in jobs)]
+        common = [o for o in jobs[0]["overrides"] if o not in varied]
+        table = Table(box=None, pad_edge=False, title=f"{len(jobs)} runs: {' '.join(common)}", title_justify="left")
+        for title in ("run", *SHOWN, "minutes"):
+            table.add_column(title, justify="left" if title == "run" else "right")
+        failed = 0
+        for job in jobs:
+            name = " ".join(o for o in job["overrides"] if o not in common) or "(as it is)"
+            metrics = RunFolder(job["run"]).metrics if job["run"] else None
+            if metrics is not None and metrics.exists():
+                report = json.loads(metrics.read_text())
+                minutes = f"{report['seconds'] / 60:.1f}"
+                table.add_row(name, *(number(report["test"][key]) for key in SHOWN), minutes)
+            else:
+                failed += 1
+                table.add_row(name, f"failed: {job['error'] or 'no metrics.json'}"[:80])
+        console().print(table)
+        if failed:
+            print(f"error: {failed} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
+            sys.exit(1)

@@ -1,0 +1,241 @@
+"""``python train.py``: train, judge, write the run folder; or continue, or say that it is finished."""
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from pytorch_lightning import Callback
+
+from retdm.errors import UserError
+from retdm.methods.base import DeepMethod
+from retdm.runs import build, sweep
+from retdm.runs.errors import as_user_error, is_leader
+from retdm.runs.folder import RunFolder, shown, write_json, write_text
+from retdm.runs.judge import judge, write_predictions
+from retdm.runs.launch import agree
+from retdm.runs.provenance import provenance
+from retdm.runs.settings import differences, folder_of, identity, settings_of
+from retdm.runs.tables import print_report
+from retdm.training.evaluation import Evaluation
+from retdm.training.pictures import Pictures
+from retdm.training.progress import EpochLines, progress_bar
+from retdm.training.resume import Checkpoints, StopRequest, Stopped, continue_from
+from retdm.training.stages import Stages
+
+log = logging.getLogger("retdm")
+
+
+def main(config: DictConfig) -> None:
+    """One job of ``train.py``, alone or in a sweep."""
+    hydra = HydraConfig.get()
+    in_sweep = hydra.mode == RunMode.MULTIRUN
+    try:
+        settings = settings_of(config, dict(hydra.runtime.choices))
+        if in_sweep and settings["run"] is not None:
+            raise UserError("run=<folder> is one run's own place", "leave it out of a sweep")
+        if in_sweep and sweep.needs_own_process(settings):
+            sweep.run_alone(list(hydra.overrides.task))
+            folder = folder_of(settings)
+        else:
+            folder = train(settings)
+    except Exception as error:
+        # A sweep goes on after a failed job, and tells of it in its table and exit code.
+        if not in_sweep or isinstance(error, Stopped):
+            raise
+        told = as_user_error(error)
+        if told is None:
+            log.exception("this job failed")
+        sweep.record(hydra, None, f"{type(error).__name__}: {error}" if told is None else told.message)
+        return
+    if in_sweep:
+        sweep.record(hydra, folder, None)
+
+
+def train(settings: dict[str, Any]) -> Path:
+    """Train one run to its end, from where it stands.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: something in settings or data is wrong; it stands in the folder's ``error.txt`` too.
+        Stopped: a signal came; the same settings continue.
+    """
+    build.quieten()
+    build.check_takes(settings)
+    folder = RunFolder(folder_of(settings).absolute())
+    request = StopRequest()
+    with contextlib.ExitStack() as held:
+        plan = None
+        if is_leader():
+            held.enter_context(folder.locked())
+            request.install()
+            plan = _plan(folder, settings)
+        plan = agree(plan)
+        if plan == "finished":
+            if is_leader():
+                print(f"finished already: {shown(folder.path)} (overwrite=true runs it anew)")
+                print(f"python test.py run={shown(folder.path)}", flush=True)
+            return folder.path
+        held.enter_context(_logging(folder))
+        try:
+            _train(folder, settings, request, resume=plan == "continue")
+        except Stopped:
+            raise
+        except BaseException as error:
+            if is_leader():
+                told = as_user_error(error)
+                with contextlib.suppress(OSError):
+                    write_text(folder.error, f"{told or f'{type(error).__name__}: {error}'}\n")
+            raise
+    return folder.path
+
+
+def _plan(folder: RunFolder, settings: dict[str, Any]) -> str:
+    """What to do with the folder as it is found: ``start``, ``continue`` or leave it, being ``finished``."""
+    if settings["overwrite"]:
+        folder.clear()
+    if folder.config.exists():
+        old = yaml.safe_load(folder.config.read_text())["identity"]
+        if found := differences(old, identity(settings)):
+            raise UserError(
+                f"{shown(folder.path)} holds a run of other settings: {'; '.join(found[:4])}",
+                "choose another run=<folder>, or overwrite=true",
+            )
+    if folder.finished:
+        return "finished"
+    folder.error.unlink(missing_ok=True)
+    if folder.last.exists():
+        return "continue"
+    folder.clear()
+    return "start"
+
+
+def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *, resume: bool) -> None:
+    started = time.monotonic()
+    names = settings["choices"]
+    title = f"{names['data']} · {names['method']} · {names['backbone']} · split {settings['data'].get('split', 0)}"
+    log.info("%s   %s", title, shown(folder.path))
+    data = build.build_data(settings)
+    parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.parts.items())
+    log.info("%d images: %s; labels: %s", len(data.source), parts, ", ".join(data.labels))
+    method = build.build_method(settings, data.labels, load=not resume)
+    stages = Stages(method.stages)
+    config = settings["trainer"]
+    checkpoints = Checkpoints(
+        folder.checkpoints, stages, request, config["checkpoint_minutes"], config["checkpoint_steps"]
+    )
+    callbacks: list[Callback | None] = [
+        Evaluation(),
+        EpochLines(stages),  # before the stages move on
+        stages,
+        Pictures(),
+        checkpoints,
+        progress_bar(),
+    ]
+    trainer = build.build_trainer(settings, folder.path, callbacks, sum(stage.max_epochs for stage in method.stages))
+    if is_leader():
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        _write_config(folder, settings)
+        _write_split(folder, data.manifest)
+    if resume:
+        state = continue_from(folder.last)
+        stages.load_state_dict(state["callbacks"]["Stages"])
+        checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
+        log.info("continuing at epoch %d, stage %s", state["epoch"] + 1, stages.stage.name)
+    if not stages.finished:
+        trainer.fit(method, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
+    if not folder.best.exists():
+        raise RuntimeError(f"training left no {folder.best}")
+    report = judge(trainer, method, data, folder.best)
+    predictions = report.pop("predictions")
+    report["stages"] = stages.history
+    report["earlier_stages"] = _earlier_stages(trainer, method, data, checkpoints)
+    report["seconds"] = sum(row["minutes"] for row in stages.history) * 60
+    report["seconds_in_all"] = time.monotonic() - started
+    report["images"] = len(data.source)
+    if not trainer.is_global_zero:
+        return
+    write_predictions(folder, predictions, data.labels)
+    _log_hparams(trainer, settings, report)
+    write_json(folder.metrics, report)
+    print_report(
+        folder,
+        f"{title}   {shown(folder.path)}",
+        report,
+        per_label=settings["per_label"],
+        next_command=f"python test.py run={shown(folder.path)}",
+    )
+
+
+def _earlier_stages(trainer: Any, method: DeepMethod, data: Any, checkpoints: Checkpoints) -> dict[str, Any]:
+    """Criteria of the best weights of stages before the last, so that their share of the result shows."""
+    found = {}
+    for name in checkpoints.best:
+        path = checkpoints.path_of_best(name)
+        stage = next(stage for stage in method.stages if stage.name == name)
+        if path.name != "best.ckpt" and "classifier" in stage.train and path.exists():
+            report = judge(trainer, method, data, path)
+            found[name] = {key: report[key] for key in ("validation", "test", "test_validation_threshold")}
+    return found
+
+
+def _write_config(folder: RunFolder, settings: dict[str, Any]) -> None:
+    content = {**settings, "identity": identity(settings), "provenance": provenance()}
+    write_text(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _write_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
+    """The manifest of the first start stays; data that gives another is other data."""
+    if folder.split.exists() and json.loads(folder.split.read_text()) != json.loads(json.dumps(manifest)):
+        raise UserError(
+            f"the data has changed since {shown(folder.path)} began: its split.json is another",
+            "put the data back as it was, or overwrite=true",
+        )
+    write_json(folder.split, manifest)
+
+
+def _log_hparams(trainer: Any, settings: dict[str, Any], report: dict[str, Any]) -> None:
+    """One entry of TensorBoard's HPARAMS: settings beside the test criteria."""
+    flat = _flat({key: settings[key] for key in ("choices", "data", "backbone", "method", "seed")})
+    metrics = {f"test/{name}": value for name, value in report["test"].items() if value is not None}
+    trainer.logger.log_hyperparams(flat, metrics)
+    trainer.logger.finalize("success")
+
+
+def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(content, dict):
+        return {name: value for key, part in content.items() for name, value in _flat(part, f"{prefix}{key}.").items()}
+    return {prefix[:-1]: content if isinstance(content, int | float | str | bool) else str(content)}
+
+
+@contextlib.contextmanager
+def _logging(folder: RunFolder) -> Iterator[None]:
+    """The first process says what happens, on the screen and in ``log.txt``."""
+    if not is_leader():
+        yield
+        return
+    screen, file = logging.StreamHandler(sys.stdout), logging.FileHandler(folder.log)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("retdm")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in (screen, file):
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (screen, file):
+            logger.removeHandler(handler)
+            handler.flush()
+        file.close()

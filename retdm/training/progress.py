@@ -1,0 +1,98 @@
+"""What a run says while it works."""
+
+import logging
+import sys
+import time
+from typing import Any, cast
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.utilities.types import STEP_OUTPUT
+
+from retdm.batch import Batch
+from retdm.methods.base import DeepMethod
+from retdm.training.stages import Stages
+
+log = logging.getLogger(__name__)
+
+
+def progress_bar() -> TQDMProgressBar | None:
+    """A bar where someone watches; refreshed seldom, for a refresh reads the losses from the device."""
+    return TQDMProgressBar(refresh_rate=10, leave=False) if sys.stderr.isatty() else None
+
+
+class EpochLines(Callback):
+    """One line an epoch: stage, losses by name, validation criteria, images a second. Also feeds the curves."""
+
+    def __init__(self, stages: Stages) -> None:
+        self.stages = stages
+        self._sums: dict[str, torch.Tensor] = {}
+        self._steps = self._images = 0
+        self._since = time.monotonic()
+        self._validated = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._sums, self._steps, self._images = {}, 0, 0
+        self._since, self._validated = time.monotonic(), 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        result = cast(dict[str, Any], outputs)
+        method = cast(DeepMethod, pl_module)
+        values = {**result["terms"], **method.notes, "loss": result["loss"].detach()}
+        self._steps += 1
+        self._images += len(batch.index) * trainer.world_size
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value
+        logged = {f"train/{name}": value for name, value in values.items()}
+        method.log_dict(logged, prog_bar=False, sync_dist=trainer.world_size > 1)
+        method.log_dict(
+            {name: value for name, value in result["terms"].items()}, prog_bar=True, logger=False, on_epoch=False
+        )
+        method.log("stage/lr", self.stages.lr)
+        method.log("stage/index", float(self.stages.index))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._validated = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        seconds = (self._validated or time.monotonic()) - self._since
+        means = {name: (total / self._steps).item() for name, total in self._sums.items()}
+        method = cast(DeepMethod, pl_module)
+        rate = self._images / max(seconds, 1e-9)
+        method.log("speed/images_per_second", rate)
+        self.stages.history[-1]["train_loss"] = means["loss"]
+        metrics = trainer.callback_metrics
+        words = [
+            f"epoch {trainer.current_epoch + 1:3d}",
+            f"{self.stages.stage.name}",
+            f"lr {self.stages.lr:.1e}",
+            *(f"{name} {means[name]:.4f}" for name in method.active),
+            f"| validation loss {metrics['validation/loss'].item():.4f}",
+            *(
+                f"{name} {metrics[f'validation/{name}'].item():.3f}"
+                for name in ("mAP", "O-F1")
+                if f"validation/{name}" in metrics
+            ),
+            f"| {rate:.0f} images/s",
+        ]
+        log.info("%s", "  ".join(words))
+        self._warn_of_collapse(means)
+
+    def _warn_of_collapse(self, means: dict[str, float]) -> None:
+        """A collapsed metric tells nothing apart: each way stands at the logarithm of its choices, while distances
+        have fallen below what they were when the stage began."""
+        if "own_distance" not in means:
+            return
+        start = self.stages.history[-1].setdefault("own_distance_at_start", means["own_distance"])
+        at_chance = min(means["way1_over_chance"], means["way2_over_chance"]) > 0.98
+        if at_chance and means["own_distance"] < 0.5 * start:
+            log.warning(
+                "stage %s has collapsed: both ways of the metric stand at chance and distances fell from %.2f to %.2f; "
+                "lower method.weights.metric or the rate",
+                self.stages.stage.name,
+                start,
+                means["own_distance"],
+            )

@@ -1,0 +1,167 @@
+"""Nothing is lost: checkpoints that a run continues from, and stopping on request."""
+
+import logging
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.types import STEP_OUTPUT
+
+from retdm.batch import Batch
+from retdm.data.module import ImageData
+from retdm.errors import UserError
+from retdm.methods.base import DeepMethod
+from retdm.training.stages import Stages
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """A signal asked the run to stop, and all is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.exit_code = 128 + signal_number
+
+
+class StopRequest:
+    """Turns SIGTERM and Ctrl-C into a flag that training reads between steps; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.in_training = False
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.number or not self.in_training:
+            raise Stopped(number)
+        self.number = number
+
+
+class Checkpoints(Checkpoint):
+    """``last.ckpt``: where to continue; ``best.ckpt``: highest validation mAP within the last stage.
+
+    ``last.ckpt`` is written at every epoch's end and, inside an epoch, every ``minutes`` (or every ``steps``). The best
+    of an earlier stage is kept as ``best-<stage>.ckpt``. Each is written beside its place and then renamed.
+
+    Raises:
+        UserError: a loss is no number any more; the rows of its batch are named, and the last checkpoint stays.
+    """
+
+    def __init__(self, folder: Path, stages: Stages, request: StopRequest, minutes: float, steps: int | None) -> None:
+        self.folder, self.stages, self.request = folder, stages, request
+        self.minutes, self.steps = minutes, steps
+        self.best: dict[str, float] = {}
+        self._saved = time.monotonic()
+        self._bad_step: torch.Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": dict(self.best)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = dict(state["best"])
+
+    def path_of_best(self, stage: str) -> Path:
+        is_last = stage == self.stages.stages[-1].name
+        return self.folder / ("best.ckpt" if is_last else f"best-{stage}.ckpt")
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._saved = time.monotonic()
+        self.request.in_training = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        self._watch(trainer, cast(dict[str, Any], outputs)["loss"])
+        if batch_idx + 1 >= trainer.num_training_batches:
+            return  # the epoch's end is near and saves more: the validation's verdict
+        stop = self._stop_agreed(trainer)
+        due = batch_idx % self.steps == self.steps - 1 if self.steps else self._minutes_are_over(trainer)
+        if due or stop:
+            self._save_last(trainer, trainer.current_epoch, batch_idx + 1)
+        if stop:
+            raise Stopped(self.request.number or signal.SIGTERM)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.state.fn != "fit":
+            return
+        value = trainer.callback_metrics["validation/mAP"].item()
+        stage = self.stages.stage.name
+        if value > self.best.get(stage, -1.0):
+            self.best[stage] = value
+            self._check(trainer)
+            self._save(trainer, self.path_of_best(stage), weights_only=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._save_last(trainer, trainer.current_epoch + 1, 0)
+        if self._stop_agreed(trainer) and not self.stages.finished:
+            raise Stopped(self.request.number or signal.SIGTERM)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.request.in_training = False
+
+    def _minutes_are_over(self, trainer: Trainer) -> bool:
+        over = time.monotonic() - self._saved > self.minutes * 60
+        return trainer.strategy.reduce_boolean_decision(over, all=False) if trainer.world_size > 1 else over
+
+    def _stop_agreed(self, trainer: Trainer) -> bool:
+        stop = self.request.number > 0
+        return trainer.strategy.reduce_boolean_decision(stop, all=False) if trainer.world_size > 1 else stop
+
+    def _save_last(self, trainer: Trainer, epoch: int, batch: int) -> None:
+        self._check(trainer)
+        cast(ImageData, trainer.datamodule).position = (epoch, batch)  # type: ignore[attr-defined]
+        self._save(trainer, self.folder / "last.ckpt", weights_only=False)
+        self._saved = time.monotonic()
+
+    def _save(self, trainer: Trainer, path: Path, weights_only: bool) -> None:
+        part = path.with_suffix(".ckpt.part")
+        trainer.save_checkpoint(part, weights_only=weights_only)
+        if trainer.is_global_zero:
+            part.replace(path)
+
+    def _watch(self, trainer: Trainer, loss: torch.Tensor) -> None:
+        """Remember the first step whose loss is no number; look at once on the CPU, every 50 steps on a GPU, where
+        each look waits for the device."""
+        step = trainer.global_step - 1
+        if self._bad_step is None:
+            self._bad_step = torch.full((), -1, device=loss.device)
+        bad = ~torch.isfinite(loss.detach()) & (self._bad_step < 0)
+        self._bad_step = torch.where(bad, step, self._bad_step)
+        if loss.device.type == "cpu" or step % 50 == 49:
+            self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        if self._bad_step is None or (step := int(self._bad_step)) < 0:
+            return
+        data = cast(ImageData, trainer.datamodule)  # type: ignore[attr-defined]
+        steps = int(trainer.num_training_batches)
+        assert data.batches is not None
+        rows = data.batches.global_batches(step // steps)[step % steps]
+        raise UserError(
+            f"the loss of step {step} is not a number (stage {self.stages.stage.name}, epoch {step // steps}, images "
+            + " ".join(str(row) for row in rows[:8])
+            + (" …)" if len(rows) > 8 else ")"),
+            f"the last good checkpoint is kept; lower schedule.{self.stages.stage.name}.lr or the losses' weights",
+        )
+
+
+def continue_from(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, nothing in it executed.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return content
+    except Exception as error:
+        raise UserError(f"the checkpoint cannot be read: {path}: {error}".splitlines()[0], "overwrite=true") from error

@@ -1,0 +1,247 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retdm.data import splits
+from retdm.data.splits import Split, find_pairs, groups_of, make_split, manifest
+from retdm.errors import UserError
+
+
+def parts(split: Split) -> list[list[int]]:
+    return [split.train.tolist(), split.validation.tolist(), split.test.tolist()]
+
+
+def sizes(split: Split) -> tuple[int, int, int]:
+    return len(split.train), len(split.validation), len(split.test)
+
+
+# ---- make_split
+
+
+@pytest.mark.parametrize(
+    ("n", "test_fraction", "expected"),
+    [(2000, 0.2, (1440, 160, 400)), (591, 1 / 3, (355, 39, 197)), (10, 0.2, (7, 1, 2))],
+)
+def test_sizes_are_the_rounded_fractions(n: int, test_fraction: float, expected: tuple[int, int, int]) -> None:
+    assert sizes(make_split(n, seed=3, test_fraction=test_fraction)) == expected
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(97) // 2])
+def test_the_parts_are_sorted_and_together_every_image_once(groups: np.ndarray | None) -> None:
+    split = make_split(97, seed=1, groups=groups)
+    assert sorted(row for part in parts(split) for row in part) == list(range(97))
+    assert all(part == sorted(part) for part in parts(split))
+    assert all(part.dtype == np.int64 for part in (split.train, split.validation, split.test))
+
+
+def test_split_0_of_twenty_images_never_changes() -> None:
+    # Results are told apart by the number of their split: with other rows they could not be compared.
+    split = make_split(20, seed=0)
+    assert (split.test.tolist(), split.validation.tolist()) == ([2, 4, 6, 19], [13, 16])
+
+
+def test_a_seed_gives_one_split_whatever_was_drawn_before_and_seeds_differ() -> None:
+    first = make_split(100, seed=5)
+    np.random.seed(0)
+    assert parts(make_split(100, seed=5)) == parts(first)
+    assert parts(make_split(100, seed=6)) != parts(first)
+
+
+def test_every_image_is_as_likely_to_be_tested_in_a_pair_or_alone() -> None:
+    groups = np.array([0, 0, *range(1, 49)])  # images 0 and 1 are a pair
+    counts = np.zeros(50)
+    for seed in range(1500):
+        counts[make_split(50, seed=seed, groups=groups).test] += 1
+    assert (abs(counts / 1500 - 0.2) < 0.05).all()  # five standard errors of 0.0103
+
+
+def test_groups_of_single_images_change_nothing() -> None:
+    assert parts(make_split(60, seed=2, groups=np.arange(60)[::-1] * 7)) == parts(make_split(60, seed=2))
+
+
+def test_joining_two_images_moves_few_others() -> None:
+    groups = np.arange(200)
+    groups[150] = 3
+    alone, joined = make_split(200, seed=0), make_split(200, seed=0, groups=groups)
+    assert len(np.setxor1d(alone.test, joined.test)) <= 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_stay_together_and_singles_fill_up_to_the_exact_size(seed: int) -> None:
+    groups = np.concatenate([np.repeat(np.arange(12), 4), np.arange(12, 52)])  # 12 fours and 40 singles
+    split = make_split(88, seed=seed, groups=groups)
+    assert sizes(split) == (63, 7, 18)
+    sides = [set(groups[part]) for part in (split.train, split.validation, split.test)]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(3, 21), (7, 21), (8, 16), (9, 18), (11, 22), (12, 24)])
+def test_with_large_groups_alone_the_test_part_is_the_nearest_possible(size: int, nearest: int) -> None:
+    n = 100 // size * size  # wanted: round(n / 5), 19 or 20
+    split = make_split(n, seed=0, groups=np.arange(n) // size)
+    assert len(split.test) == min(range(size, n, size), key=lambda rows: abs(rows - round(n / 5))) == nearest
+
+
+def test_train_size_cuts_training_alone_and_smaller_is_a_subset() -> None:
+    whole, fifty, ten = (make_split(200, seed=1, train_size=size) for size in (None, 50, 10))
+    assert sizes(fifty) == (50, 16, 40) and sizes(ten) == (10, 16, 40)
+    assert parts(fifty)[1:] == parts(whole)[1:]
+    assert set(ten.train) < set(fifty.train) < set(whole.train)
+    assert fifty.train.max() > 100  # drawn from all, not the first rows
+
+
+def test_a_given_split_is_kept_and_a_missing_validation_is_cut_from_training() -> None:
+    given = np.array(["train", "test"] * 50)
+    split = make_split(100, seed=0, given=given, test_fraction=0.5, groups=np.arange(100) // 4)
+    assert split.test.tolist() == list(range(1, 100, 2))
+    assert len(split.validation) in (4, 6)  # of 50 training images 5, in pairs of one group
+    assert (given[split.validation] == "train").all() and (given[split.train] == "train").all()
+    assert not set(split.validation // 4) & set(split.train // 4)
+    assert parts(make_split(100, seed=1, given=given))[1] != parts(make_split(100, seed=2, given=given))[1]
+
+
+def test_a_given_validation_is_kept() -> None:
+    given = np.array(["train", "validation", "test", "train"])
+    assert parts(make_split(4, seed=0, given=given)) == [[0, 3], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 2}, r"test part would be empty: round\(2 images x data.test_fraction 0.2\) = 0"),
+        ({"n": 5}, r"validation part would be empty: round\(4 training images x data.validation_fraction 0.1\) = 0"),
+        ({"n": 10, "test_fraction": 0.97}, "validation part would be empty"),
+        ({"n": 3, "test_fraction": 0.4, "validation_fraction": 0.9}, "training part would be empty: of 3 images 1 are"),
+        ({"n": 50, "groups": np.zeros(50, int)}, "test part would be empty"),
+        ({"n": 50, "validation_fraction": 0.0}, "data.validation_fraction=0.0 is not between"),
+        ({"n": 50, "test_fraction": 1.0}, "data.test_fraction=1.0 is not between"),
+        ({"n": 50, "train_size": 37}, "data.train_size=37, but there are 36 training images"),
+        ({"n": 50, "train_size": 0}, "data.train_size=0"),
+        ({"n": 50, "seed": -1}, "data.split=-1 is negative"),
+        ({"n": 4, "given": np.array(["train"] * 4)}, "publisher's split names no image"),
+        ({"n": 2, "given": np.array(["train", "dev"])}, "publisher's split says 'dev'"),
+    ],
+)
+def test_a_split_that_cannot_be_says_which_number_is_wrong(arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_split(**{"seed": 0, **arguments})
+
+
+# ---- pairs
+
+
+def scenery(n: int, side: int = 48, seed: int = 0) -> np.ndarray:
+    """uint8 (n, side, side, 3): smooth pictures of their own each."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (n, 6, 6, 3), dtype=np.uint8)
+    return np.stack(
+        [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in small]
+    )
+
+
+def test_pairs_are_those_of_plain_loops_over_correlations() -> None:
+    images = scenery(40, side=50)  # 50 is no multiple of 16
+    noise = np.random.default_rng(1).integers(0, 30, images.shape).astype(np.uint8)
+    images[7], images[30], images[31] = images[2], images[2], images[2] // 2 + noise[31] // 10
+    images[20], images[39] = images[3] // 2 + noise[20], images[5] // 3 + 40
+    thumbnails = []
+    for image in images.astype(float):
+        edges = [(i * 50 // 16, -(-(i + 1) * 50 // 16)) for i in range(16)]
+        small = np.array([[image[a:b, c:d].mean((0, 1)) for c, d in edges] for a, b in edges])
+        thumbnails.append((small - small.mean((0, 1))).ravel())
+    identical, near = [], []
+    for b in range(40):
+        copies = [a for a in range(b) if (images[a] == images[b]).all()]
+        identical += [(copies[0], b)] if copies else []
+        for a in set(range(b)) - set(copies):
+            near += [(a, b)] if np.corrcoef(thumbnails[a], thumbnails[b])[0, 1] > 0.97 else []
+    found = find_pairs(images)
+    assert found["identical"] == identical == [(2, 7), (2, 30)]
+    assert sorted(found["near"]) == sorted(near)
+    assert {(2, 31), (7, 31), (30, 31), (3, 20), (5, 39)} == set(near)
+
+
+def test_pairs_are_found_across_blocks_and_in_a_memory_map(tmp_path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2100, 16, 16, 3), dtype=np.uint8)
+    images[2050] = images[1] // 2  # blocks of 1,024 rows: first and last
+    images[1500] = images[1400] // 2  # both in the second
+    images[2099] = images[0]
+    np.save(tmp_path / "images.npy", images)
+    found = find_pairs(np.load(tmp_path / "images.npy", mmap_mode="r"))
+    assert found == {"identical": [(0, 2099)], "near": [(1, 2050), (1400, 1500)]}
+
+
+def test_an_image_of_one_colour_is_near_to_none() -> None:
+    images = scenery(4)
+    images[1], images[2] = (200, 50, 30), (190, 50, 30)
+    assert find_pairs(images) == {"identical": [], "near": []}
+
+
+def test_a_higher_threshold_finds_fewer() -> None:
+    images = scenery(3)
+    images[1] = images[0] // 2 + np.random.default_rng(0).integers(0, 40, images[0].shape).astype(np.uint8)
+    assert find_pairs(images, near=0.9)["near"] == [(0, 1)] and find_pairs(images, near=0.99999)["near"] == []
+
+
+def test_near_is_unknown_for_too_many_images_and_for_images_that_are_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = scenery(30)
+    images[1] = images[0]
+    alike = images[:1] // 2 + np.arange(30, dtype=np.uint8)[:, None, None, None]  # 435 pairs of 30 images
+    assert find_pairs(alike) == {"identical": [], "near": None}
+    monkeypatch.setattr(splits, "NEAR_LIMIT", 29)
+    assert find_pairs(images) == {"identical": [(0, 1)], "near": None}
+
+
+# ---- groups
+
+
+def test_groups_are_chains_of_pairs() -> None:
+    pairs = {"identical": [(0, 4), (4, 2)], "near": [(2, 5), (1, 3)]}
+    assert groups_of(pairs, "none", 7) is None
+    for keep, chains in (("identical", [[0, 2, 4]]), ("near", [[0, 2, 4, 5], [1, 3]])):
+        groups = groups_of(pairs, keep, 7)
+        assert groups is not None
+        found = [np.flatnonzero(groups == group).tolist() for group in np.unique(groups)]
+        assert sorted(rows for rows in found if len(rows) > 1) == chains
+        assert len(groups) == 7
+
+
+def test_no_pairs_are_groups_of_one() -> None:
+    groups = groups_of({"identical": [], "near": []}, "near", 5)
+    assert groups is not None and len(set(groups.tolist())) == 5
+
+
+def test_groups_that_cannot_be_made_say_so() -> None:
+    with pytest.raises(UserError, match="near pairs of these 25,000 images are not known"):
+        groups_of({"identical": [], "near": None}, "near", 25_000)
+    assert groups_of({"identical": [(0, 1)], "near": None}, "identical", 3) is not None
+    with pytest.raises(UserError, match="data.keep_pairs_together=all"):
+        groups_of({"identical": [], "near": []}, "all", 3)
+
+
+# ---- manifest
+
+
+def test_the_manifest_names_parts_and_the_side_of_each_pair() -> None:
+    split = Split(np.array([0, 3]), np.array([1]), np.array([4]))
+    pairs = {"identical": [(0, 4)], "near": [(2, 3)]}
+    written = json.loads(json.dumps(manifest(split, list("abcde"), pairs, 7, "scene-1f")))
+    assert written == {
+        "seed": 7,
+        "fingerprint": "scene-1f",
+        "train": ["a", "d"],
+        "validation": ["b"],
+        "test": ["e"],
+        "pairs": {"identical": [["a", "train", "e", "test"]], "near": [["c", None, "d", "train"]]},
+    }
+
+
+def test_the_manifest_tells_no_pairs_from_pairs_not_searched() -> None:
+    split = Split(np.array([0]), np.array([1]), np.array([2]))
+    assert manifest(split, list("abc"), {"identical": [], "near": None}, 0, "")["pairs"] == {
+        "identical": [],
+        "near": None,
+    }
+    assert manifest(split, list("abc"), None, 0, "")["pairs"] is None

@@ -1,0 +1,42 @@
+"""Small copies of the published sets, drawn in their publishers' layouts."""
+
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from PIL import Image
+
+from retdm.data.scene import Counts
+
+SCENE_NAMES = ("desert", "mountains", "sea", "sunset", "trees")
+SCENE_COLOURS = np.array([[220, 180, 90], [120, 110, 110], [40, 90, 190], [230, 90, 40], [40, 130, 50]], np.uint8)
+
+
+def make_scene(root: Path, n: int = 12, size: tuple[int, int] = (48, 40), seed: int = 0) -> Counts:
+    """Draw ``<root>/scene`` with n images (width, height) = ``size``, one band of colour a label on a noisy ground.
+
+    Returns the counts of what was drawn: ``monkeypatch.setattr(Scene, "counts", make_scene(root))`` lets it be opened.
+    """
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((n, 5)) < 0.3).astype(int)
+    targets[np.arange(n), np.arange(n) % 5] = 1  # none without a label, every label carried from n = 5 on
+    (root / "scene" / "original").mkdir(parents=True)
+    (root / "scene" / "processed").mkdir()
+    width, height = size
+    for i, target in enumerate(targets):
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        for band in np.flatnonzero(target):
+            pixels[band * height // 5 : (band + 1) * height // 5] = SCENE_COLOURS[band]
+        Image.fromarray(pixels).save(root / "scene" / "original" / f"{i + 1}.jpg")
+    write_scene_targets(root / "scene" / "processed" / "miml data.mat", 2 * targets - 1)
+    sets = len(np.unique(targets, axis=0))
+    return Counts(n, dict(zip(SCENE_NAMES, targets.sum(0).tolist(), strict=True)), sets)
+
+
+def write_scene_targets(file: Path, signs: np.ndarray) -> None:
+    """``miml data.mat`` for signs (n, 5) of -1 and 1, with bags of zeros."""
+    bags = np.empty((len(signs), 1), object)
+    bags[:, 0] = [np.zeros((9, 15)) for _ in signs]
+    names = np.empty((5, 1), object)
+    names[:, 0] = SCENE_NAMES
+    scipy.io.savemat(file, {"bags": bags, "targets": signs.T.astype(np.int16), "class_name": names})
