@@ -1,7 +1,9 @@
 """How hard the drawn landscapes are: mean average precision of two linear baselines and of a small network.
 
     python benchmarks/synthetic_difficulty.py             # the baselines, about a minute
-    python benchmarks/synthetic_difficulty.py --network   # and the network, about three minutes on two cores
+    python benchmarks/synthetic_difficulty.py --network   # and the network, about three minutes in all
+
+On a machine with other work set OMP_NUM_THREADS=1: threads that wait for a busy core cost more than they bring.
 
 The data are of use only while a network that sees shape and texture is clearly ahead of both baselines.
 """
@@ -54,7 +56,7 @@ def precision(target: Bytes, scores: Floats) -> Floats:
 
 
 def small_vgg(labels: int, widths: tuple[int, ...] = (32, 64, 128, 256), depth: int = 1) -> nn.Sequential:
-    """3x3 convolutions with GroupNorm, halved after each width; mean and maximum over the last map; one linear layer."""
+    """3x3 convolutions with GroupNorm, halved after each width; mean and maximum of the last map; one linear layer."""
     layers: list[nn.Module] = []
     before = 3
     for width in widths:
@@ -126,7 +128,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--depth", type=int, default=1, help="convolutions a stage")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--decay", type=float, default=5e-4)

@@ -7,8 +7,8 @@ from retdm.errors import UserError
 if TYPE_CHECKING:
     from retdm.runs.model import load
 
-__all__ = ["UserError", "load"]
-__version__ = "0.1.0"
+__all__ = ["UserError", "__version__", "load"]
+from retdm.version import __version__
 
 
 def __getattr__(name: str) -> Any:

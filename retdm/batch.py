@@ -16,7 +16,7 @@ class Batch(NamedTuple):
             criterion.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
     image: Tensor
     target: Tensor
     known: Tensor

@@ -17,7 +17,8 @@ class _FoldingConv(nn.Conv2d):
         shift = norm.bias - cast(Tensor, norm.running_mean) * scale
         if self.bias is not None:
             shift = shift + self.bias * scale
-        return self._conv_forward(input, self.weight * scale[:, None, None, None], shift)
+        folded: Tensor = self._conv_forward(input, self.weight * scale[:, None, None, None], shift)
+        return folded
 
 
 class _FoldedNorm(nn.BatchNorm2d):

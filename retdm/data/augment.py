@@ -51,4 +51,5 @@ def test_view(image: np.ndarray, size: int) -> Tensor:
 
 def _resized(window: np.ndarray, size: int) -> Tensor:
     pixels = torch.from_numpy(np.array(window)).permute(2, 0, 1)
-    return transform.resize(pixels, [size, size], antialias=True)
+    resized: Tensor = transform.resize(pixels, [size, size], antialias=True)
+    return resized

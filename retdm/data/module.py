@@ -117,9 +117,9 @@ class ImageData(LightningDataModule):
             workers = min(8, os.cpu_count() or 1) if on_gpu else 0
         return DataLoader(
             data,
-            batch_sampler=batches,  # type: ignore[arg-type]
+            batch_sampler=batches,
             num_workers=workers,
-            collate_fn=as_is,
+            collate_fn=as_is,  # type: ignore[arg-type]  # the data set gives whole batches
             pin_memory=on_gpu,
             persistent_workers=workers > 0,
         )

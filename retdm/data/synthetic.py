@@ -75,12 +75,13 @@ def _colour(rng: Generator, *palettes: list[tuple[float, float, float]], jitter:
 
 def _step(x: Array, low: float, high: float) -> Array:
     """0 below ``low``, 1 above ``high``, smooth between."""
-    t = np.clip((x - low) * (1 / (high - low)), 0, 1)
+    t: Array = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _mix(a: Array, b: Array | float, t: Array | float) -> Array:
-    return a + (b - a) * t
+    mixed: Array = a + (b - a) * t
+    return mixed
 
 
 def _lattice(table: Array, u: Array, v: Array) -> Array:
@@ -92,10 +93,9 @@ def _lattice(table: Array, u: Array, v: Array) -> Array:
     i, j = u0.astype(np.intp) % size, v0.astype(np.intp) % size * size
     i1, j1 = (i + 1) % size, (j + size) % (size * size)
     flat = table.ravel()
-    near, far = flat[i + j], flat[i + j1]
-    near = near + (flat[i1 + j] - near) * s
-    far = far + (flat[i1 + j1] - far) * s
-    return near + (far - near) * t
+    near = _mix(flat[i + j], flat[i1 + j], s)
+    far = _mix(flat[i + j1], flat[i1 + j1], s)
+    return _mix(near, far, t)
 
 
 def _fractal(rng: Generator, u: Array, v: Array | float = 0.0, octaves: int = 3, ridged: bool = False) -> Array:
@@ -112,7 +112,9 @@ def _fractal(rng: Generator, u: Array, v: Array | float = 0.0, octaves: int = 3,
         total = total + weight * (1 - np.abs(2 * value - 1) if ridged else value)
         full, weight = full + weight, weight * 0.55
         u, v = u * 2, v * 2
-    return np.clip((total / full - 0.5) * 1.4 + 0.5, 0, 1)
+    # A mean of octaves huddles around one half: spread it.
+    spread: Array = np.clip((total / full - 0.5) * 1.4 + 0.5, 0, 1)
+    return spread
 
 
 @dataclass
@@ -142,7 +144,8 @@ class _Scene:
 
     def edge(self, distance: Array, softness: float = 0.012) -> Array:
         """Coverage in [0, 1] of the half plane where ``distance`` is above 0."""
-        return np.clip(distance * (1 / softness) + 0.5, 0, 1)
+        coverage: Array = np.clip(distance / softness + 0.5, 0, 1)
+        return coverage
 
     def lit(self, colour: Colour, shade: Array, distance: float) -> Array:
         """A surface of one colour (3,) under a shade (S, S), faded by haze over ``distance`` in [0, 1]."""
@@ -212,7 +215,6 @@ def _mountains(s: _Scene) -> None:
     for k in range(ranges):
         nearness = (k + 1) / ranges
         height = tallest * (1.0 - 0.4 * k / ranges)
-        # A fold in each octave makes peaks; the same phase, bent downwards, splits the faces under them.
         frequency = rng.uniform(0.9, 2.6) * (1 + 0.3 * k)
         ridge = _fractal(rng, s.x * frequency, 0.0, 4, ridged=True)
         massif = _fractal(rng, s.x * rng.uniform(0.8, 2.0), 0.0, 1)
@@ -221,16 +223,17 @@ def _mountains(s: _Scene) -> None:
             top = top * (1 - 0.85 * np.exp(-(((s.x - s.sun[0]) / 0.16) ** 2)))
         down = s.below + top
         bend = rng.uniform(0.3, 0.9)
-        seed_table = rng.integers(1 << 31)
+        rock = rng.integers(1 << 31)
         u, v = s.x * (frequency * 3), down * (frequency * 3) * bend
-        here = _fractal(np.random.default_rng(seed_table), u + v, v, 3, ridged=True)
-        there = _fractal(np.random.default_rng(seed_table), u + v + (0.18 * s.side_light), v - 0.12, 3, True)
+        # The same rock twice, a little apart towards the light: the difference is its slope, so its shade.
+        here = _fractal(np.random.default_rng(rock), u + v, v, 3, ridged=True)
+        there = _fractal(np.random.default_rng(rock), u + v + 0.18 * s.side_light, v - 0.12, 3, ridged=True)
         slope = np.clip((here - there) * 3.0, -1, 1)
         shade = np.clip(0.72 + 0.5 * slope, 0.15, 1.3)
         distance = (1 - nearness) * 0.65 + rng.uniform(0.0, 0.3)
         body = s.lit(colour, shade, distance)
         if snow is not None:
-            white = _step((line * height) - down + 0.12 * (here - 0.5), -0.015, 0.015)
+            white = _step(line * height - down + 0.12 * (here - 0.5), -0.015, 0.015)
             body = _mix(body, s.lit(snow, np.clip(shade + 0.15, 0.4, 1.2), distance), white[..., None])
         s.paint(s.edge(down), body, "mountains")
 

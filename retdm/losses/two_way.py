@@ -250,7 +250,7 @@ def _check(
         raise ValueError(f"target must be ({len(image)}, L), got {_shapes(target)}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    if isinstance(unit, Tensor) and unit.ndim != 0 or not isinstance(unit, Tensor) and not unit > 0:
+    if (isinstance(unit, Tensor) and unit.ndim != 0) or (not isinstance(unit, Tensor) and not unit > 0):
         raise ValueError(f"unit must be above 0, a number or a () tensor, got {unit}")
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")

@@ -17,7 +17,7 @@ from retdm.methods.stage import Stage, parse_stages
 class Predictions(NamedTuple):
     """Rows of a part as a method scores them: index (B,), scores (B, L) in [0, 1], target (B, L), known (B, L)."""
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # as in Batch
     scores: Tensor
     target: Tensor
     known: Tensor
@@ -94,7 +94,7 @@ class DeepMethod(LightningModule):
         self.classifier = nn.Linear(self.image_net.dim, len(labels))
         self.labels = list(labels)
         self.stages = parse_stages(stages)
-        self.weights = {term: 1.0 for term in self.terms} | dict(weights or {})
+        self.weights = dict.fromkeys(self.terms, 1.0) | dict(weights or {})
         for term, weight in self.weights.items():
             if term not in self.terms:
                 raise UserError(f"method.weights.{term}: there is no such loss", f"losses: {', '.join(self.terms)}")

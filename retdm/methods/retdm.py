@@ -101,7 +101,7 @@ class RETDM(DeepMethod):
         if stage != "fit":
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        sets, counts = data.target("train").float().unique(dim=0, return_counts=True)
+        sets, counts = data.target("train").float().unique(dim=0, return_counts=True)  # type: ignore[no-untyped-call]
         # Not in the checkpoint: they belong to the data, and a prediction needs none of them.
         self.register_buffer("train_sets", sets, persistent=False)
         self.register_buffer("train_counts", counts, persistent=False)
@@ -167,7 +167,7 @@ class RETDM(DeepMethod):
         )
 
     def _log_gradient_ratio(self, image: Tensor, terms: dict[str, Tensor]) -> None:
-        """The step into the image net is what makes the joint stage unstable: say how large it is before it is taken."""
+        """The step into the image net is what makes the joint stage unstable: say how large it is beforehand."""
         norms = {}
         for name in ("metric", "classification"):
             (gradient,) = torch.autograd.grad(self.weights[name] * terms[name], image, retain_graph=True)

@@ -22,6 +22,7 @@ from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.runs.help import CONF
 from retdm.runs.launch import accelerator, check_devices, devices_and_nodes
+from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
 from retdm.targets import resolve
 
@@ -51,7 +52,7 @@ def check_takes(settings: dict[str, Any]) -> None:
         if target and gives in resolve(target).takes:  # type: ignore[attr-defined]
             fitting.append(file.stem)
     raise UserError(
-        f"data={settings['choices']['data']} gives {gives.__name__}, which {settings['choices']['method']} does not take",
+        f"data={settings['choices']['data']} gives {gives.__name__}, not what {settings['choices']['method']} takes",
         f"methods that do: {', '.join(fitting) or 'none yet'}",
     )
 
@@ -139,8 +140,9 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def quieten() -> None:
-    """Filters for what is no news to a user of this program, each with its reason."""
+def prepare_process() -> None:
+    """What every command does first: memory kept, and filters for what is no news to a user, each with its reason."""
+    keep_freed_memory()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Workers are chosen on purpose (data.workers).

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as distributed
-from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 
 from retdm.errors import UserError
 from retdm.runs.errors import is_leader
@@ -47,7 +47,7 @@ def check_devices(devices: int | str | list[int], kind: str) -> None:
         raise UserError(
             f"trainer.devices={devices}: there are {torch.cuda.device_count()} GPUs", "ask for no more, or -1 for all"
         )
-    if isinstance(devices, int) and devices < (1 if kind == "cpu" else -1) or devices == 0:
+    if (isinstance(devices, int) and devices < (1 if kind == "cpu" else -1)) or devices == 0:
         raise UserError(f"trainer.devices={devices} is out of range", "it is 1 or more (-1: all GPUs)")
 
 

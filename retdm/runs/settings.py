@@ -157,7 +157,7 @@ def identity(settings: dict[str, Any]) -> dict[str, Any]:
 def folder_of(settings: dict[str, Any]) -> Path:
     """``outputs/<data>/<method>/<backbone>-<split>-<hash>``, or ``run``."""
     if settings["run"] is not None:
-        return Path(settings["run"])
+        return Path(str(settings["run"]))
     text = json.dumps(identity(settings), sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:6]
     names = settings["choices"]

@@ -32,7 +32,7 @@ def main(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
     if asked["run"] is None:
         raise UserError("which run? run=<folder> is missing", "python test.py run=outputs/<data>/<method>/<name>")
-    build.quieten()
+    build.prepare_process()
     folder = RunFolder(asked["run"])
     settings = read_settings(folder)
     if not folder.best.exists():

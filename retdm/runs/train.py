@@ -28,7 +28,7 @@ from retdm.runs.tables import print_report
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures
 from retdm.training.progress import EpochLines, progress_bar
-from retdm.training.resume import Checkpoints, StopRequest, Stopped, continue_from
+from retdm.training.resume import Checkpoints, Stopped, StopRequest, continue_from
 from retdm.training.stages import Stages
 
 log = logging.getLogger("retdm")
@@ -70,7 +70,7 @@ def train(settings: dict[str, Any]) -> Path:
         UserError: something in settings or data is wrong; it stands in the folder's ``error.txt`` too.
         Stopped: a signal came; the same settings continue.
     """
-    build.quieten()
+    build.prepare_process()
     build.check_takes(settings)
     folder = RunFolder(folder_of(settings).absolute())
     request = StopRequest()
@@ -138,7 +138,7 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
         Evaluation(),
         EpochLines(stages),  # before the stages move on
         stages,
-        Pictures(),
+        Pictures(folder.pictures),
         checkpoints,
         progress_bar(),
     ]

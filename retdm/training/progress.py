@@ -48,9 +48,7 @@ class EpochLines(Callback):
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value
         logged = {f"train/{name}": value for name, value in values.items()}
         method.log_dict(logged, prog_bar=False, sync_dist=trainer.world_size > 1)
-        method.log_dict(
-            {name: value for name, value in result["terms"].items()}, prog_bar=True, logger=False, on_epoch=False
-        )
+        method.log_dict(dict(result["terms"]), prog_bar=True, logger=False, on_epoch=False)
         method.log("stage/lr", self.stages.lr)
         method.log("stage/index", float(self.stages.index))
 

@@ -15,7 +15,6 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from retdm.batch import Batch
 from retdm.data.module import ImageData
 from retdm.errors import UserError
-from retdm.methods.base import DeepMethod
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
