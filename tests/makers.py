@@ -7,6 +7,7 @@ import scipy.io
 from PIL import Image
 
 from retdm.data.scene import Counts
+from retdm.data.synthetic import Synthetic
 
 SCENE_NAMES = ("desert", "mountains", "sea", "sunset", "trees")
 SCENE_COLOURS = np.array([[220, 180, 90], [120, 110, 110], [40, 90, 190], [230, 90, 40], [40, 130, 50]], np.uint8)
@@ -40,3 +41,12 @@ def write_scene_targets(file: Path, signs: np.ndarray) -> None:
     names = np.empty((5, 1), object)
     names[:, 0] = SCENE_NAMES
     scipy.io.savemat(file, {"bags": bags, "targets": signs.T.astype(np.int16), "class_name": names})
+
+
+class PartlyKnown(Synthetic):
+    """Drawn scenes of which every third label cell is unknown."""
+
+    def __init__(self, size: int = 60, seed: int = 0, side: int = 18) -> None:
+        super().__init__(size, seed, side)
+        self.known = np.arange(self.targets.size).reshape(self.targets.shape) % 3 != 0
+        self.fingerprint += "-partly-known"

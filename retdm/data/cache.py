@@ -53,7 +53,7 @@ def open_cache(source: Source, side: int, folder: Path) -> CachedImages:
     Two processes may ask at once: one builds, the other waits. A build that was killed leaves only ``.part`` files.
 
     Raises:
-        UserError: the folder cannot be written, or its disk is too small.
+        UserError: the folder cannot be written, its disk is too small, or what lies there is damaged.
     """
     key = hashlib.sha256(f"{VERSION}/{source.fingerprint}/{side}".encode()).hexdigest()[:16]
     pixels, notes = folder / f"{key}.uint8", folder / f"{key}.json"
@@ -69,9 +69,12 @@ def open_cache(source: Source, side: int, folder: Path) -> CachedImages:
                 "choose another folder with data.cache=<folder>, or make room there",
             ) from error
     shape = (len(source), side, side, 3)
-    if not pixels.exists() or pixels.stat().st_size != np.prod(shape):
-        raise UserError(f"the image cache {pixels} is damaged", f"delete {notes} and run again")
-    faults = {int(row): message for row, message in json.loads(notes.read_text())["faults"].items()}
+    try:
+        faults = {int(row): message for row, message in json.loads(notes.read_text())["faults"].items()}
+        if pixels.stat().st_size != np.prod(shape):
+            raise ValueError("its size is another")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"the image cache {pixels} is damaged", f"delete {notes} and run again") from error
     return CachedImages(np.memmap(pixels, np.uint8, "r", shape=shape), faults, key)
 
 

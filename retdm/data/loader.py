@@ -39,7 +39,7 @@ class GlobalBatches:
             self.epoch, self.start = epoch, 0
 
     def start_at(self, epoch: int, batch: int) -> None:
-        """The next iteration gives ``epoch`` from its batch number ``batch`` on."""
+        """Iterations give ``epoch`` from its batch number ``batch`` on, until the next epoch is set."""
         self.epoch, self.start = epoch, batch
 
     def global_batches(self, epoch: int) -> list[np.ndarray]:
@@ -53,10 +53,9 @@ class GlobalBatches:
         return self.batches
 
     def __iter__(self) -> Iterator[list[Key]]:
-        # Not a generator: the place to start must be read when the iterator is made, not when it is first used.
-        start, self.start = self.start, 0
+        # Neither a generator nor used up: a loader with workers makes the iterator early, and twice.
         epoch = self.epoch
-        mine = [np.array_split(batch, self.world)[self.rank] for batch in self.global_batches(epoch)[start:]]
+        mine = [np.array_split(batch, self.world)[self.rank] for batch in self.global_batches(epoch)[self.start :]]
         return iter([[(epoch, int(i)) for i in batch] for batch in mine])
 
 

@@ -67,6 +67,8 @@ class DeepMethod(LightningModule):
         stages: list of mappings, see :class:`retdm.methods.stage.Stage`.
         weights: weight of each loss in the total; a loss without one has weight 1.
         clip: part -> greatest norm of its gradient.
+        lr_factor: part -> what the stage's rate is multiplied by for it; 1 where none is named. A new layer on trained
+            ones may learn faster than they.
         decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
         momentum, weight_decay: of the SGD.
         seed: of dropout and of what the losses draw.
@@ -83,6 +85,7 @@ class DeepMethod(LightningModule):
         stages: list[Mapping[str, Any]],
         weights: Mapping[str, float] | None = None,
         clip: Mapping[str, float] | None = None,
+        lr_factor: Mapping[str, float] | None = None,
         decide: str = "half",
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
@@ -100,7 +103,7 @@ class DeepMethod(LightningModule):
                 raise UserError(f"method.weights.{term}: there is no such loss", f"losses: {', '.join(self.terms)}")
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
                 raise UserError(f"method.weights.{term}={weight} is out of range", "it is a number from 0 up")
-        self.clip = dict(clip or {})
+        self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
         self.decide, self.momentum, self.weight_decay, self.seed = decide, momentum, weight_decay, seed
         self.stage = self.stages[-1]
         self.stage_step = 0
@@ -139,9 +142,10 @@ class DeepMethod(LightningModule):
                 for name in getattr(stage, key):
                     if name not in names:
                         raise UserError(f"stage {stage.name}: {key} names {name}", f"there are: {', '.join(names)}")
-        for part in self.clip:
-            if part not in self.parts:
-                raise UserError(f"method.clip names {part}", f"there are: {', '.join(self.parts)}")
+        for key, named in (("clip", self.clip), ("lr_factor", self.lr_factor)):
+            for part in named:
+                if part not in self.parts:
+                    raise UserError(f"method.{key} names {part}", f"there are: {', '.join(self.parts)}")
 
     @property
     def active(self) -> list[str]:
@@ -158,7 +162,7 @@ class DeepMethod(LightningModule):
 
     def set_lr(self, lr: float) -> None:
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = lr
+            group["lr"] = lr * self.lr_factor.get(group["part"], 1.0)
 
     def train(self, mode: bool = True) -> "DeepMethod":
         super().train(mode)

@@ -84,8 +84,8 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
     config = settings["trainer"]
     kind = accelerator(config["accelerator"])
     devices, nodes = devices_and_nodes(config)
-    check_devices(devices, kind)
-    several = nodes > 1 or devices not in (1, "1")
+    check_devices(devices, nodes, kind)
+    several = nodes > 1 or devices != 1
     trained_norm = settings["backbone"].get("weights") == "none" and _has_batchnorm(settings)
     if several and trained_norm and kind == "cpu":
         raise UserError(

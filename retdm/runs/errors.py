@@ -3,16 +3,20 @@
 import errno
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from retdm.errors import UserError
 from retdm.runs.names import nearest
 from retdm.training.resume import Stopped
 
-DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT}
+DISK_ERRORS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR
+}  # fmt: skip
 
 
 def as_user_error(error: BaseException) -> UserError | None:
@@ -23,13 +27,20 @@ def as_user_error(error: BaseException) -> UserError | None:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = list(error.options or [])
         return UserError(f"there is no {group or 'config'} named {name}", nearest(name, options))
+    cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        # A key of the command line that nothing has: Hydra would advise to add it with a plus sign.
+        parent = cause.parent_node
+        options = [str(key) for key in parent if key != "hydra"] if isinstance(parent, DictConfig) else []
+        return UserError(f"{cause.full_key} is not a setting", nearest(str(cause.key), options))
     if isinstance(error, HydraException | OmegaConfBaseException):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(("full_key", "object_type", "Set the environment"))]
         return UserError(" ".join(lines[:3]), "python train.py --help lists what can be chosen")
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        place = error.filename2 or error.filename or "a file of the run"
         return UserError(
-            f"cannot write {error.filename or 'a file of the run'}: {os.strerror(error.errno)}",
+            f"cannot write {place}: {os.strerror(error.errno)}",
             "make room or choose another place: outputs=<folder>, data.cache=<folder>",
         )
     return None
@@ -42,9 +53,14 @@ def report(error: UserError) -> None:
 
 
 def guarded(command: Callable[[], None]) -> None:
-    """Run a command; what the user can mend ends in one message and a non-zero exit."""
+    """Run a command; what the user can mend ends in one message and a non-zero exit.
+
+    Inside and around Hydra: it writes lines of its own about an error that passes through it, and a wrong setting is
+    met before the inside begins.
+    """
     # Hydra would print its own, longer message and exit by itself.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    threading.excepthook = _thread_failed
     try:
         command()
     except Stopped as stopped:
@@ -60,6 +76,12 @@ def guarded(command: Callable[[], None]) -> None:
         if is_leader():
             report(told)
         sys.exit(2)
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread, and raises a full disk's error once more where the run adds to it next."""
+    if as_user_error(failed.exc_value or Exception()) is None:
+        threading.__excepthook__(failed)
 
 
 def is_leader() -> bool:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from retdm.errors import UserError
 
 
@@ -33,23 +35,44 @@ class RunFolder:
     def finished(self) -> bool:
         return self.metrics.exists()
 
+    def leavings(self) -> list[Path]:
+        """What lies there of all that a run writes after its ``config.yaml``."""
+        files = (
+            self.metrics,
+            self.split,
+            self.test,
+            self.predictions,
+            self.checkpoints,
+            self.tensorboard,
+            self.pictures,
+        )
+        return [path for path in files if path.exists()]
+
     def clear(self) -> None:
         """Remove what a run left, and nothing else that lies there."""
-        # metrics.json first: a clearing that is interrupted must not look finished.
-        for path in (self.metrics, self.config, self.split, self.test, self.predictions, self.log, self.error):
-            path.unlink(missing_ok=True)
-        for path in (self.checkpoints, self.tensorboard, self.pictures):
-            shutil.rmtree(path, ignore_errors=True)
+        # metrics.json first: a clearing that is interrupted must not look finished. config.yaml last: it tells a run.
+        for path in (*self.leavings(), self.log, self.error, self.config):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; the lock dies with it and is not inherited by loading workers.
 
         Raises:
-            UserError: another process holds it.
+            UserError: another process holds it, or there can be no such folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"the run folder cannot be written: {self.path}: {error.strerror}",
+                "choose another place: outputs=<folder> or run=<folder>",
+            ) from error
+        with file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -57,6 +80,23 @@ class RunFolder:
                     f"another process is working in {self.path}", "wait for it, or give this run a place of its own"
                 ) from None
             yield
+
+
+def read_config(folder: RunFolder) -> dict[str, Any]:
+    """What ``config.yaml`` holds: the settings, their identity and provenance.
+
+    Raises:
+        UserError: there is none, or it is not a run's.
+    """
+    if not folder.config.exists():
+        raise UserError(f"there is no run in {folder.path}", "run=<folder> that train.py wrote, with its config.yaml")
+    try:
+        content: Any = yaml.safe_load(folder.config.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = None
+    if not isinstance(content, dict) or "identity" not in content:
+        raise UserError(f"{folder.config} is not a run's config.yaml", "give the folder of a run that train.py wrote")
+    return content
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from retdm.runs.errors import is_leader
 AGREED = "RETDM_AGREED"  # what the first process tells those that Lightning starts from it
 
 
-def devices_and_nodes(trainer: dict[str, Any]) -> tuple[int | str, int]:
+def devices_and_nodes(trainer: dict[str, Any]) -> tuple[int | list[int], int]:
     """Devices on this machine and number of machines; a launcher that already started the processes knows best."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
@@ -37,18 +37,22 @@ def accelerator(asked: str) -> str:
     return asked
 
 
-def check_devices(devices: int | str | list[int], kind: str) -> None:
+def check_devices(devices: int | list[int], nodes: int, kind: str) -> None:
     """As many devices as asked for are there.
 
     Raises:
         UserError: they are not.
     """
-    if kind == "gpu" and isinstance(devices, int) and devices > torch.cuda.device_count():
-        raise UserError(
-            f"trainer.devices={devices}: there are {torch.cuda.device_count()} GPUs", "ask for no more, or -1 for all"
-        )
-    if (isinstance(devices, int) and devices < (1 if kind == "cpu" else -1)) or devices == 0:
+    there = torch.cuda.device_count()
+    wanted = devices if isinstance(devices, int) else max(devices, default=0) + 1
+    if kind == "gpu" and wanted > there:
+        raise UserError(f"trainer.devices={devices}: there are {there} GPUs", "ask for no more, or -1 for all")
+    if wanted < (1 if kind == "cpu" else -1) or devices in (0, []):
         raise UserError(f"trainer.devices={devices} is out of range", "it is 1 or more (-1: all GPUs)")
+    if kind == "cpu" and not isinstance(devices, int):
+        raise UserError(f"trainer.devices={devices} lists GPUs, and this run is on the CPU", "give a number")
+    if nodes < 1:
+        raise UserError(f"trainer.num_nodes={nodes} is out of range", "it is 1 or more")
 
 
 def agree(value: Any) -> Any:

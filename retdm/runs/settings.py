@@ -4,8 +4,9 @@ import hashlib
 import inspect
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -13,24 +14,37 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.backbones import weights_hash
+from retdm.criteria.decide import RULES
 from retdm.data.module import ImageData
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.methods.stage import Stage
+from retdm.runs.help import CONF as CONF
 from retdm.runs.names import nearest
+from retdm.runs.values import fits, in_words, mapped
 from retdm.targets import resolve
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
 
 GROUPS = ("data", "backbone", "method", "schedule", "trainer", "experiment")
 # Where a run keeps its files and how many hands work on it changes no result.
 NOT_RESULTS = {"root", "cache", "workers", "download"}
-TOP_KEYS = {
-    "data", "backbone", "method", "schedule", "trainer", "seed", "outputs", "run", "overwrite", "tags", "per_label",
-}  # fmt: skip
-TRAINER_KEYS = {
-    "devices", "accelerator", "num_nodes", "precision", "checkpoint_minutes", "checkpoint_steps", "log_every_n_steps",
-}  # fmt: skip
+RUN: dict[str, Any] = {
+    **dict.fromkeys(("data", "backbone", "method", "schedule", "trainer"), dict[str, Any]),
+    "seed": int,
+    "outputs": str,
+    "run": str | None,
+    "overwrite": bool,
+    "tags": list[Any],
+    "per_label": bool,
+}
+TRAINER: dict[str, Any] = {
+    "devices": int | list[int],
+    "accelerator": str,
+    "num_nodes": int,
+    "precision": str,
+    "checkpoint_minutes": float,
+    "checkpoint_steps": int | None,
+    "log_every_n_steps": int,
+}
 
 
 def register_resolvers() -> None:
@@ -39,7 +53,10 @@ def register_resolvers() -> None:
     from retdm.runs.help import help_text
 
     OmegaConf.register_new_resolver("times", lambda *factors: math.prod(map(float, factors)), replace=True)
-    OmegaConf.register_new_resolver("cached_side", lambda size: cached_side(int(size)), replace=True)
+    # What is no whole number is told of as data.image_size, where it was written.
+    OmegaConf.register_new_resolver(
+        "cached_side", lambda size: cached_side(size) if fits(size, int) else size, replace=True
+    )
     OmegaConf.register_new_resolver("help_text", help_text, replace=True)
 
 
@@ -61,55 +78,96 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
         UserError: a key is unknown (with file and nearest name) or a value cannot be.
     """
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    for key in ("outputs", "run"):
+        if fits(settings.get(key), int):  # a folder may be called 2024
+            settings[key] = str(settings[key])
     chosen = {group: choices.get(group) for group in GROUPS}
-    _check_keys("", set(settings), TOP_KEYS, chosen)
-    settings["choices"] = {group: name for group, name in chosen.items() if name is not None}
-    for group in ("data", "method", "backbone"):
-        _check_keys(group, set(settings[group]) - {"_target_"}, accepted(group, settings[group]), chosen)
-    _check_keys("trainer", set(settings["trainer"]), TRAINER_KEYS, chosen)
-    if not isinstance(settings["seed"], int) or settings["seed"] < 0:
-        raise UserError(f"seed={settings['seed']} is out of range", "it is a whole number from 0 up")
-    stage_keys = set(Stage.__dataclass_fields__) - {"name", "train", "losses"}
-    for name, lengths in settings["schedule"].items():
-        _check_keys(f"schedule.{name}", set(lengths), stage_keys, chosen)
-    schedule = settings.pop("schedule")
-    settings["method"]["stages"] = [
-        {**stage, **schedule.get(stage["name"], {})} for stage in settings["method"]["stages"]
-    ]
-    settings["trainer"]["precision"] = precision(settings["trainer"]["precision"], settings["trainer"]["accelerator"])
+    _check("", settings, RUN, chosen, "a run", complete=True)
+    _check("trainer", settings["trainer"], TRAINER, chosen, "the trainer", complete=True)
     if settings["data"].get("cache") is None:
         settings["data"]["cache"] = str(Path(settings["outputs"]) / "cache")
+    settings["choices"] = {group: name for group, name in chosen.items() if name is not None}
+    for group in ("data", "method", "backbone"):
+        _check(group, settings[group], accepted(group, settings[group]), chosen, str(chosen[group]))
+    if settings["seed"] < 0:
+        raise UserError(f"seed={settings['seed']} is out of range", "it is a whole number from 0 up")
+    if (rule := settings["method"].get("decide", "half")) not in RULES:
+        where = _where("method.decide", chosen, rule)
+        raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
+    schedule = settings.pop("schedule")
+    stages = settings["method"].get("stages", [])
+    names = _stage_names() | {str(stage.get("name")) for stage in stages}
+    _check("schedule", schedule, dict.fromkeys(names, dict[str, Any]), chosen, f"schedule {chosen['schedule']}")
+    stage_keys = _without(get_type_hints(Stage), "name", "train", "losses")
+    for name, lengths in schedule.items():
+        _check(f"schedule.{name}", lengths, stage_keys, chosen, "a stage")
+    settings["method"]["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
+    settings["trainer"]["precision"] = precision(settings["trainer"]["precision"], settings["trainer"]["accelerator"])
     return settings
 
 
-def accepted(group: str, config: dict[str, Any]) -> set[str]:
-    """Keys that a group's class takes."""
-    target = resolve(config["_target_"])
-    names = _parameters(target) - {"load"}
+def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Keys that a group's class takes, with the annotations of their values."""
+    if "_target_" not in config:
+        raise UserError(f"{group} has no _target_", f"conf/{group}/<name>.yaml names the class there")
+    kinds = _parameters(resolve(config["_target_"]))
     if group == "data":
-        names |= _parameters(ImageData) - {"source", "seed"}
+        kinds = _without(_parameters(ImageData), "source", "seed") | kinds
     if group == "method":
-        names = (names | _parameters(DeepMethod)) - {"backbone", "labels", "training", "width", "seed"}
-    return names
+        kinds = _without(_parameters(DeepMethod) | kinds, "backbone", "labels", "width", "seed")
+    return _without(kinds, "load") | {"_target_": str}
 
 
-def _parameters(target: Any) -> set[str]:
+def _parameters(target: Any) -> dict[str, Any]:
+    try:
+        kinds = get_type_hints(target.__init__)
+    except NameError:  # a name imported for type checkers alone; then its values are the class's own to check
+        kinds = {}
     return {
-        name
+        name: kinds.get(name, Any)
         for name, parameter in inspect.signature(target).parameters.items()
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     }
 
 
-def _check_keys(group: str, given: set[str], allowed: set[str], chosen: dict[str, Any]) -> None:
-    for key in sorted(given - allowed):
-        path = f"{group}.{key}" if group else key
-        owner = chosen.get(group.split(".")[0]) or "a run"
-        raise UserError(f"{_where(path, chosen)}{path} is not a setting of {owner}", nearest(key, allowed))
+def _without(kinds: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: kind for name, kind in kinds.items() if name not in names}
 
 
-def _where(path: str, chosen: dict[str, Any]) -> str:
-    """The YAML file that holds a key, as a prefix of a message."""
+def _stage_names() -> set[str]:
+    """Stages of all methods: a schedule may speak of those that the chosen one has not."""
+    files = [yaml.safe_load(file.read_text()) or {} for file in (CONF / "method").glob("*.yaml")]
+    return {str(stage.get("name")) for content in files for stage in content.get("stages", [])}
+
+
+def _check(
+    group: str,
+    given: Mapping[str, Any],
+    allowed: Mapping[str, Any],
+    chosen: dict[str, Any],
+    owner: str,
+    *,
+    complete: bool = False,
+) -> None:
+    """Every key is one of ``allowed`` and its value is of that kind; ``complete``: and all of them are there."""
+    for key in allowed if complete else ():
+        if key not in given:
+            raise UserError(f"{group}{'.' if group else ''}{key} is not set", "it must have a value")
+    for key, value in sorted(given.items(), key=lambda item: str(item[0])):
+        path = f"{group}.{key}" if group else str(key)
+        where = _where(path, chosen, value)
+        if key not in allowed:
+            raise UserError(f"{where}{path} is not a setting of {owner}", nearest(str(key), allowed))
+        if fits(value, allowed[key]):
+            continue
+        if isinstance(value, Mapping) and (inner := mapped(allowed[key])):
+            _check(path, value, dict.fromkeys(value, inner), chosen, owner)
+        else:
+            raise UserError(f"{where}{path}={_short(value)} is not {in_words(allowed[key])}")
+
+
+def _where(path: str, chosen: dict[str, Any], value: Any) -> str:
+    """The YAML file that gives a key this value, as a prefix of a message; nothing where the command gave it."""
     group, _, rest = path.partition(".")
     candidates = [("experiment", path), (group, rest)]
     for folder, keys in candidates:
@@ -119,7 +177,7 @@ def _where(path: str, chosen: dict[str, Any]) -> str:
         node: Any = yaml.safe_load(file.read_text()) or {}
         for key in keys.split("."):
             node = node.get(key) if isinstance(node, dict) else None
-        if node is not None:
+        if node is not None and node == value:
             return f"conf/{folder}/{file.name}: "
     return ""
 
@@ -162,7 +220,7 @@ def folder_of(settings: dict[str, Any]) -> Path:
     short = hashlib.sha256(text.encode()).hexdigest()[:6]
     names = settings["choices"]
     leaf = f"{names['backbone']}-{settings['data'].get('split', 0)}-{short}"
-    return Path(settings["outputs"]) / names["data"] / names["method"] / leaf
+    return Path(settings["outputs"], names["data"], names["method"], leaf)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

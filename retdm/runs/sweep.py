@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.table import Table
 
+from retdm.errors import UserError
 from retdm.runs.folder import RunFolder, write_json
 from retdm.runs.tables import console, number
 
@@ -19,18 +20,18 @@ SHOWN = ("mAP", "O-F1", "C-F1", "hamming_loss", "one_error", "average_precision"
 def needs_own_process(settings: dict[str, Any]) -> bool:
     """Lightning starts further processes by the command line, which in a sweep would be the whole sweep."""
     trainer = settings["trainer"]
-    return trainer["devices"] not in (1, "1") or trainer["num_nodes"] > 1
+    return bool(trainer["devices"] != 1 or trainer["num_nodes"] > 1)
 
 
 def run_alone(overrides: list[str]) -> None:
     """One job as a command of its own.
 
     Raises:
-        RuntimeError: it failed; its own message stands above.
+        UserError: it failed; its own message stands above.
     """
     done = subprocess.run([sys.executable, sys.argv[0], *overrides])
     if done.returncode:
-        raise RuntimeError(f"the job's own process ended with code {done.returncode}")
+        raise UserError(f"the job's own process ended with code {done.returncode}", "what it said stands above")
 
 
 def record(hydra: Any, folder: Path | None, error: str | None) -> None:
@@ -53,7 +54,7 @@ class SweepTable(Callback):
         table = Table(box=None, pad_edge=False, title=f"{len(jobs)} runs: {' '.join(common)}", title_justify="left")
         for title in ("run", *SHOWN, "minutes"):
             table.add_column(title, justify="left" if title == "run" else "right")
-        failed = 0
+        failed = []
         for job in jobs:
             name = " ".join(o for o in job["overrides"] if o not in common) or "(as it is)"
             metrics = RunFolder(job["run"]).metrics if job["run"] else None
@@ -62,9 +63,10 @@ class SweepTable(Callback):
                 minutes = f"{report['seconds'] / 60:.1f}"
                 table.add_row(name, *(number(report["test"][key]) for key in SHOWN), minutes)
             else:
-                failed += 1
-                table.add_row(name, f"failed: {job['error'] or 'no metrics.json'}"[:80])
+                failed.append(f"{name} failed: {job['error'] or 'no metrics.json'}")
+                table.add_row(name, "failed")
         console().print(table)
         if failed:
-            print(f"error: {failed} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
+            print(*failed, sep="\n", flush=True)
+            print(f"error: {len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
             sys.exit(1)

@@ -1,40 +1,31 @@
 """``python test.py run=<folder>``: judge a finished run's checkpoint again."""
 
-from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.errors import UserError
 from retdm.runs import build
-from retdm.runs.folder import RunFolder, write_json
+from retdm.runs.errors import guarded
+from retdm.runs.folder import RunFolder, read_config, write_json
 from retdm.runs.judge import judge
 from retdm.runs.launch import agree
 from retdm.runs.tables import print_report
 from retdm.training.evaluation import Evaluation
 
 
-def read_settings(folder: RunFolder) -> dict[str, Any]:
-    """The settings a run was made with.
-
-    Raises:
-        UserError: the folder holds no run.
-    """
-    if not folder.config.exists():
-        raise UserError(f"there is no run in {folder.path}", "run=<folder> that train.py wrote, with its config.yaml")
-    settings: dict[str, Any] = yaml.safe_load(folder.config.read_text())
-    return settings
-
-
 def main(config: DictConfig) -> None:
     """Write ``test.json`` from ``best.ckpt``: the same criteria, computed anew from the data."""
+    guarded(lambda: _test(config))
+
+
+def _test(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
     if asked["run"] is None:
         raise UserError("which run? run=<folder> is missing", "python test.py run=outputs/<data>/<method>/<name>")
     build.prepare_process()
-    folder = RunFolder(asked["run"])
-    settings = read_settings(folder)
+    folder = RunFolder(str(asked["run"]))
+    settings = read_config(folder)
     if not folder.best.exists():
         raise UserError(
             f"{folder.path} has no best.ckpt", "let the run reach its last stage: repeat its train.py command"
@@ -53,7 +44,7 @@ def main(config: DictConfig) -> None:
     write_json(folder.test, report)
     print_report(
         folder,
-        f"{Path(asked['run'])}",
+        str(folder.path),
         report,
         per_label=asked["per_label"],
         next_command=f"wrote {folder.test}",

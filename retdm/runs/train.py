@@ -18,8 +18,8 @@ from pytorch_lightning import Callback
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.runs import build, sweep
-from retdm.runs.errors import as_user_error, is_leader
-from retdm.runs.folder import RunFolder, shown, write_json, write_text
+from retdm.runs.errors import as_user_error, guarded, is_leader
+from retdm.runs.folder import RunFolder, read_config, shown, write_json, write_text
 from retdm.runs.judge import judge, write_predictions
 from retdm.runs.launch import agree
 from retdm.runs.provenance import provenance
@@ -36,6 +36,10 @@ log = logging.getLogger("retdm")
 
 def main(config: DictConfig) -> None:
     """One job of ``train.py``, alone or in a sweep."""
+    guarded(lambda: _job(config))
+
+
+def _job(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
     try:
@@ -102,15 +106,18 @@ def train(settings: dict[str, Any]) -> Path:
 
 def _plan(folder: RunFolder, settings: dict[str, Any]) -> str:
     """What to do with the folder as it is found: ``start``, ``continue`` or leave it, being ``finished``."""
+    old = read_config(folder)["identity"] if folder.config.exists() else None
+    if old is None and (other := folder.leavings()):
+        raise UserError(
+            f"{shown(folder.path)} holds {other[0].name} of something else than a run", "choose another run=<folder>"
+        )
     if settings["overwrite"]:
         folder.clear()
-    if folder.config.exists():
-        old = yaml.safe_load(folder.config.read_text())["identity"]
-        if found := differences(old, identity(settings)):
-            raise UserError(
-                f"{shown(folder.path)} holds a run of other settings: {'; '.join(found[:4])}",
-                "choose another run=<folder>, or overwrite=true",
-            )
+    elif old is not None and (found := differences(old, identity(settings))):
+        raise UserError(
+            f"{shown(folder.path)} holds a run of other settings: {'; '.join(found[:4])}",
+            "choose another run=<folder>, or overwrite=true",
+        )
     if folder.finished:
         return "finished"
     folder.error.unlink(missing_ok=True)
@@ -144,8 +151,8 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     ]
     trainer = build.build_trainer(settings, folder.path, callbacks, sum(stage.max_epochs for stage in method.stages))
     if is_leader():
-        folder.checkpoints.mkdir(parents=True, exist_ok=True)
         _write_config(folder, settings)
+        folder.checkpoints.mkdir(exist_ok=True)
         _write_split(folder, data.manifest)
     if resume:
         state = continue_from(folder.last)
@@ -218,13 +225,18 @@ def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix[:-1]: content if isinstance(content, int | float | str | bool) else str(content)}
 
 
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # logging's own name
+        """A full disk is reported once, by what cannot go on without it."""
+
+
 @contextlib.contextmanager
 def _logging(folder: RunFolder) -> Iterator[None]:
     """The first process says what happens, on the screen and in ``log.txt``."""
     if not is_leader():
         yield
         return
-    screen, file = logging.StreamHandler(sys.stdout), logging.FileHandler(folder.log)
+    screen, file = logging.StreamHandler(sys.stdout), _LogFile(folder.log)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("retdm")

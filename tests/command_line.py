@@ -1,0 +1,80 @@
+"""The two commands as a user starts them, and settings under which a run takes a second."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+
+from retdm.runs import settings, test, train
+from retdm.runs.errors import guarded
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY_NET = (
+    "backbone.channels=[8,16]",
+    "method.embedding_dim=8",
+    "schedule=short",
+    "data.image_size=16",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+)
+TINY = (*TINY_NET, "data.size=60", "data.batch_size=16")
+
+
+def start(command: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """``python <command> <arguments>`` from another folder, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / command), *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended: exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def in_process(command: str, *arguments: str) -> Done:
+    """``python <command> <arguments>`` without a process of its own, as the command's file does it.
+
+    What escapes is a bug, and goes on to the test. The process is left as it was found.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    main = {"train.py": train.main, "test.py": test.main}[command]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    code = 0
+    settings.register_resolvers()
+    with (
+        mock.patch.dict(os.environ),
+        mock.patch.object(sys, "argv", [command, *arguments]),
+        mock.patch.object(threading, "excepthook", threading.excepthook),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        GlobalHydra.instance().clear()
+        try:
+            guarded(hydra.main(str(settings.CONF), Path(command).stem, version_base="1.3")(main))
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        finally:
+            GlobalHydra.instance().clear()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    return Done(code, out.getvalue(), err.getvalue())

@@ -1,0 +1,431 @@
+"""What a user can get wrong: one message that names it, at most six lines, no traceback, and nothing that looks done."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import TINY, TINY_NET, Done, in_process, start
+from makers import make_scene, write_scene_targets
+
+from retdm.data.scene import Scene
+from retdm.runs import settings
+
+Refused = Callable[..., str]
+
+
+def check_message(done: Done) -> str:
+    """The message of a refused command, after checking its form."""
+    assert done.code == 2, done.out
+    lines = done.err.splitlines()
+    assert 1 <= len(lines) <= 6, done.err
+    assert lines[0].startswith("error: "), done.err
+    assert [line for line in lines if line.startswith("error: ")] == lines[:1], "more than one message"
+    assert "Traceback" not in done.err + done.out
+    return done.err
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the images are kept, decoded once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def refused(tmp_path: Path, cache: Path) -> Refused:
+    """``refused("method.k=0")``: the message of a tiny run with that, which must be refused and leave no result."""
+
+    def run(*arguments: str, base: tuple[str, ...] = TINY) -> str:
+        done = in_process("train.py", f"outputs={tmp_path / 'out'}", f"data.cache={cache}", *base, *arguments)
+        assert not list((tmp_path / "out").rglob("metrics.json"))
+        assert not list((tmp_path / "out").rglob("*.ckpt")), "refused only after training had begun"
+        return check_message(done)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The folder of a finished run. Not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    done = in_process("train.py", f"run={folder}", f"data.cache={cache}", *TINY)
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("method=retdn", "there is no method named retdn; did you mean retdm?"),
+        ("data=scen", "there is no data named scen; did you mean scene?"),
+        ("backbone=vgg15", "there is no backbone named vgg15; did you mean vgg16?"),
+        ("experiment=scene_retdn", "there is no experiment named scene_retdn; did you mean scene_retdm?"),
+        ("schedule=shrt", "there is no schedule named shrt; did you mean short?"),
+        ("mehtod=bce", "mehtod is not a setting; did you mean method?"),
+        ("method.wieghts.metric=1", "method.wieghts is not a setting; did you mean weights?"),
+        ("method.weights.metrik=1", "method.weights.metrik is not a setting; did you mean metric?"),
+        ("trainer.devises=2", "trainer.devises is not a setting; did you mean devices?"),
+        ("+method.wieghts=1", "method.wieghts is not a setting of retdm; did you mean weights?"),
+        ("+schedule.jiont.lr=1", "schedule.jiont is not a setting of schedule short; did you mean joint?"),
+        ("+schedule.joint.rate=1", "schedule.joint.rate is not a setting of a stage; there are: lr,"),
+        ("backbone.weights=imagnet", "unknown weights 'imagnet'"),
+        ("~trainer.devices", "trainer.devices is not set"),
+        ("method.k", "missing EQUAL"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
+    refused: Refused, argument: str, says: str
+) -> None:
+    assert says in "; ".join(line.strip() for line in refused(argument).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("method: {wieghts: {metric: 1}}", "method.wieghts is not a setting of retdm\n  did you mean weights?"),
+        ("method: {weights: {metrik: 1}}", "method.weights.metrik"),
+        ("data: {batch_size: many}", "data.batch_size=many is not a whole number"),
+        ("schedule: {jiont: {lr: 1}}", "schedule.jiont is not a setting of schedule short\n  did you mean joint?"),
+        ("sed: 1", "sed is not a setting of a run\n  did you mean seed?"),
+    ],
+)
+def test_a_wrong_key_of_an_experiment_is_told_with_its_file(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, says: str
+) -> None:
+    conf = Path(shutil.copytree(settings.CONF, tmp_path / "conf"))
+    (conf / "experiment" / "x.yaml").write_text(f"# @package _global_\n# An experiment with an error\n{content}\n")
+    monkeypatch.setattr(settings, "CONF", conf)
+    assert f"error: conf/experiment/x.yaml: {says}" in refused("experiment=x")
+
+
+def test_a_value_on_the_command_line_is_not_blamed_on_a_file(refused: Refused) -> None:
+    assert refused("data.batch_size=many") == "error: data.batch_size=many is not a whole number\n"
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("seed=abc", "seed=abc is not a whole number"),
+        ("seed=-1", "seed=-1 is out of range"),
+        ("overwrite=maybe", "overwrite=maybe is not true or false"),
+        ("method.k=2.5", "method.k=2.5 is not a whole number"),
+        ("method.k=0", "method.k=0 is out of range"),
+        ("method.k=-3", "method.k=-3 is out of range"),
+        ("method.temperature=0", "method.temperature=0 is out of range"),
+        ("method.temperature=inf", "method.temperature=inf is not a number"),
+        ("method.weights.metric=x", "method.weights.metric=x is not a number"),
+        ("method.weights.metric=-1", "method.weights.metric=-1 is out of range"),
+        ("method.decide=hlaf", "method.decide=hlaf is not known\n  did you mean half?"),
+        ("backbone.channels=8", "backbone.channels=8 is not a list"),
+        ("data.split=x", "data.split=x is not a whole number"),
+        ("data.split=-1", "data.split=-1 is negative"),
+        ("data.batch_size=1", "data.batch_size=1 is too small"),
+        ("data.image_size=x", "data.image_size=x is not a whole number"),
+        ("data.test_fraction=0", "data.test_fraction=0 is not between 0 and 1"),
+        ("data.test_fraction=1", "data.test_fraction=1 is not between 0 and 1"),
+        ("data.size=3", "the validation part would be empty"),
+        ("data.train_size=1000", "data.train_size=1000, but there are 43 training images"),
+        ("schedule.joint.lr=-1", "lr=-1 is out of range"),
+        ("schedule.joint.lr=nan", "schedule.joint.lr=nan is not a number"),
+        ("schedule.joint.rule=onecycle", "rule=onecycle is not known"),
+        ("schedule.joint.max_epochs=1.5", "schedule.joint.max_epochs=1.5 is not a whole number"),
+        ("trainer.devices=0", "trainer.devices=0 is out of range"),
+        ("trainer.devices=[0,1]", "trainer.devices=[0, 1] lists GPUs, and this run is on the CPU"),
+        ("trainer.num_nodes=0", "trainer.num_nodes=0 is out of range"),
+        ("trainer.precision=fp8", "trainer.precision=fp8 is not known"),
+        ("trainer.accelerator=tpu", "trainer.accelerator=tpu is not known"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_before_training(refused: Refused, argument: str, says: str) -> None:
+    assert says in refused(argument)
+
+
+def test_a_gpu_that_is_not_there_is_said_to_be_absent(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "there is no GPU that PyTorch can use" in refused("trainer.accelerator=gpu")
+
+
+def test_all_losses_switched_off_are_told_with_the_stage(tmp_path: Path, cache: Path) -> None:
+    off = ("method.weights.metric=0", "method.weights.reconstruction=0", "schedule.classification.max_epochs=0")
+    done = in_process("train.py", f"outputs={tmp_path}", f"data.cache={cache}", *TINY, *off)
+    assert "stage label_embedding has nothing to learn" in check_message(done)
+
+
+# Data
+
+SCENE = (*TINY_NET, "data=scene", "data.batch_size=4")
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small set in the layout of Scene; the folder that holds its images."""
+    monkeypatch.setattr(Scene, "counts", make_scene(tmp_path / "data"))
+    return tmp_path / "data" / "scene" / "original"
+
+
+def cut_in_half(images: Path) -> None:
+    content = (images / "3.jpg").read_bytes()
+    (images / "3.jpg").write_bytes(content[: len(content) // 2])
+
+
+def text_for_an_image(images: Path) -> None:
+    (images / "3.jpg").write_text("not an image")
+
+
+def two_empty_files(images: Path) -> None:
+    for name in ("3.jpg", "5.jpg"):
+        (images / name).write_bytes(b"")
+
+
+def no_third_image(images: Path) -> None:
+    (images / "3.jpg").unlink()
+
+
+def labels_of_one_image_less(images: Path) -> None:
+    write_scene_targets(images.parent / "processed" / "miml data.mat", np.where(np.eye(11, 5), 1, -1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (cut_in_half, "scene/original/3.jpg cannot be read as an image: "),
+        (text_for_an_image, "scene/original/3.jpg cannot be read as an image: "),
+        (two_empty_files, "scene/original/3.jpg is empty (0 bytes) (and 1 more)"),
+        (no_third_image, "has 11 images, expected 12 (1.jpg to 12.jpg); first missing: 3.jpg"),
+        (labels_of_one_image_less, "miml data.mat: targets are 5 x 11, expected 5 x 12"),
+    ],
+)
+def test_damaged_data_is_told_with_its_file(
+    refused: Refused, scene: Path, damage: Callable[[Path], None], says: str
+) -> None:
+    damage(scene)
+    assert says in refused(f"data.root={scene.parents[1]}", base=SCENE)
+
+
+def test_data_that_is_not_there_is_told_with_where_it_was_looked_for_and_how_to_get_it(
+    refused: Refused, tmp_path: Path
+) -> None:
+    message = refused(f"data.root={tmp_path / 'nowhere'}", base=SCENE)
+    assert str(tmp_path / "nowhere" / "scene") in message
+    assert "data.download=true" in message
+
+
+# Places and disks
+
+
+@pytest.mark.parametrize("key", ["outputs", "run", "data.cache"])
+def test_a_place_under_a_file_is_no_place(tmp_path: Path, cache: Path, key: str) -> None:
+    (tmp_path / "file").write_text("")
+    places = {"outputs": tmp_path / "out", "data.cache": cache} | {key: tmp_path / "file" / "x"}
+    done = in_process("train.py", *(f"{name}={place}" for name, place in places.items()), *TINY)
+    message = check_message(done)
+    assert f"{tmp_path / 'file' / 'x'}" in message
+    assert "Not a directory" in message
+
+
+def test_a_folder_that_may_not_be_written_is_told_with_its_reason(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def mkdir(path: Path, *args: object, **kwargs: object) -> None:  # who is root may write everywhere
+        if tmp_path / "out" in path.parents:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        make(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert "Read-only file system" in refused()
+
+
+def test_a_full_disk_ends_in_a_message_and_the_run_goes_on_when_there_is_room_again(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, command = tmp_path / "run", ("train.py", f"run={tmp_path / 'run'}", f"data.cache={cache}", *TINY)
+    saved, save = [], torch.save
+
+    def full_at_the_third(*args: object, **kwargs: object) -> None:
+        saved.append(args)
+        if len(saved) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(*args, **kwargs)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full_at_the_third)
+        message = check_message(in_process(*command))
+    assert "No space left on device" in message
+    assert "make room" in message
+    assert (run / "error.txt").read_text() in message.replace("error: ", "").replace("\n  ", "\n")
+    assert (run / "checkpoints" / "last.ckpt").exists()
+    assert not (run / "metrics.json").exists()
+    done = in_process(*command)
+    assert done.code == 0, done.err
+    assert "continuing at epoch 2, stage label_embedding" in done.out
+    assert (run / "metrics.json").exists()
+    assert not (run / "error.txt").exists()
+
+
+# Folders that hold a run already
+
+
+def test_a_finished_run_is_said_to_be_finished_and_left_alone(copy: Path, cache: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY)
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        f"finished already: {copy} (overwrite=true runs it anew)",
+        f"python test.py run={copy}",
+    ]
+    lock = copy / ".lock"
+    assert {path: path.stat().st_mtime_ns for path in before if path != lock} == {
+        path: time for path, time in before.items() if path != lock
+    }
+
+
+def test_overwrite_runs_anew_and_removes_what_the_run_left_and_nothing_else(copy: Path, cache: Path) -> None:
+    first = json.loads((copy / "metrics.json").read_text())
+    (copy / "pictures" / "old.png").write_text("of the first run")
+    (copy / "note.txt").write_text("the user's own")
+    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY, "overwrite=true")
+    assert done.code == 0
+    assert done.out.count("\nepoch ") == 3
+    assert not (copy / "pictures" / "old.png").exists()
+    assert (copy / "note.txt").read_text() == "the user's own"
+    second = json.loads((copy / "metrics.json").read_text())
+    assert second["seconds"] != first["seconds"]
+    assert second["test"] == first["test"]
+
+
+def test_a_run_of_another_configuration_is_refused_with_the_keys_that_differ(copy: Path, cache: Path) -> None:
+    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY, "method.k=3", "data.split=1", "tags=[a]")
+    assert "data.split: 0 -> 1; method.k: 10 -> 3" in check_message(done)
+    assert "tags" not in done.err
+    assert (copy / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("overwrite", ["true", "false"])
+@pytest.mark.parametrize("name", ["config.yaml", "pictures"])
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(
+    refused: Refused, tmp_path: Path, name: str, overwrite: str
+) -> None:
+    place = tmp_path / "holiday"
+    mine = place / name if name.endswith(".yaml") else place / name / "sea.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine: all")
+    assert str(place) in refused(f"run={place}", f"overwrite={overwrite}")
+    assert mine.read_text() == "mine: all"
+
+
+def test_a_truncated_checkpoint_is_told_and_not_trained_over(copy: Path, cache: Path) -> None:
+    (copy / "metrics.json").unlink()
+    last = copy / "checkpoints" / "last.ckpt"
+    half = last.read_bytes()[: last.stat().st_size // 2]
+    last.write_bytes(half)
+    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY)
+    message = check_message(done)
+    assert f"the checkpoint cannot be read: {last}" in message
+    assert "overwrite=true" in message
+    assert not (copy / "metrics.json").exists()
+    assert last.read_bytes() == half
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[Path], None]]:
+    """``hold(folder)``: another process works in it until the test is over."""
+    others = []
+
+    def begin(folder: Path) -> None:
+        code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(1); sys.stdin.read()"
+        command = [sys.executable, "-u", "-c", code, str(folder / ".lock")]
+        others.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert others[-1].stdout.readline() == b"1\n"
+
+    yield begin
+    for other in others:
+        other.communicate()
+
+
+def test_a_folder_in_which_another_process_works_is_left_to_it(
+    copy: Path, cache: Path, hold: Callable[[Path], None]
+) -> None:
+    hold(copy)
+    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY, "overwrite=true")
+    assert f"another process is working in {copy}" in check_message(done)
+    assert (copy / "metrics.json").exists()
+
+
+# test.py
+
+
+@pytest.mark.parametrize("arguments", [(), ("run=null",)])
+def test_judging_asks_for_a_run(arguments: tuple[str, ...]) -> None:
+    assert "which run?" in check_message(in_process("test.py", *arguments))
+
+
+def test_judging_refuses_a_folder_without_a_run(tmp_path: Path) -> None:
+    assert f"there is no run in {tmp_path}" in check_message(in_process("test.py", f"run={tmp_path}"))
+
+
+def test_judging_refuses_a_run_that_has_not_reached_its_last_stage(copy: Path) -> None:
+    (copy / "checkpoints" / "best.ckpt").unlink()
+    assert "has no best.ckpt" in check_message(in_process("test.py", f"run={copy}"))
+
+
+def test_judging_refuses_a_truncated_checkpoint(copy: Path) -> None:
+    best = copy / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:1000])
+    assert f"the checkpoint cannot be read: {best}" in check_message(in_process("test.py", f"run={copy}"))
+    assert not (copy / "test.json").exists()
+
+
+def test_judging_names_an_unknown_setting_with_the_nearest(copy: Path) -> None:
+    message = check_message(in_process("test.py", f"run={copy}", "trainer.devises=2"))
+    assert "trainer.devises is not a setting\n  did you mean devices?" in message
+
+
+# As processes of their own
+
+
+def test_a_refused_command_prints_its_message_on_stderr_and_nothing_else(tmp_path: Path) -> None:
+    done = start("train.py", *TINY, "method.k=0", folder=tmp_path)
+    assert check_message(Done(done.returncode, done.stdout, done.stderr)) == (
+        "error: method.k=0 is out of range\n  it is a number from 1 up\n"
+    )
+    (error,) = tmp_path.glob("outputs/synthetic/retdm/*/error.txt")
+    assert error.read_text().splitlines() == ["method.k=0 is out of range", "it is a number from 1 up"]
+
+
+def test_help_lists_every_choice_with_one_line_and_three_commands(tmp_path: Path) -> None:
+    done = start("train.py", "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for group, title in (
+        ("method", "methods"),
+        ("data", "data sets"),
+        ("backbone", "backbones"),
+        ("experiment", "experiments"),
+    ):
+        block = done.stdout[done.stdout.index(f"{title} ({group}=…)\n") :].split("\n\n")[0].splitlines()[1:]
+        names = sorted(file.stem for file in (settings.CONF / group).glob("*.yaml"))
+        assert [line.split()[0] for line in block] == names
+        assert all(len(line.split()) > 3 for line in block), "a choice without a word about it"
+    commands = [line for line in done.stdout[done.stdout.index("\nexamples\n") :].splitlines() if "python train.py" in line]
+    assert len([line for line in commands if line.startswith("  ")]) == 3
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,138 @@
+"""A killed run, continued by the same settings, ends as if nobody had touched it."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from retdm.runs.settings import compose_settings
+from retdm.runs.train import train
+from retdm.training.resume import Stopped
+from retdm.training.stages import Stages
+
+# 43 training rows in 4 batches, stages of 1, 1 and 2 epochs: steps 1-4, 5-8, 9-16. Checkpoints after steps 2, 6, 10,
+# 14 and at each epoch's end.
+STEPS = 16
+
+
+def settings_for(folder: Path, cache: Path, workers: int = 0) -> dict[str, Any]:
+    return compose_settings(
+        [
+            "data.size=60",
+            "data.image_size=16",
+            "data.batch_size=12",
+            f"data.workers={workers}",
+            f"data.cache={cache}",
+            "backbone.channels=[8,16]",
+            "schedule=short",
+            "schedule.joint.max_epochs=2",
+            "trainer.accelerator=cpu",
+            "trainer.checkpoint_steps=2",
+            f"run={folder}",
+        ]
+    )
+
+
+def in_a_process(work: Callable[..., None], *arguments: Any) -> int:
+    """Exit code of ``work`` in a process of its own; negative is the signal that ended it."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None, "the process hangs"
+    return process.exitcode
+
+
+def run(settings: dict[str, Any], step: int | None = None, number: int = signal.SIGKILL) -> None:
+    """Train, in this process; at the end of ``step``, before anything of it is saved, send ourselves a signal."""
+    torch.set_num_threads(1)
+    if step is not None:
+        original = Stages.on_train_batch_end
+
+        def hook(self: Stages, trainer: Any, *rest: Any) -> None:
+            original(self, trainer, *rest)
+            if trainer.global_step == step:
+                os.kill(os.getpid(), number)
+
+        Stages.on_train_batch_end = hook  # type: ignore[method-assign]
+    try:
+        train(settings)
+    except Stopped as stopped:
+        os._exit(stopped.exit_code)
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    content: dict[str, Any] = torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True)
+    assert name != "last" or content["global_step"] == STEPS
+    state: dict[str, torch.Tensor] = content["state_dict"]
+    return state
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    for name in ("last", "best", "best-classification"):
+        a, b = weights(one, name), weights(other, name)
+        assert a.keys() == b.keys()
+        assert [key for key in a if not torch.equal(a[key], b[key])] == []
+    a, b = (json.loads((folder / "metrics.json").read_text()) for folder in (one, other))
+    assert [a[key] for key in ("test", "validation", "per_label")] == [b[key] for key in ("test", "validation", "per_label")]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    assert in_a_process(run, settings_for(folder, cache)) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("step", "workers"),
+    [
+        (1, 0),  # nothing saved yet
+        (3, 0),  # inside the first stage
+        (4, 0),  # its last step, before validation
+        (5, 2),  # first step of the second stage
+        (8, 0),  # border of the second and third stage
+        (11, 2),  # inside the third
+        (16, 0),  # the very last step
+    ],
+)
+def test_killed_at_a_step_it_ends_bitwise_equal(
+    step: int, workers: int, straight: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    assert in_a_process(run, settings_for(folder, cache, workers), step) == -signal.SIGKILL
+    assert not (folder / "metrics.json").exists()
+    assert in_a_process(run, settings_for(folder, cache, workers)) == 0
+    assert_same_end(straight, folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_where_it_stands_and_the_run_goes_on(
+    number: int, straight: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    assert in_a_process(run, settings_for(folder, cache), 7, number) == 128 + number
+    saved = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 7
+    assert in_a_process(run, settings_for(folder, cache)) == 0
+    assert_same_end(straight, folder)
+
+
+def test_killed_after_training_it_only_judges(straight: Path, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert in_a_process(run, settings_for(folder, cache)) == 0
+    (folder / "metrics.json").unlink()
+    before = (folder / "checkpoints/last.ckpt").stat().st_mtime_ns
+    assert in_a_process(run, settings_for(folder, cache)) == 0
+    assert (folder / "checkpoints/last.ckpt").stat().st_mtime_ns == before
+    assert_same_end(straight, folder)

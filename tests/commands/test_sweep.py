@@ -1,0 +1,90 @@
+"""Many runs by one command: a failed one stops no other, and the same command runs only what is missing."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import TINY, in_process, start
+
+WEIGHTS = ("0.1", "-1", "0.3")  # a weight below 0 is refused when the network is built
+SWEEP = ("-m", f"method.weights.metric={','.join(WEIGHTS)}", *TINY)
+REASON = "method.weights.metric=-1 is out of range"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sweep")
+
+
+@pytest.fixture(scope="module")
+def done(place: Path) -> subprocess.CompletedProcess[str]:
+    return start("train.py", *SWEEP, folder=place)
+
+
+@pytest.fixture
+def there(place: Path, done: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder of the sweep, entered, after it."""
+    monkeypatch.chdir(place)
+    yield place
+
+
+def test_a_failed_job_stops_no_other_and_the_sweep_ends_non_zero(there: Path) -> None:
+    runs = sorted((there / "outputs/synthetic/retdm").iterdir())
+    assert len(runs) == 3
+    assert sum((run / "metrics.json").exists() for run in runs) == 2
+    (failed,) = [run for run in runs if not (run / "metrics.json").exists()]
+    assert (failed / "error.txt").read_text().splitlines() == [REASON, "it is a number from 0 up"]
+
+
+def test_the_sweep_says_on_one_line_that_it_failed(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["error: 1 of 3 runs failed; the same command tries them again"]
+
+
+def test_the_table_has_all_jobs_and_the_reason_of_the_failed_one(done: subprocess.CompletedProcess[str]) -> None:
+    table = done.stdout[done.stdout.index("3 runs: ") :]
+    rows = [line.split() for line in table.splitlines() if line.startswith("method.weights.metric=")]
+    assert [row[:2] for row in rows if row[1] == "failed"] == [["method.weights.metric=-1", "failed"]]
+    assert [row[0].partition("=")[2] for row in rows[:3]] == list(WEIGHTS)
+    assert f"method.weights.metric=-1 failed: {REASON}" in table.splitlines()
+
+
+def test_the_table_shows_what_metrics_json_holds(there: Path, done: subprocess.CompletedProcess[str]) -> None:
+    records = [json.loads(path.read_text()) for path in sorted(there.glob("outputs/.sweeps/*/[0-9]*.json"))][:3]
+    for weight, record in zip(WEIGHTS, records, strict=True):
+        assert f"method.weights.metric={weight}" in record["overrides"]
+        if weight == "-1":
+            assert record["run"] is None
+            assert record["error"] == REASON
+        else:
+            assert record["error"] is None
+            mean_ap = json.loads((Path(record["run"]) / "metrics.json").read_text())["test"]["mAP"]
+            row = next(line for line in done.stdout.splitlines() if line.startswith(f"method.weights.metric={weight} "))
+            assert row.split()[1] == f"{mean_ap:.4f}"
+
+
+def test_the_same_command_runs_only_what_is_missing(there: Path) -> None:
+    finished = {path: path.stat().st_mtime_ns for path in there.glob("outputs/synthetic/retdm/*/metrics.json")}
+    again = in_process("train.py", *SWEEP)
+    assert again.code == 1
+    assert again.out.count("finished already: ") == 2
+    assert "epoch " not in again.out
+    assert f"method.weights.metric=-1 failed: {REASON}" in again.out.splitlines()
+    assert {path: path.stat().st_mtime_ns for path in there.glob("outputs/synthetic/retdm/*/metrics.json")} == finished
+
+
+def test_a_sweep_whose_runs_are_all_finished_ends_well(there: Path) -> None:
+    done = in_process("train.py", "-m", "method.weights.metric=0.1,0.3", *TINY)
+    assert done.code == 0
+    assert done.err == ""
+    assert "failed" not in done.out
+
+
+def test_runs_of_a_sweep_cannot_share_a_folder(there: Path) -> None:
+    done = in_process("train.py", "-m", "run=here", "seed=0,1", *TINY)
+    assert done.code == 1
+    assert done.err.splitlines() == ["error: 2 of 2 runs failed; the same command tries them again"]
+    assert "seed=0 failed: run=<folder> is one run's own place" in done.out.splitlines()
+    assert not (there / "here").exists()

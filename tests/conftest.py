@@ -1,0 +1,50 @@
+"""What the tests share: one thread, and a run small enough to be trained in a second or two."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from retdm.runs.settings import compose_settings
+from retdm.runs.train import train
+
+torch.set_num_threads(1)
+
+TINY = [
+    "data=synthetic",
+    "data.size=60",
+    "data.image_size=16",
+    "data.batch_size=16",
+    "backbone=vgg_small",
+    "backbone.channels=[8,16]",
+    "schedule=short",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny images are kept, decoded once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, tiny_cache: Path) -> Callable[..., dict[str, Any]]:
+    """``tiny("method=bce", …)``: settings of a tiny run under ``tmp_path``."""
+    return lambda *more: compose_settings([*TINY, f"outputs={tmp_path}", f"data.cache={tiny_cache}", *more])
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of a finished tiny run of RETDM; its cache lies in ``cache`` beside it. Not to be changed."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    outputs = tmp_path_factory.mktemp("outputs")
+    try:
+        yield train(compose_settings([*TINY, "method=retdm", f"outputs={outputs}", f"data.cache={outputs / 'cache'}"]))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

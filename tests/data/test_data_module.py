@@ -1,0 +1,196 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retdm.data.module import ImageData
+from retdm.data.source import UnreadableImage
+from retdm.data.synthetic import Synthetic
+from retdm.errors import UserError
+
+N = 40
+
+
+class Noise:
+    """40 images of noise with 3 labels; rows of ``twins`` show the same picture, rows of ``broken`` none."""
+
+    names = ["a", "b", "c"]
+    split: np.ndarray | None = None
+
+    def __init__(self, twins: tuple[int, ...] = (), broken: tuple[int, ...] = ()) -> None:
+        self.twins, self.broken = twins, broken
+        self.ids = [f"image-{i}" for i in range(N)]
+        self.targets = np.random.default_rng(0).integers(0, 2, (N, 3), dtype=np.uint8)
+        self.known = np.ones((N, 3), bool)
+        self.fingerprint = f"noise-{twins}-{broken}"
+
+    def __len__(self) -> int:
+        return N
+
+    def read(self, i: int) -> Image.Image:
+        if i in self.broken:
+            raise UnreadableImage(f"image-{i} is cut short", "mend it")
+        seed = 1000 if i in self.twins else i
+        return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (18, 18, 3), dtype=np.uint8))
+
+
+Make = Callable[..., ImageData]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def data(source: Any = None, **settings: Any) -> ImageData:
+        settings = {"image_size": 16, "batch_size": 8, "cache": str(tmp_path)} | settings
+        return ImageData(source or Noise(), **settings)
+
+    return data
+
+
+def test_parts_are_disjoint_and_cover_all_images(make: Make) -> None:
+    parts = make().parts
+    assert {name: len(rows) for name, rows in parts.items()} == {"train": 29, "validation": 3, "test": 8}
+    assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(N))
+
+
+def test_loaders_give_exactly_their_parts(make: Make) -> None:
+    data = make()
+    for part, loader in (
+        ("train", data.train_dataloader()),
+        ("validation", data.val_dataloader()),
+        ("test", data.test_dataloader()),
+    ):
+        batches = list(loader)
+        assert sorted(torch.cat([batch.index for batch in batches]).tolist()) == data.parts[part].tolist()
+        for batch in batches:
+            assert np.array_equal(batch.target.numpy(), data.source.targets[batch.index.numpy()])
+    data.judged = "validation"
+    assert torch.cat([batch.index for batch in data.test_dataloader()]).tolist() == data.parts["validation"].tolist()
+
+
+def test_training_order_changes_from_epoch_to_epoch_and_starts_where_a_checkpoint_says(make: Make) -> None:
+    def order(data: ImageData) -> list[int]:
+        return torch.cat([batch.index for batch in data.train_dataloader()]).tolist()
+
+    assert order(make()) == order(make()) != order(make(seed=1))
+    resumed, whole = make(), make()
+    resumed.load_state_dict({"position": [2, 1]})
+    whole.load_state_dict({"position": [2, 0]})
+    assert order(whole) != order(make())
+    assert order(resumed) == order(whole)[8:]  # 29 rows in 4 batches: 8, 7, 7, 7
+    assert resumed.state_dict() == {"position": [2, 1]}
+
+
+def test_a_sample_of_a_part_is_spread_evenly_and_has_the_test_view(make: Make) -> None:
+    data = make()
+    found = torch.cat([batch.index for batch in data.part_loader("train", 5)]).numpy()
+    places = np.searchsorted(data.parts["train"], found)
+    assert places.tolist() == [0, 7, 14, 21, 28]
+    whole = torch.cat([batch.index for batch in data.part_loader("train", 1000)])
+    assert whole.tolist() == data.parts["train"].tolist()
+
+
+def test_the_manifest_names_the_images_of_each_part(make: Make) -> None:
+    data = make(split=4)
+    for part, rows in data.parts.items():
+        assert data.manifest[part] == [f"image-{row}" for row in rows]
+    assert data.manifest["seed"] == 4
+    assert data.manifest["fingerprint"] == data.source.fingerprint
+    assert make(split=5).manifest["test"] != data.manifest["test"]
+
+
+def test_train_size_keeps_so_many_training_images_and_leaves_the_other_parts(make: Make) -> None:
+    whole, small = make(), make(train_size=10)
+    assert len(small.parts["train"]) == 10
+    assert set(small.parts["train"]) < set(whole.parts["train"])
+    for part in ("validation", "test"):
+        assert np.array_equal(small.parts[part], whole.parts[part])
+
+
+def test_a_publishers_split_is_kept(make: Make) -> None:
+    source = Noise()
+    source.split = np.array(["test"] * 10 + ["train"] * 30)
+    data = make(source)
+    assert data.parts["test"].tolist() == list(range(10))
+    assert set(data.parts["train"]) | set(data.parts["validation"]) == set(range(10, 40))
+
+
+def test_an_unreadable_image_stops_the_run_and_says_how_many_more_there_are(make: Make) -> None:
+    with pytest.raises(UserError, match=r"^image-5 is cut short \(and 1 more\)") as error:
+        make(Noise(broken=(5, 30)))
+    assert "data.faults=skip" in error.value.hint
+
+
+def test_unreadable_images_are_skipped_and_counted_where_asked(make: Make) -> None:
+    source = Noise(broken=(5, 30))
+    source.split = np.array(["train"] * 20 + ["test"] * 20)
+    data = make(source, faults="skip")
+    assert data.left_out == {"unreadable_images": 2}
+    found = np.sort(np.concatenate(list(data.parts.values())))
+    assert np.array_equal(found, np.setdiff1d(np.arange(N), (5, 30)))
+    assert data.parts["test"].tolist() == [i for i in range(20, 40) if i != 30]  # each row keeps its own part
+    assert make().left_out == {"unreadable_images": 0}
+
+
+def test_pairs_are_kept_on_one_side_where_asked(make: Make) -> None:
+    twins = tuple(range(0, 40, 4))
+
+    def parts_with_twins(keep: str, split: int) -> int:
+        data = make(Noise(twins), keep_pairs_together=keep, split=split)
+        assert len(data.manifest["pairs"]["identical"]) == len(twins) - 1
+        return sum(bool(set(rows) & set(twins)) for rows in data.parts.values())
+
+    assert max(parts_with_twins("none", split) for split in range(3)) > 1
+    assert {parts_with_twins("identical", split) for split in range(3)} == {1}
+
+
+def test_pairs_are_searched_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make(Noise((1, 2)))
+
+    def searched(*args: object) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr("retdm.data.splits.find_pairs", searched)
+    assert make(Noise((1, 2))).manifest == first.manifest
+
+
+def test_label_set_frequency_counts_the_training_rows_that_carry_a_rows_set(make: Make) -> None:
+    data = make()
+    targets = data.source.targets
+    expected = [sum((targets[row] == targets[i]).all() for row in data.parts["train"]) for i in range(N)]
+    assert data.label_set_frequency().tolist() == expected
+
+
+def test_target_gives_the_label_sets_of_a_part(make: Make) -> None:
+    data = make()
+    assert data.target("test").tolist() == data.source.targets[data.parts["test"]].tolist()
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("batch_size", 1),
+        ("image_size", 7),
+        ("faults", "ignore"),
+        ("workers", -1),
+        ("keep_pairs_together", "all"),
+        ("test_fraction", 1.0),
+        ("validation_fraction", 0.0),
+        ("train_size", 0),
+        ("train_size", 30),
+        ("split", -1),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_key(make: Make, key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"data.{key}={value}") as error:
+        make(**{key: value})
+    assert error.value.hint
+
+
+def test_the_synthetic_set_is_cached_under_its_own_fingerprint(make: Make, tmp_path: Path) -> None:
+    data = make(Synthetic(N, side=18))
+    assert data.labels == ["desert", "mountains", "sea", "sunset", "trees"]
+    assert np.array_equal(data.cached.pixels[7], np.asarray(data.source.read(7)))

@@ -1,0 +1,147 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from retdm.batch import Batch
+from retdm.data.loader import GlobalBatches, Images, as_is
+
+ROWS = np.arange(100, 143)  # 43 rows, none of which is its own place
+
+
+def drawn(batches: GlobalBatches) -> list[list[int]]:
+    return [[row for _, row in batch] for batch in batches]
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize("batch_size", [2, 16, 42, 43, 100])
+def test_every_row_comes_once_an_epoch_in_batches_that_differ_by_at_most_one_row(batch_size: int, seed: int) -> None:
+    batches = GlobalBatches(ROWS, batch_size, seed=seed)
+    found = drawn(batches)
+    assert Counter(row for batch in found for row in batch) == Counter(ROWS.tolist())
+    assert len(found) == len(batches) == -(-43 // batch_size)
+    sizes = [len(batch) for batch in found]
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_slices_of_the_ranks_concatenate_to_the_global_batches() -> None:
+    one = drawn(GlobalBatches(ROWS, 16, seed=3))
+    three = [drawn(GlobalBatches(ROWS, 16, seed=3, rank=rank, world=3)) for rank in range(3)]
+    assert [[*a, *b, *c] for a, b, c in zip(*three, strict=True)] == one
+    for slices in zip(*three, strict=True):
+        sizes = [len(part) for part in slices]
+        assert max(sizes) - min(sizes) <= 1
+        assert min(sizes) >= 1
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        batches = GlobalBatches(ROWS, 16, seed=seed)
+        batches.set_epoch(epoch)
+        return drawn(batches)
+
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    first = order(0, 4)
+    np.random.seed(2)  # noqa: NPY002
+    assert order(0, 4) == first
+    assert order(0, 5) != first
+    assert order(1, 4) != first
+
+
+def test_without_a_seed_rows_keep_their_order_in_every_epoch() -> None:
+    batches = GlobalBatches(ROWS[::-1], 16, seed=None)
+    batches.set_epoch(3)
+    assert sum(drawn(batches), []) == ROWS[::-1].tolist()
+
+
+def test_keys_carry_the_epoch_for_the_augmentation() -> None:
+    batches = GlobalBatches(ROWS, 16, seed=0)
+    batches.set_epoch(9)
+    assert {epoch for batch in batches for epoch, _ in batch} == {9}
+
+
+def test_start_at_gives_the_tail_of_its_epoch_and_then_whole_epochs() -> None:
+    whole, batches = GlobalBatches(ROWS, 16, seed=0), GlobalBatches(ROWS, 16, seed=0)
+    whole.set_epoch(5)
+    batches.start_at(5, 2)
+    assert drawn(batches) == drawn(whole)[2:]
+    whole.set_epoch(6)
+    batches.set_epoch(6)
+    assert drawn(batches) == drawn(whole)
+
+
+def test_set_epoch_keeps_the_place_to_start_in_the_same_epoch_only() -> None:
+    batches = GlobalBatches(ROWS, 16, seed=0)
+    batches.start_at(5, 2)
+    batches.set_epoch(5)  # Lightning calls this on a resumed run before it iterates
+    assert len(drawn(batches)) == 1
+    batches.start_at(5, 2)
+    batches.set_epoch(6)
+    assert len(drawn(batches)) == 3
+
+
+def test_an_iterator_keeps_its_epoch_when_the_next_one_is_set_before_it_is_read() -> None:
+    batches = GlobalBatches(ROWS, 16, seed=0)
+    before = iter(batches)
+    batches.start_at(1, 2)
+    assert len(list(before)) == 3
+
+
+def test_rows_that_cannot_be_shared_are_an_error() -> None:
+    GlobalBatches(ROWS[:6], 2, seed=0, world=2)
+    with pytest.raises(ValueError, match="cannot be shared by 3 processes"):
+        GlobalBatches(ROWS[:6], 2, seed=0, world=3)
+
+
+@pytest.fixture(scope="module")
+def arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (143, 18, 18, 3), dtype=np.uint8)
+    return images, rng.integers(0, 2, (143, 5), dtype=np.uint8), rng.random((143, 5)) < 0.7
+
+
+def loaded(arrays: tuple[np.ndarray, ...], workers: int, seed: int | None = 0) -> list[Batch]:
+    loader: DataLoader[Batch] = DataLoader(
+        Images(*arrays, 16, seed),
+        batch_sampler=GlobalBatches(ROWS, 16, seed=seed),
+        num_workers=workers,
+        collate_fn=as_is,  # type: ignore[arg-type]
+        persistent_workers=workers > 0,
+    )
+    found = []
+    for epoch in range(2):
+        loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        found += list(loader)
+    return found
+
+
+def test_two_workers_give_the_batches_of_none(arrays: tuple[np.ndarray, ...]) -> None:
+    none, two = loaded(arrays, 0), loaded(arrays, 2)
+    assert len(none) == len(two) == 6
+    for a, b in zip(none, two, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert x.dtype == y.dtype
+            assert torch.equal(x, y)
+    assert not torch.equal(none[0].image, none[3].image)  # another epoch has other views
+
+
+def test_a_batch_holds_the_rows_that_its_index_names_and_zero_where_unknown(arrays: tuple[np.ndarray, ...]) -> None:
+    _, target, known = arrays
+    for batch in loaded(arrays, 0, seed=None):
+        assert batch.index.dtype == torch.int64
+        assert batch.image.dtype == torch.uint8
+        assert batch.image.shape == (len(batch.index), 3, 16, 16)
+        assert batch.target.dtype == torch.float32
+        rows = batch.index.numpy()
+        assert np.array_equal(batch.known.numpy(), known[rows])
+        assert np.array_equal(batch.target.numpy(), target[rows] * known[rows])
+    assert (target[ROWS][~known[ROWS]] == 1).any()  # or the line above had nothing to see
+
+
+def test_images_without_a_seed_do_not_change_from_epoch_to_epoch(arrays: tuple[np.ndarray, ...]) -> None:
+    batches = loaded(arrays, 0, seed=None)
+    assert torch.equal(batches[0].image, batches[3].image)
