@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -58,23 +59,27 @@ def in_process(command: str, *arguments: str) -> Done:
     """
     out, err = io.StringIO(), io.StringIO()
     main = {"train.py": train.main, "test.py": test.main}[command]
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     code = 0
     settings.register_resolvers()
-    with (
-        mock.patch.dict(os.environ),
-        mock.patch.object(sys, "argv", [command, *arguments]),
-        mock.patch.object(threading, "excepthook", threading.excepthook),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        GlobalHydra.instance().clear()
+    argv = mock.patch.object(sys, "argv", [command, *arguments])
+    with in_a_run(), argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             guarded(hydra.main(str(settings.CONF), Path(command).stem, version_base="1.3")(main))
         except SystemExit as exit:
             code = int(exit.code or 0)
-        finally:
-            GlobalHydra.instance().clear()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
     return Done(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def in_a_run() -> Iterator[None]:
+    """Leaves environment, signals, threads' hook and Hydra as they were found."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    hook = mock.patch.object(threading, "excepthook", threading.excepthook)
+    GlobalHydra.instance().clear()
+    try:
+        with mock.patch.dict(os.environ), hook:
+            yield
+    finally:
+        GlobalHydra.instance().clear()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

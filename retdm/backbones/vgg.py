@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import VGG, VGG16_Weights, vgg16
 
@@ -70,7 +71,7 @@ class VGGSmall(Backbone):
     """VGG's plan, small enough for a first run on a laptop: a stage is 3x3 convolutions and a halving of the sides.
 
     GroupNorm in place of BatchNorm and no dropout, so an image's features depend on that image alone. The embedding is
-    the mean of the last map over its places.
+    the mean and the maximum of the last map over its places, side by side: small things count by their maximum.
 
     Args:
         channels: of each stage, multiples of 8.
@@ -104,9 +105,12 @@ class VGGSmall(Backbone):
                 layers += [nn.Conv2d(before, width, 3, padding=1), nn.GroupNorm(self.groups, width), nn.ReLU()]
                 before = width
             layers.append(nn.MaxPool2d(2))
-        super().__init__(nn.ModuleDict({"features": nn.Sequential(*layers)}), dim=before, weights=weights, load=load)
+        super().__init__(nn.ModuleDict({"features": nn.Sequential(*layers)}), dim=2 * before, weights=weights, load=load)
         self.stages = (*(str(stage) for stage in range(1, len(channels) + 1)), "fc")
         self.smallest = 2 ** len(channels)
+
+    def vector(self, maps: Tensor) -> Tensor:
+        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         return _pooling_stages(self.net["features"], image)

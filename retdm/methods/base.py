@@ -76,6 +76,8 @@ class DeepMethod(LightningModule):
 
     terms: ClassVar[tuple[str, ...]]
     takes: ClassVar[frozenset[type]] = frozenset({Batch})
+    pixel_mean: Tensor
+    pixel_deviation: Tensor
 
     def __init__(
         self,
@@ -93,6 +95,13 @@ class DeepMethod(LightningModule):
         width: int | None = None,
     ) -> None:
         super().__init__()
+        for key, value, least, below in (
+            ("embedding_dim", 1 if width is None else width, 1, float("inf")),
+            ("momentum", momentum, 0, 1),
+            ("weight_decay", weight_decay, 0, float("inf")),
+        ):
+            if not least <= value < below:
+                raise UserError(f"method.{key}={value} is out of range", f"it is from {least} up and below {below}")
         self.image_net = ImageNet(backbone, width)
         self.classifier = nn.Linear(self.image_net.dim, len(labels))
         self.labels = list(labels)
@@ -109,6 +118,9 @@ class DeepMethod(LightningModule):
         self.stage_step = 0
         self.notes: dict[str, Tensor] = {}
         self.description: dict[str, Any] = {}
+        # Buffers, for to make a tensor of plain numbers on a GPU waits for the GPU; the checkpoint has the transform.
+        for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
+            self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
 
     # What a method writes
 
@@ -143,9 +155,11 @@ class DeepMethod(LightningModule):
                     if name not in names:
                         raise UserError(f"stage {stage.name}: {key} names {name}", f"there are: {', '.join(names)}")
         for key, named in (("clip", self.clip), ("lr_factor", self.lr_factor)):
-            for part in named:
+            for part, value in named.items():
                 if part not in self.parts:
                     raise UserError(f"method.{key} names {part}", f"there are: {', '.join(self.parts)}")
+                if not 0 < value < float("inf"):
+                    raise UserError(f"method.{key}.{part}={value} is out of range", "it is a number above 0")
 
     @property
     def active(self) -> list[str]:
@@ -154,7 +168,7 @@ class DeepMethod(LightningModule):
 
     def set_stage(self, stage: Stage, lr: float) -> None:
         """Let the stage's parts learn at ``lr`` and hold the others still."""
-        self.stage = stage
+        self.stage, self.notes = stage, {}
         for name, part in self.parts.items():
             part.requires_grad_(name in stage.train)
         self.set_lr(lr)
@@ -179,10 +193,7 @@ class DeepMethod(LightningModule):
 
     def normalised(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform."""
-        transform = self.image_net.backbone.transform
-        mean = torch.tensor(transform.mean, device=image.device).view(1, 3, 1, 1)
-        deviation = torch.tensor(transform.std, device=image.device).view(1, 3, 1, 1)
-        image = (image.float() / 255 - mean) / deviation
+        image = (image.float() / 255 - self.pixel_mean) / self.pixel_deviation
         return image.contiguous(memory_format=torch.channels_last)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
@@ -191,10 +202,9 @@ class DeepMethod(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         torch.manual_seed(draw_seed(self.seed, self.global_step, self.global_rank))
         terms = self.losses(batch)
-        total = self.total(terms)
-        if not total.requires_grad:
+        if not self.active or not (total := self.total(terms)).requires_grad:
             raise UserError(
-                f"stage {self.stage.name} has nothing to learn: the weights of its losses are 0",
+                f"stage {self.stage.name} has nothing to learn: no loss whose weight is above 0 depends on its parts",
                 f"leave it out with schedule.{self.stage.name}.max_epochs=0",
             )
         self.stage_step += 1

@@ -36,20 +36,24 @@ class Stage:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise UserError(f"stage {self.name}: rule={self.rule} is not known", f"it is one of: {', '.join(RULES)}")
-        for key, least in (("lr", 0.0), ("max_epochs", 0), ("patience", 1)):
+        if not isinstance(self.lr, int | float) or not 0 < self.lr < float("inf"):
+            raise UserError(f"stage {self.name}: lr={self.lr} is out of range", "it is a number above 0")
+        for key, least in (("max_epochs", 0), ("patience", 1)):
             value = getattr(self, key)
-            if not isinstance(value, int | float) or value < least or (key == "lr" and value == 0):
-                raise UserError(f"stage {self.name}: {key}={value} is out of range", f"it is a number from {least} up")
+            if not isinstance(value, int) or value < least:
+                raise UserError(
+                    f"stage {self.name}: {key}={value} is out of range", f"it is a whole number from {least} up"
+                )
 
 
 def parse_stages(stages: list[Mapping[str, Any]]) -> list[Stage]:
     """The stages of a method, those of no epochs left out.
 
     Raises:
-        UserError: a setting is missing, unknown or out of range; no stage is left.
+        UserError: a setting is missing, unknown or out of range; two stages have one name; no stage is left.
     """
     names = [field.name for field in fields(Stage)]
-    parsed = []
+    parsed: list[Stage] = []
     for given in stages:
         name = given.get("name", "?")
         if unknown := [key for key in given if key not in names]:
@@ -57,6 +61,8 @@ def parse_stages(stages: list[Mapping[str, Any]]) -> list[Stage]:
         if missing := [key for key in names[:5] if given.get(key) is None]:
             raise UserError(f"stage {name}: {missing[0]} is not set", f"set schedule.{name}.{missing[0]}")
         stage = Stage(**{**given, "train": tuple(given["train"]), "losses": tuple(given["losses"])})
+        if any(stage.name == earlier.name for earlier in parsed):  # settings and checkpoints go by the name
+            raise UserError(f"two stages are called {stage.name}", "give each a name of its own in method.stages")
         if stage.max_epochs > 0:
             parsed.append(stage)
     if not parsed:

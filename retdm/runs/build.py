@@ -59,11 +59,12 @@ def check_takes(settings: dict[str, Any]) -> None:
 
 def build_method(settings: dict[str, Any], labels: list[str], *, load: bool = True) -> DeepMethod:
     """The method of a run. ``load=False`` reads no weights, because a checkpoint will bring them."""
-    torch.manual_seed(settings["seed"])
-    backbone = build_backbone(settings["backbone"], load=load)
     config = {key: value for key, value in settings["method"].items() if key != "_target_"}
     target: Any = resolve(settings["method"]["_target_"], trusted_only=not load)
-    method: DeepMethod = target(backbone, labels, **config, seed=settings["seed"])
+    with torch.random.fork_rng(devices=[]):  # `retdm.load` must not change its caller's random numbers
+        torch.manual_seed(settings["seed"])
+        backbone = build_backbone(settings["backbone"], load=load)
+        method: DeepMethod = target(backbone, labels, **config, seed=settings["seed"])
     if settings["trainer"]["precision"] == "bf16-mixed":
         method.image_net.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -83,12 +83,10 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
             settings[key] = str(settings[key])
     chosen = {group: choices.get(group) for group in GROUPS}
     _check("", settings, RUN, chosen, "a run", complete=True)
-    _check("trainer", settings["trainer"], TRAINER, chosen, "the trainer", complete=True)
     if settings["data"].get("cache") is None:
         settings["data"]["cache"] = str(Path(settings["outputs"]) / "cache")
     settings["choices"] = {group: name for group, name in chosen.items() if name is not None}
-    for group in ("data", "method", "backbone"):
-        _check(group, settings[group], accepted(group, settings[group]), chosen, str(chosen[group]))
+    check_groups(settings)
     if settings["seed"] < 0:
         raise UserError(f"seed={settings['seed']} is out of range", "it is a whole number from 0 up")
     if (rule := settings["method"].get("decide", "half")) not in RULES:
@@ -104,6 +102,18 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     settings["method"]["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
     settings["trainer"]["precision"] = precision(settings["trainer"]["precision"], settings["trainer"]["accelerator"])
     return settings
+
+
+def check_groups(settings: dict[str, Any]) -> None:
+    """Every key of data, method, backbone and trainer is a setting of what was chosen, and its value of the right kind.
+
+    Raises:
+        UserError: one is not.
+    """
+    chosen = settings["choices"]
+    for group in ("data", "method", "backbone"):
+        _check(group, settings[group], accepted(group, settings[group]), chosen, str(chosen.get(group)))
+    _check("trainer", settings["trainer"], TRAINER, chosen, "the trainer", complete=True)
 
 
 def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:

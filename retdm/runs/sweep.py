@@ -68,5 +68,7 @@ class SweepTable(Callback):
         console().print(table)
         if failed:
             print(*failed, sep="\n", flush=True)
-            print(f"error: {len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr)
+            print(
+                f"error: {len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr
+            )
             sys.exit(1)

@@ -10,6 +10,7 @@ from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, read_config, write_json
 from retdm.runs.judge import judge
 from retdm.runs.launch import agree
+from retdm.runs.settings import check_groups
 from retdm.runs.tables import print_report
 from retdm.training.evaluation import Evaluation
 
@@ -32,6 +33,7 @@ def _test(config: DictConfig) -> None:
         )
     for group in ("data", "trainer"):
         settings[group] |= {key: value for key, value in asked[group].items() if value is not None}
+    check_groups(settings)
     agree(None)
     data = build.build_data(settings)
     method = build.build_method(settings, data.labels, load=False)

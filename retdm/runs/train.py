@@ -158,7 +158,8 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
         state = continue_from(folder.last)
         stages.load_state_dict(state["callbacks"]["Stages"])
         checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
-        log.info("continuing at epoch %d, stage %s", state["epoch"] + 1, stages.stage.name)
+        epoch, batch = state[type(data).__qualname__]["position"]
+        log.info("continuing at epoch %d, batch %d, stage %s", epoch + 1, batch + 1, stages.stage.name)
     if not stages.finished:
         trainer.fit(method, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
     if not folder.best.exists():
@@ -226,8 +227,8 @@ def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class _LogFile(logging.FileHandler):
-    def handleError(self, record: logging.LogRecord) -> None:  # logging's own name
-        """A full disk is reported once, by what cannot go on without it."""
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: a full disk is reported once, by what cannot go on without it."""
 
 
 @contextlib.contextmanager
@@ -249,5 +250,5 @@ def _logging(folder: RunFolder) -> Iterator[None]:
     finally:
         for handler in (screen, file):
             logger.removeHandler(handler)
-            handler.flush()
-        file.close()
+        with contextlib.suppress(OSError):  # the same full disk
+            file.close()

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one message that names it, at most six lines, no traceback, and nothing that looks done."""
+"""What a user can get wrong: one message that names it, of at most six lines, and nothing that looks done."""
 
 import errno
 import json
@@ -12,11 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import TINY, TINY_NET, Done, in_process, start
+from command_line import TINY, TINY_NET, Done, in_a_run, in_process, start
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from makers import make_scene, write_scene_targets
+from omegaconf import DictConfig, OmegaConf
 
 from retdm.data.scene import Scene
 from retdm.runs import settings
+from retdm.runs.errors import guarded
+from retdm.runs.train import train
 
 Refused = Callable[..., str]
 
@@ -99,8 +104,7 @@ def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
     ("content", "says"),
     [
         ("method: {wieghts: {metric: 1}}", "method.wieghts is not a setting of retdm\n  did you mean weights?"),
-        ("method: {weights: {metrik: 1}}", "method.weights.metrik"),
-        ("data: {batch_size: many}", "data.batch_size=many is not a whole number"),
+        ("data: {workers: many}", "data.workers=many is not a whole number or null"),
         ("schedule: {jiont: {lr: 1}}", "schedule.jiont is not a setting of schedule short\n  did you mean joint?"),
         ("sed: 1", "sed is not a setting of a run\n  did you mean seed?"),
     ],
@@ -119,6 +123,17 @@ def test_a_value_on_the_command_line_is_not_blamed_on_a_file(refused: Refused) -
 
 
 # Values
+
+
+@pytest.fixture(scope="module")
+def tiny_config(cache: Path) -> DictConfig:
+    """The settings of a tiny run as Hydra composes them; composing them anew for each value would take most time."""
+    settings.register_resolvers()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        config = compose("train", [*TINY, f"data.cache={cache}"], return_hydra_config=True)
+    OmegaConf.set_struct(config, False)
+    OmegaConf.set_readonly(config, False)
+    return config
 
 
 @pytest.mark.parametrize(
@@ -155,8 +170,19 @@ def test_a_value_on_the_command_line_is_not_blamed_on_a_file(refused: Refused) -
         ("trainer.accelerator=tpu", "trainer.accelerator=tpu is not known"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_before_training(refused: Refused, argument: str, says: str) -> None:
-    assert says in refused(argument)
+def test_a_value_that_cannot_be_is_refused_before_training(
+    tiny_config: DictConfig, tmp_path: Path, argument: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, choices = tiny_config.copy(), dict(tiny_config.hydra.runtime.choices)
+    override = OverridesParser.create().parse_override(argument)
+    OmegaConf.update(config, override.key_or_group, override.value(), force_add=True)
+    config.outputs = str(tmp_path)
+    del config.hydra
+    with pytest.raises(SystemExit) as ended, in_a_run():
+        guarded(lambda: print(train(settings.settings_of(config, choices))))
+    out, err = capsys.readouterr()
+    assert says in check_message(Done(int(str(ended.value.code)), out, err))
+    assert not list(tmp_path.rglob("*.ckpt")), "refused only after training had begun"
 
 
 def test_a_gpu_that_is_not_there_is_said_to_be_absent(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +304,7 @@ def test_a_full_disk_ends_in_a_message_and_the_run_goes_on_when_there_is_room_ag
     assert not (run / "metrics.json").exists()
     done = in_process(*command)
     assert done.code == 0, done.err
-    assert "continuing at epoch 2, stage label_embedding" in done.out
+    assert "continuing at epoch 2, batch 1, stage label_embedding" in done.out
     assert (run / "metrics.json").exists()
     assert not (run / "error.txt").exists()
 
@@ -321,8 +347,7 @@ def test_a_run_of_another_configuration_is_refused_with_the_keys_that_differ(cop
     assert (copy / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("overwrite", ["true", "false"])
-@pytest.mark.parametrize("name", ["config.yaml", "pictures"])
+@pytest.mark.parametrize(("name", "overwrite"), [("config.yaml", "true"), ("pictures", "true"), ("pictures", "false")])
 def test_a_folder_of_something_else_is_refused_and_left_as_it_is(
     refused: Refused, tmp_path: Path, name: str, overwrite: str
 ) -> None:
@@ -353,7 +378,7 @@ def hold() -> Iterator[Callable[[Path], None]]:
     others = []
 
     def begin(folder: Path) -> None:
-        code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(1); sys.stdin.read()"
+        code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, 2); print(1); sys.stdin.read()"
         command = [sys.executable, "-u", "-c", code, str(folder / ".lock")]
         others.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         assert others[-1].stdout.readline() == b"1\n"
@@ -396,12 +421,19 @@ def test_judging_refuses_a_truncated_checkpoint(copy: Path) -> None:
     assert not (copy / "test.json").exists()
 
 
-def test_judging_names_an_unknown_setting_with_the_nearest(copy: Path) -> None:
-    message = check_message(in_process("test.py", f"run={copy}", "trainer.devises=2"))
-    assert "trainer.devises is not a setting\n  did you mean devices?" in message
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("trainer.devises=2", "trainer.devises is not a setting\n  did you mean devices?"),
+        ("+data.batch_sise=2", "data.batch_sise is not a setting of synthetic\n  did you mean batch_size?"),
+        ("data.workers=many", "data.workers=many is not a whole number or null"),
+    ],
+)
+def test_judging_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -> None:
+    assert says in check_message(in_process("test.py", f"run={copy}", argument))
 
 
-# As processes of their own
+# As a process of its own, and help
 
 
 def test_a_refused_command_prints_its_message_on_stderr_and_nothing_else(tmp_path: Path) -> None:
@@ -413,19 +445,19 @@ def test_a_refused_command_prints_its_message_on_stderr_and_nothing_else(tmp_pat
     assert error.read_text().splitlines() == ["method.k=0 is out of range", "it is a number from 1 up"]
 
 
-def test_help_lists_every_choice_with_one_line_and_three_commands(tmp_path: Path) -> None:
-    done = start("train.py", "--help", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_help_lists_every_choice_with_one_line_and_three_commands() -> None:
+    done = in_process("train.py", "--help")
+    assert done.code == 0
     for group, title in (
         ("method", "methods"),
         ("data", "data sets"),
         ("backbone", "backbones"),
         ("experiment", "experiments"),
     ):
-        block = done.stdout[done.stdout.index(f"{title} ({group}=…)\n") :].split("\n\n")[0].splitlines()[1:]
+        block = done.out[done.out.index(f"{title} ({group}=…)\n") :].split("\n\n")[0].splitlines()[1:]
         names = sorted(file.stem for file in (settings.CONF / group).glob("*.yaml"))
         assert [line.split()[0] for line in block] == names
         assert all(len(line.split()) > 3 for line in block), "a choice without a word about it"
-    commands = [line for line in done.stdout[done.stdout.index("\nexamples\n") :].splitlines() if "python train.py" in line]
-    assert len([line for line in commands if line.startswith("  ")]) == 3
-    assert not list(tmp_path.iterdir())
+    examples = done.out[done.out.index("\nexamples\n") :].split("\n\n")[0].splitlines()[2:]
+    assert len(examples) == 3
+    assert all(line.startswith("  python train.py") for line in examples)

@@ -59,12 +59,18 @@ def test_two_processes_end_where_one_does(way: str, one: Path, folder: Path) -> 
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = str(free.getsockname()[1])
-        launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "localhost", "--master-port", port]
+        launcher = [
+            "torch.distributed.run",
+            "--nproc-per-node",
+            "2",
+            "--master-addr",
+            "localhost",
+            "--master-port",
+            port,
+        ]
         command([sys.executable, "-m", *launcher], *overrides)
     for name in ("last", "best", "best-classification"):
-        a, b = (
-            torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"] for run in (one, two)
-        )
+        a, b = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"] for run in (one, two))
         for key in a:
             # Rounding alone: sums over rows are split in another way, over three stages of training.
             torch.testing.assert_close(a[key], b[key], rtol=1e-4, atol=2e-6, msg=lambda text, key=key: f"{key}: {text}")

@@ -79,7 +79,9 @@ def assert_same_end(one: Path, other: Path) -> None:
         assert a.keys() == b.keys()
         assert [key for key in a if not torch.equal(a[key], b[key])] == []
     a, b = (json.loads((folder / "metrics.json").read_text()) for folder in (one, other))
-    assert [a[key] for key in ("test", "validation", "per_label")] == [b[key] for key in ("test", "validation", "per_label")]
+    assert [a[key] for key in ("test", "validation", "per_label")] == [
+        b[key] for key in ("test", "validation", "per_label")
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,10 @@ def done(place: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def there(place: Path, done: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def there(place: Path, done: object, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of the sweep, entered, after it."""
     monkeypatch.chdir(place)
-    yield place
+    return place
 
 
 def test_a_failed_job_stops_no_other_and_the_sweep_ends_non_zero(there: Path) -> None:

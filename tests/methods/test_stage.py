@@ -1,0 +1,75 @@
+from typing import Any
+
+import pytest
+
+from retdm.errors import UserError
+from retdm.methods.stage import Stage, parse_stages
+
+WHOLE: dict[str, Any] = {
+    "name": "joint",
+    "train": ["image_net", "classifier"],
+    "losses": ["classification"],
+    "lr": 0.1,
+    "rule": "one_cycle",
+    "max_epochs": 3,
+}
+
+
+def test_stages_are_parsed_in_their_order_and_with_their_defaults() -> None:
+    first = {key: value for key, value in WHOLE.items() if key != "rule"} | {"name": "first", "patience": 4}
+    assert parse_stages([first, WHOLE]) == [
+        Stage("first", ("image_net", "classifier"), ("classification",), 0.1, 3, "plateau", 4),
+        Stage("joint", ("image_net", "classifier"), ("classification",), 0.1, 3, "one_cycle", 2),
+    ]
+
+
+def test_a_stage_of_no_epochs_is_left_out() -> None:
+    parsed = parse_stages([WHOLE | {"name": "none", "max_epochs": 0}, WHOLE])
+    assert [stage.name for stage in parsed] == ["joint"]
+
+
+@pytest.mark.parametrize("stages", [[], [WHOLE | {"max_epochs": 0}]])
+def test_at_least_one_stage_must_be_left(stages: list[dict[str, Any]]) -> None:
+    with pytest.raises(UserError, match="no stage has an epoch to train"):
+        parse_stages(stages)
+
+
+@pytest.mark.parametrize("key", ["train", "losses", "lr", "max_epochs"])
+def test_a_missing_setting_is_named_with_the_schedules_key(key: str) -> None:
+    for given in (WHOLE | {key: None}, {name: value for name, value in WHOLE.items() if name != key}):
+        with pytest.raises(UserError, match=f"stage joint: {key} is not set") as error:
+            parse_stages([given])
+        assert f"schedule.joint.{key}" in error.value.hint
+
+
+def test_an_unknown_setting_is_named_with_those_there_are() -> None:
+    with pytest.raises(UserError, match="stage joint: epochs is not a setting") as error:
+        parse_stages([WHOLE | {"epochs": 3}])
+    assert "max_epochs" in error.value.hint
+
+
+def test_two_stages_of_one_name_are_refused_for_their_best_checkpoints_would_share_a_file() -> None:
+    with pytest.raises(UserError, match="two stages are called joint"):
+        parse_stages([WHOLE, WHOLE])
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("rule", "cosine"),
+        ("lr", 0),
+        ("lr", -0.1),
+        ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("lr", "fast"),
+        ("max_epochs", -1),
+        ("max_epochs", 1.5),
+        ("max_epochs", "3"),
+        ("patience", 0),
+        ("patience", 0.5),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"stage joint: {key}={value} is") as error:
+        parse_stages([WHOLE | {key: value}])
+    assert error.value.hint

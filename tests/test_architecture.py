@@ -1,0 +1,79 @@
+"""The house's plan: which room may know which. A new room gets its line here."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "retdm"
+PLAIN = {"batch", "errors", "targets", "version"}  # single files that know no room
+ROOMS: dict[str, set[str]] = {
+    "data": {"batch", "errors"},
+    "backbones": {"errors", "targets"},
+    "losses": set(),
+    "criteria": {"errors"},
+    "methods": {"backbones", "losses", "batch", "errors", "targets"},
+    "training": {"methods", "data", "criteria", "losses", "batch", "errors"},
+    "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
+}
+
+
+def imported(file: Path) -> Iterator[tuple[str, int]]:
+    """(module, line) of every import in a file, those inside functions too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: relative import"
+            # `from retdm import x` may mean the room x.
+            names = [f"retdm.{alias.name}" for alias in node.names] if node.module == "retdm" else [str(node.module)]
+            yield from ((name, node.lineno) for name in names)
+
+
+def rooms_known_by(file: Path) -> Iterator[tuple[str, int]]:
+    for name, line in imported(file):
+        words = name.split(".")
+        if words[0] == "retdm" and len(words) > 1 and ((PACKAGE / words[1]).is_dir() or words[1] in PLAIN):
+            yield words[1], line
+
+
+def test_every_room_has_its_line_in_the_plan() -> None:
+    found = {path.name for path in PACKAGE.iterdir() if path.is_dir() and list(path.glob("*.py"))}
+    assert found == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_the_plan_allows(room: str) -> None:
+    wrong = [
+        f"{file.relative_to(PACKAGE)}:{line} imports retdm.{known}"
+        for file in sorted((PACKAGE / room).rglob("*.py"))
+        for known, line in rooms_known_by(file)
+        if known != room and known not in ROOMS[room]
+    ]
+    assert not wrong
+
+
+def test_the_plan_has_no_circle() -> None:
+    left = {room: allowed & set(ROOMS) for room, allowed in ROOMS.items()}
+    while left:
+        free = {room for room, allowed in left.items() if not allowed}
+        assert free, f"these know each other: {sorted(left)}"
+        left = {room: allowed - free for room, allowed in left.items() if room not in free}
+
+
+def test_single_files_know_no_room_but_the_package_itself_and_its_commands() -> None:
+    for name in PLAIN:
+        assert {known for known, _ in rooms_known_by(PACKAGE / f"{name}.py")} <= PLAIN
+
+
+def test_the_walk_sees_an_import_where_there_is_one() -> None:
+    assert "training" in {room for room, _ in rooms_known_by(PACKAGE / "runs" / "train.py")}
+    assert "runs" in {room for room, _ in rooms_known_by(PACKAGE / "__init__.py")}
+
+
+def test_losses_and_criteria_bring_no_lightning_and_no_configuration() -> None:
+    heavy = {"pytorch_lightning", "hydra", "omegaconf"}
+    for room in ("losses", "criteria", "backbones"):
+        for file in (PACKAGE / room).rglob("*.py"):
+            assert not heavy & {name.split(".")[0] for name, _ in imported(file)}, file
