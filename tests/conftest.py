@@ -1,5 +1,7 @@
 """What the tests share: one thread, and a run small enough to be trained in a second or two."""
 
+import copy
+import functools
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,10 +34,15 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@functools.cache
+def composed(*overrides: str) -> dict[str, Any]:
+    return compose_settings([*TINY, *overrides])
+
+
 @pytest.fixture
 def tiny(tmp_path: Path, tiny_cache: Path) -> Callable[..., dict[str, Any]]:
     """``tiny("method=bce", …)``: settings of a tiny run under ``tmp_path``."""
-    return lambda *more: compose_settings([*TINY, f"outputs={tmp_path}", f"data.cache={tiny_cache}", *more])
+    return lambda *more: copy.deepcopy(composed(f"data.cache={tiny_cache}", *more)) | {"outputs": str(tmp_path)}
 
 
 @pytest.fixture(scope="session")

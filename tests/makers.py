@@ -1,11 +1,15 @@
 """Small copies of the published sets, drawn in their publishers' layouts."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import scipy.io
+import torch
 from PIL import Image
+from torch import nn
 
+from retdm.backbones import Backbone
 from retdm.data.scene import Counts
 from retdm.data.synthetic import Synthetic
 
@@ -50,3 +54,41 @@ class PartlyKnown(Synthetic):
         super().__init__(size, seed, side)
         self.known = np.arange(self.targets.size).reshape(self.targets.shape) % 3 != 0
         self.fingerprint += "-partly-known"
+
+
+class FixedFeatures(Backbone):
+    """A backbone without parameters: a random projection, never negative, at the scale of a trained network's features.
+
+    What a method does on it is what it does on frozen features.
+    """
+
+    def __init__(self, dim: int = 256, weights: str = "none", *, load: bool = True) -> None:
+        super().__init__(nn.Identity(), dim=dim, weights=weights, load=load)
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("projection", torch.randn(3 * 16 * 16, dim, generator=generator) / 16)
+
+    def levels(self, image: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        yield "1", image
+
+    def embedding(self, image: torch.Tensor) -> torch.Tensor:
+        return (image.flatten(1) @ self.projection).relu()
+
+
+class Patterns:
+    """Pictures that add one noisy pattern a label, in Scene's label sets: learnable from fixed features."""
+
+    def __init__(self, size: int = 400, side: int = 18) -> None:
+        rng = np.random.default_rng(0)
+        drawn = Synthetic(size)
+        self.names, self.ids, self.split = drawn.names, drawn.ids, None
+        self.targets, self.known = drawn.targets, drawn.known
+        patterns = rng.normal(0, 1, (5, side, side, 3))
+        noise = rng.normal(0, 1.5, (size, side, side, 3))
+        self.pixels = np.clip(128 + 20 * (np.tensordot(self.targets, patterns, 1) + noise), 0, 255).astype(np.uint8)
+        self.fingerprint = f"patterns-{size}-{side}"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, i: int) -> Image.Image:
+        return Image.fromarray(self.pixels[i])

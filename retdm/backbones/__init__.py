@@ -12,19 +12,20 @@ from retdm.targets import resolve
 __all__ = ["Backbone", "Transform", "WeightsReport", "build_backbone", "weights_hash"]
 
 
-def build_backbone(config: Mapping[str, Any], *, load: bool = True) -> Backbone:
+def build_backbone(config: Mapping[str, Any], *, load: bool = True, trusted_only: bool = False) -> Backbone:
     """The backbone that a configuration describes, such as ``{_target_: retdm.backbones.vgg.VGG16, fc: 512}``.
 
     Args:
         config: ``_target_`` and the constructor's arguments, as in ``conf/backbone/*.yaml``.
         load: False rebuilds the architecture (with the BatchNorm mode that ``weights`` implies) and reads no file: what
-            a checkpoint needs, which holds the parameters itself. Only classes of this package are accepted then.
+            a checkpoint needs, which holds the parameters itself.
+        trusted_only: accept classes of this package alone, because the configuration comes out of a checkpoint.
 
     Raises:
         UserError: the class is unknown or no backbone; the weights cannot be had or do not fit.
     """
     settings = {key: value for key, value in config.items() if key != "_target_"}
-    backbone: Backbone = _backbone_class(config, trusted_only=not load)(**settings, load=load)
+    backbone: Backbone = _backbone_class(config, trusted_only=trusted_only)(**settings, load=load)
     return backbone
 
 

@@ -87,7 +87,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """(name, map (B, C, h, w)) of each stage but ``fc``, in order, computed as asked for; the last feature map ends it."""
+        """(name, map (B, C, h, w)) of each stage but ``fc``, in order, as asked for; the last feature map ends it."""
 
     def vector(self, maps: Tensor) -> Tensor:
         """What the stage ``fc`` is, from the last feature map: its mean over places. (B, C, h, w) -> (B, C)"""

@@ -59,8 +59,8 @@ def fetch(url: str, target: Path, sha256: str | None = None) -> Path:
     """Download ``url`` to ``target`` and return it; a ``target`` that is there already is taken as it is.
 
     Bytes go to ``<target>.part``, which a later call continues where the server allows it, and which gets its name when
-    it is whole (and, with ``sha256``, right). Raises ``UserError`` when the address does not answer, the disk is full or
-    closed to us, or the checksum differs.
+    it is whole (and, with ``sha256``, right). Raises ``UserError`` when the address does not answer, the disk is full
+    or closed to us, or the checksum differs.
     """
     if target.exists():
         return target

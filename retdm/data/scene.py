@@ -1,4 +1,4 @@
-"""Scene: 2,000 natural scene images with five labels (Zhou and Zhang, NIPS 2006; Zhou et al., Artificial Intelligence 2012).
+"""Scene: 2,000 natural scenes with five labels (Zhou and Zhang, NIPS 2006; Zhou et al., Artificial Intelligence 2012).
 
 Publisher's page: http://www.lamda.nju.edu.cn/data_MIMLimage.ashx
 Archive (24.7 MB, a rar of two rars): http://www.lamda.nju.edu.cn/files/miml-image-data.rar

@@ -64,7 +64,7 @@ def data_root(root: str | None) -> Path:
 
 
 def fingerprint_of(name: str, folder: Path, files: Iterable[str]) -> str:
-    """``name`` and a hash over the files' relative paths, sizes and times of change; the folder itself does not count."""
+    """``name`` and a hash over the files' relative paths, sizes and times of change; not over the folder's own."""
     digest = hashlib.sha256()
     for file in sorted(files):
         try:

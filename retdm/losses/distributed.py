@@ -1,6 +1,6 @@
 """Rows and means of the global batch, so that many processes compute what one would.
 
-Every process calls these functions equally often and in the same order; without a process group they do nothing special.
+Every process calls these functions equally often and in the same order; without a process group nothing is special.
 """
 
 import torch

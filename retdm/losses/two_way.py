@@ -131,7 +131,7 @@ def nearest_label_sets(
         valid: (S,) bool, False for candidates to pass over, None where all count.
 
     Returns:
-        int64 (R, min(k, S)): candidate rows, nearest first, of equal rows the first valid one; -1 where there are fewer.
+        int64 (R, min(k, S)): candidate rows, nearest first, of equal rows the first valid one; -1 where none is left.
 
     Raises:
         ValueError: k below 1 or shapes that do not agree.

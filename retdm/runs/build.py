@@ -57,13 +57,22 @@ def check_takes(settings: dict[str, Any]) -> None:
     )
 
 
-def build_method(settings: dict[str, Any], labels: list[str], *, load: bool = True) -> DeepMethod:
-    """The method of a run. ``load=False`` reads no weights, because a checkpoint will bring them."""
+def build_method(
+    settings: dict[str, Any], labels: list[str], *, load: bool = True, trusted_only: bool = False
+) -> DeepMethod:
+    """The method of a run.
+
+    Args:
+        settings: of the run.
+        labels: their names, in order.
+        load: False reads no weights, because a checkpoint will bring them.
+        trusted_only: accept classes of this package alone, because the settings come out of a checkpoint.
+    """
     config = {key: value for key, value in settings["method"].items() if key != "_target_"}
-    target: Any = resolve(settings["method"]["_target_"], trusted_only=not load)
+    target: Any = resolve(settings["method"]["_target_"], trusted_only=trusted_only)
     with torch.random.fork_rng(devices=[]):  # `retdm.load` must not change its caller's random numbers
         torch.manual_seed(settings["seed"])
-        backbone = build_backbone(settings["backbone"], load=load)
+        backbone = build_backbone(settings["backbone"], load=load, trusted_only=trusted_only)
         method: DeepMethod = target(backbone, labels, **config, seed=settings["seed"])
     if settings["trainer"]["precision"] == "bf16-mixed":
         method.image_net.autocast = torch.bfloat16

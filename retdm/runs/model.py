@@ -25,7 +25,7 @@ class Model:
         labels: names of the L labels, in the order of the scores.
     """
 
-    def __init__(self, folder: Path | str, device: str = "cpu") -> None:
+    def __init__(self, folder: Path | str, device: str = "cpu", own_classes: bool = False) -> None:
         run = RunFolder(folder)
         if not run.best.exists():
             raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
@@ -33,7 +33,7 @@ class Model:
         description = content["retdm"]
         self.labels: list[str] = description["labels"]
         self.image_size: int = description["image_size"]
-        self.method = build.build_method(description["settings"], self.labels, load=False)
+        self.method = build.build_method(description["settings"], self.labels, load=False, trusted_only=not own_classes)
         self.method.load_state_dict(content["state_dict"])
         self.method.to(device).eval()
 
@@ -69,10 +69,16 @@ class Model:
         return self.method.scores(batch).float().cpu().numpy()
 
 
-def load(folder: Path | str, device: str = "cpu") -> Model:
+def load(folder: Path | str, device: str = "cpu", *, own_classes: bool = False) -> Model:
     """The best checkpoint of a run, ready to predict; its data set need not be there.
 
+    Args:
+        folder: of the run.
+        device: where to compute, as PyTorch writes it.
+        own_classes: let the checkpoint name methods and backbones outside this package, which imports their modules:
+            only for checkpoints of your own.
+
     Raises:
-        UserError: there is no readable checkpoint in the folder.
+        UserError: there is no readable checkpoint in the folder, or it names a class that is not accepted.
     """
-    return Model(folder, device)
+    return Model(folder, device, own_classes)

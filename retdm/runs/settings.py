@@ -165,14 +165,15 @@ def _check(
             raise UserError(f"{group}{'.' if group else ''}{key} is not set", "it must have a value")
     for key, value in sorted(given.items(), key=lambda item: str(item[0])):
         path = f"{group}.{key}" if group else str(key)
-        where = _where(path, chosen, value)
         if key not in allowed:
+            where = _where(path, chosen, value)
             raise UserError(f"{where}{path} is not a setting of {owner}", nearest(str(key), allowed))
         if fits(value, allowed[key]):
             continue
         if isinstance(value, Mapping) and (inner := mapped(allowed[key])):
             _check(path, value, dict.fromkeys(value, inner), chosen, owner)
         else:
+            where = _where(path, chosen, value)
             raise UserError(f"{where}{path}={_short(value)} is not {in_words(allowed[key])}")
 
 

@@ -54,7 +54,7 @@ def images(count: int = 2, height: int = 64, width: int | None = None) -> Tensor
 
 
 def quadrant_maxima(maps: Tensor) -> Tensor:
-    """The definition as loops: by channel, the maximum of each quadrant; the middle of an odd side lies in both halves."""
+    """The definition as loops: by channel, the maximum of each quadrant; an odd side's middle lies in both halves."""
     rows = []
     for image in maps:
         row = []

@@ -14,7 +14,6 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 import retdm
-from retdm.backbones.base import Backbone, Transform
 from retdm.batch import Batch
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy, squared_error, two_way_metric, two_way_terms
@@ -53,15 +52,11 @@ def quiet() -> Iterator[None]:
 def ready(tiny: Callable[..., dict[str, Any]]) -> Ready:
     """A method as it stands when a fit begins, and its first training batch."""
 
-    def make(*overrides: str, backbone: Backbone | None = None) -> tuple[DeepMethod, Batch]:
+    def make(*overrides: str, backbone: dict[str, Any] | None = None) -> tuple[DeepMethod, Batch]:
         settings = tiny(*overrides)
+        settings["backbone"] = backbone or settings["backbone"]
         data = build_data(settings)
-        if backbone is None:
-            method = build_method(settings, data.labels)
-        else:
-            config = {key: value for key, value in settings["method"].items() if key != "_target_"}
-            target: Any = resolve(settings["method"]["_target_"])
-            method = target(backbone, data.labels, **config)
+        method = build_method(settings, data.labels)
         trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
         trainer.datamodule = data  # type: ignore[attr-defined]
         method.trainer = trainer
@@ -71,22 +66,6 @@ def ready(tiny: Callable[..., dict[str, Any]]) -> Ready:
         return method, method.on_after_batch_transfer(batch, 0)
 
     return make
-
-
-class Normed(Backbone):
-    """One convolution with BatchNorm, whose statistics follow the batches (``none``) or stay (anything else)."""
-
-    name = "normed"
-    transform = Transform(size=16)
-    smallest = 4
-    stages = ("1", "fc")
-
-    def __init__(self, weights: str) -> None:
-        net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
-        super().__init__(net, dim=8, weights=weights, load=False)
-
-    def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        yield "1", self.net(image)
 
 
 def at_stage(method: DeepMethod, name: str) -> None:
@@ -159,9 +138,8 @@ def test_parts_that_a_stage_does_not_train_get_no_gradient_and_are_in_evaluation
 def test_batchnorm_moves_only_where_the_image_net_trains_and_began_at_random(
     ready: Ready, name: str, weights: str
 ) -> None:
-    backbone = Normed(weights)
-    method, batch = ready(f"method={name}", backbone=backbone)
-    norm: Any = backbone.net[1]  # type: ignore[index]
+    method, batch = ready(f"method={name}", backbone={"_target_": "nets.Normed", "weights": weights})
+    norm: Any = method.image_net.backbone.net[1]  # type: ignore[index]
     method.train()
     for stage in method.stages:
         method.set_stage(stage, 0.1)

@@ -1,0 +1,64 @@
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning import Callback, Trainer
+
+from retdm.data.module import ImageData
+from retdm.methods.base import DeepMethod
+from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
+from retdm.training.evaluation import Evaluation
+from retdm.training.resume import Checkpoints, StopRequest, continue_from
+from retdm.training.stages import Stages
+
+
+@dataclass
+class Fit:
+    """A tiny fit and all that took part in it."""
+
+    method: DeepMethod
+    data: ImageData
+    trainer: Trainer
+    evaluation: Evaluation
+    stages: Stages
+    checkpoints: Checkpoints
+    request: StopRequest
+    folder: Path  # of the checkpoints
+
+    def run(self) -> "Fit":
+        """Train to the end, from ``last.ckpt`` where there is one."""
+        last = self.folder / "last.ckpt"
+        resume = last if last.exists() else None
+        if resume is not None:
+            state = continue_from(resume)["callbacks"]
+            self.stages.load_state_dict(state["Stages"])
+            self.checkpoints.load_state_dict(state["Checkpoints"])
+        self.trainer.fit(self.method, datamodule=self.data, ckpt_path=resume, weights_only=True)
+        return self
+
+
+@pytest.fixture
+def plan(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Iterator[Callable[..., Fit]]:
+    """``plan("method=bce", …, callbacks=[…])``: a fit that has not begun."""
+    prepare_process()
+
+    def make(*overrides: str, callbacks: list[Callback] | None = None, backbone: str | None = None) -> Fit:
+        settings = tiny(*overrides)
+        if backbone is not None:
+            settings["backbone"] = {"_target_": backbone}
+        data = build_data(settings)
+        method = build_method(settings, data.labels)
+        folder = tmp_path / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        evaluation, stages, request = Evaluation(), Stages(method.stages), StopRequest()
+        steps = settings["trainer"]["checkpoint_steps"]
+        checkpoints = Checkpoints(folder, stages, request, 60, steps)
+        epochs = sum(stage.max_epochs for stage in method.stages)
+        trainer = build_trainer(
+            settings, tmp_path, [evaluation, stages, *(callbacks or []), checkpoints], epochs
+        )
+        return Fit(method, data, trainer, evaluation, stages, checkpoints, request, folder)
+
+    return make
