@@ -64,12 +64,11 @@ def data_root(root: str | None) -> Path:
 
 
 def fingerprint_of(name: str, folder: Path, files: Iterable[str]) -> str:
-    """``name`` and a hash over the files' relative paths, sizes and times of change; not over the folder's own."""
+    """``name`` and a hash over the files' relative paths and sizes, so that a copied or moved set is the same set."""
     digest = hashlib.sha256()
     for file in sorted(files):
         try:
-            status = (folder / file).stat()
-            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(f"{file}\0{(folder / file).stat().st_size}\n".encode())
         except OSError:  # a dangling link is a fault of one image, met when it is read
             digest.update(f"{file}\0unreadable\n".encode())
     return f"{name}-{digest.hexdigest()[:16]}"

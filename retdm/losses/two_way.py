@@ -83,28 +83,29 @@ def two_way_terms(
         ValueError: shapes that do not agree, a number out of its range, an unknown ``rival_image``.
     """
     _check(image, label, target, k, unit, temperature, violation, rival_image, complete, sets, set_embedding)
-    size, device = len(target), image.device
-    row = torch.arange(size, device=device)
-    complete = torch.ones(size, dtype=torch.bool, device=device) if complete is None else complete
+    device = image.device
+    complete = torch.ones(len(target), dtype=torch.bool, device=device) if complete is None else complete
     unit = unit.detach() if isinstance(unit, Tensor) else unit
 
     # Euclidean by direct differences: the matrix-product form cancels where image and label set nearly meet.
     with torch.autocast(device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(image.dtype, label.dtype), torch.float32)
         image, label = image.to(dtype), label.to(dtype)
-        distance = _distances(image, label) / unit  # (B images, B label sets), serves both ways
-        own = distance.diagonal()
+        own = _distance(image, label) / unit  # (B,)
 
         nearest = nearest_label_sets(target, k, frequency=frequency, valid=complete)
         nearest = nearest.masked_fill(~complete[:, None], -1)
         rival_row = _images_of(nearest.clamp(min=0), target, complete, rival_image, seed)
-        way2 = _one_way(own, distance[rival_row, row[:, None]], nearest >= 0, temperature, violation)
+        rival = _distance(image[rival_row], label[:, None]) / unit  # (B, K)
+        way2 = _one_way(own, rival, nearest >= 0, temperature, violation)
 
+        set_label = label
         if sets is not None and set_embedding is not None:
+            set_label = set_embedding.to(dtype)
             nearest = nearest_label_sets(target, k, candidates=sets, frequency=set_frequency)
             nearest = nearest.masked_fill(~complete[:, None], -1)
-            distance = _distances(image, set_embedding.to(dtype)) / unit
-        way1 = _one_way(own, distance.gather(1, nearest.clamp(min=0)), nearest >= 0, temperature, violation)
+        rival = _distance(image[:, None], set_label[nearest.clamp(min=0)]) / unit
+        way1 = _one_way(own, rival, nearest >= 0, temperature, violation)
 
     mean_own = (own.detach() * complete).sum() / complete.sum().clamp(min=1)
     return TwoWay(way1.loss, way2.loss, mean_own, way1.nll, way2.nll, way1.chance, way2.chance)
@@ -173,9 +174,12 @@ def _one_way(own: Tensor, rival: Tensor, present: Tensor, temperature: float, vi
     return _Way((nll + violation * hinge).sum() / anchors, nll.detach().sum() / anchors, chance)
 
 
-def _distances(image: Tensor, label: Tensor) -> Tensor:
-    """(B, S) Euclidean distances; the gradient where two points coincide is 0."""
-    return torch.cdist(image, label, compute_mode="donot_use_mm_for_euclid_dist")
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    """Euclidean distances over the last dimension; the gradient where two points coincide is 0.
+
+    Only the pairs that are compared: k rivals a row, where a matrix of all pairs would hold B.
+    """
+    return torch.linalg.vector_norm(one - other, dim=-1)
 
 
 def _images_of(chosen: Tensor, target: Tensor, complete: Tensor, rival_image: str, seed: int) -> Tensor:

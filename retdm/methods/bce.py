@@ -1,6 +1,6 @@
 """Binary cross-entropy on a linear classifier: every label on its own."""
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ class BCE(DeepMethod):
         labels: list[str],
         *,
         embedding_dim: int | None = None,
-        reduction: str = "mean",
+        reduction: Literal["mean", "sum"] = "mean",
         **training: Any,
     ) -> None:
         super().__init__(backbone, labels, width=embedding_dim, **training)
@@ -36,5 +36,5 @@ class BCE(DeepMethod):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.classifier(self.image_net(batch.image))
-        loss = binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)  # type: ignore[arg-type]
+        loss = binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)
         return {"classification": loss}

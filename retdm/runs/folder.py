@@ -99,6 +99,19 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     return content
 
 
+def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
+    """The data gives the split that the run was made with.
+
+    Raises:
+        UserError: it gives another, so it is other data.
+    """
+    if json.loads(folder.split.read_text()) != json.loads(json.dumps(manifest)):
+        raise UserError(
+            f"the data is not what {shown(folder.path)} was made with: its split.json is another",
+            "put the data back as it was (data.root=<folder>), or train anew with overwrite=true",
+        )
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,9 @@ def check_devices(devices: int | list[int], nodes: int, kind: str) -> None:
         raise UserError(f"trainer.devices={devices} is out of range", "it is 1 or more (-1: all GPUs)")
     if kind == "cpu" and not isinstance(devices, int):
         raise UserError(f"trainer.devices={devices} lists GPUs, and this run is on the CPU", "give a number")
+    cores = os.cpu_count() or 1
+    if kind == "cpu" and wanted > cores:
+        raise UserError(f"trainer.devices={devices}: there are {cores} processor cores", "ask for no more")
     if nodes < 1:
         raise UserError(f"trainer.num_nodes={nodes} is out of range", "it is 1 or more")
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from retdm.errors import UserError
 from retdm.runs import build
 from retdm.runs.errors import guarded
-from retdm.runs.folder import RunFolder, read_config, write_json
+from retdm.runs.folder import RunFolder, check_split, read_config, write_json
 from retdm.runs.judge import judge
 from retdm.runs.launch import agree
 from retdm.runs.settings import check_groups
@@ -36,6 +36,7 @@ def _test(config: DictConfig) -> None:
     check_groups(settings)
     agree(None)
     data = build.build_data(settings)
+    check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, load=False)
     trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
     report = judge(trainer, method, data, folder.best)

@@ -19,7 +19,7 @@ from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.runs import build, sweep
 from retdm.runs.errors import as_user_error, guarded, is_leader
-from retdm.runs.folder import RunFolder, read_config, shown, write_json, write_text
+from retdm.runs.folder import RunFolder, check_split, read_config, shown, write_json, write_text
 from retdm.runs.judge import judge, write_predictions
 from retdm.runs.launch import agree
 from retdm.runs.provenance import provenance
@@ -204,12 +204,10 @@ def _write_config(folder: RunFolder, settings: dict[str, Any]) -> None:
 
 def _write_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
     """The manifest of the first start stays; data that gives another is other data."""
-    if folder.split.exists() and json.loads(folder.split.read_text()) != json.loads(json.dumps(manifest)):
-        raise UserError(
-            f"the data has changed since {shown(folder.path)} began: its split.json is another",
-            "put the data back as it was, or overwrite=true",
-        )
-    write_json(folder.split, manifest)
+    if folder.split.exists():
+        check_split(folder, manifest)
+    else:
+        write_json(folder.split, manifest)
 
 
 def _log_hparams(trainer: Any, settings: dict[str, Any], report: dict[str, Any]) -> None:

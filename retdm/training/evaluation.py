@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
 from retdm.criteria import best_threshold, decide, evaluate
+from retdm.errors import UserError
 from retdm.losses import gather_rows
 from retdm.methods.base import DeepMethod, Predictions
 
@@ -18,6 +19,9 @@ class Evaluation(Callback):
 
     Attributes:
         predictions: numpy index, scores, target, known of the last pass, in the order of index.
+
+    Raises:
+        UserError: a score of the validation part is no number.
     """
 
     def __init__(self) -> None:
@@ -59,6 +63,12 @@ class Evaluation(Callback):
         method = cast(DeepMethod, pl_module)
         self._gather()
         rows = self.predictions
+        if not np.isfinite(rows["scores"]).all():  # the loss of the last step was a number, the weights after it are not
+            raise UserError(
+                f"scores of the validation part are not numbers (stage {method.stage.name}, "
+                f"epoch {trainer.current_epoch + 1})",
+                f"the last good checkpoint is kept; lower schedule.{method.stage.name}.lr or the losses' weights",
+            )
         predicted = decide(rows["scores"], method.decide, self.threshold_on(rows))
         criteria = evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)["criteria"]
         logged = {f"validation/{name}": value for name, value in criteria.items() if value is not None}

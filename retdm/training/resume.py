@@ -52,7 +52,7 @@ class Checkpoints(Checkpoint):
     of an earlier stage is kept as ``best-<stage>.ckpt``. Each is written beside its place and then renamed.
 
     Raises:
-        UserError: a loss is no number any more; the rows of its batch are named, and the last checkpoint stays.
+        UserError: a loss is no number any more; the images of its batch are named, and the last checkpoint stays.
     """
 
     def __init__(self, folder: Path, stages: Stages, request: StopRequest, minutes: float, steps: int | None) -> None:
@@ -81,6 +81,7 @@ class Checkpoints(Checkpoint):
     ) -> None:
         self._watch(trainer, cast(dict[str, Any], outputs)["loss"])
         if batch_idx + 1 >= trainer.num_training_batches:
+            self._check(trainer)  # before the validation, which has no use for such weights
             return  # the epoch's end is near and saves more: the validation's verdict
         stop = self._stop_agreed(trainer)
         due = batch_idx % self.steps == self.steps - 1 if self.steps else self._minutes_are_over(trainer)
@@ -146,8 +147,8 @@ class Checkpoints(Checkpoint):
         assert data.batches is not None
         rows = data.batches.global_batches(step // steps)[step % steps]
         raise UserError(
-            f"the loss of step {step} is not a number (stage {self.stages.stage.name}, epoch {step // steps}, images "
-            + " ".join(str(row) for row in rows[:8])
+            f"the loss of step {step} is not a number (stage {self.stages.stage.name}, epoch {step // steps + 1}, images "
+            + " ".join(data.source.ids[row] for row in rows[:8])
             + (" …)" if len(rows) > 8 else ")"),
             f"the last good checkpoint is kept; lower schedule.{self.stages.stage.name}.lr or the losses' weights",
         )

@@ -19,6 +19,7 @@ def report(folder: Path, times: float, *overrides: str) -> dict[str, Any]:
         [
             "data._target_=makers.Patterns",
             "data.size=400",
+            "data.batch_size=16",
             "~data.seed",
             "data.image_size=16",
             "data.keep_pairs_together=none",
