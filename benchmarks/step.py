@@ -143,7 +143,7 @@ def plain_training(settings: dict[str, Any]) -> float:
         optimiser.zero_grad()
         with autocast(settings):
             logits = net(image)
-        F.binary_cross_entropy_with_logits(logits.float(), target).backward()  # type: ignore[no-untyped-call]
+        F.binary_cross_entropy_with_logits(logits.float(), target).backward()
         optimiser.step()
 
     return batch / seconds(step, int(OPTIONS["steps"]))
@@ -184,7 +184,7 @@ def parts_of_a_step(settings: dict[str, Any]) -> Iterator[tuple[str, float]]:
     label_net: nn.Module = method.parts["label_net"]
 
     def metric() -> None:
-        two_way_metric(f, label_net(batch.target), batch.target, k=10).backward()  # type: ignore[no-untyped-call]
+        two_way_metric(f, label_net(batch.target), batch.target, k=10).backward()
 
     yield "label net and two-way metric, forward and backward", seconds(metric, 5)
     optimiser = method.configure_optimizers()
@@ -211,7 +211,7 @@ def main() -> None:
         speed = {name: statistics.median(values) for name, values in found.items()}
         ours_net = build_method(settings, Noise(1).names).to(OPTIONS["device"]).eval()
         plain_speed = inference(plain_network().eval(), settings)
-        our_speed = inference(lambda x: ours_net.classifier(ours_net.image_net(x)), settings)  # type: ignore[attr-defined]
+        our_speed = inference(lambda x: ours_net.classifier(ours_net.image_net(x)), settings)
         table = Table(box=None, title=", ".join(f"{k}={v}" for k, v in OPTIONS.items()), title_justify="left")
         table.add_column("")
         for title in ("images/s", "÷ plain loop"):
@@ -226,8 +226,8 @@ def main() -> None:
         out.print(f"RETDM's step ÷ BCE's: {speed['bce'] / speed['retdm']:.3f}")
         threads = torch.get_num_threads()
         out.print(f"precision {settings['trainer']['precision']}, {threads} threads, torch {torch.__version__}")
-        for name, value in parts_of_a_step(settings):
-            out.print(f"  {name:<52} {value * 1000:9.1f} ms")
+        for part, taken in parts_of_a_step(settings):
+            out.print(f"  {part:<52} {taken * 1000:9.1f} ms")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,9 @@ class VGGSmall(Backbone):
                 layers += [nn.Conv2d(before, width, 3, padding=1), nn.GroupNorm(self.groups, width), nn.ReLU()]
                 before = width
             layers.append(nn.MaxPool2d(2))
-        super().__init__(nn.ModuleDict({"features": nn.Sequential(*layers)}), dim=2 * before, weights=weights, load=load)
+        super().__init__(
+            nn.ModuleDict({"features": nn.Sequential(*layers)}), dim=2 * before, weights=weights, load=load
+        )
         self.stages = (*(str(stage) for stage in range(1, len(channels) + 1)), "fc")
         self.smallest = 2 ** len(channels)
 

@@ -179,7 +179,8 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
 
     Only the pairs that are compared: k rivals a row, where a matrix of all pairs would hold B.
     """
-    return torch.linalg.vector_norm(one - other, dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(one - other, dim=-1)
+    return distance
 
 
 def _images_of(chosen: Tensor, target: Tensor, complete: Tensor, rival_image: str, seed: int) -> Tensor:

@@ -101,7 +101,7 @@ class RETDM(DeepMethod):
         if stage != "fit":
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        sets, counts = data.target("train").float().unique(dim=0, return_counts=True)  # type: ignore[no-untyped-call]
+        sets, counts = data.target("train").float().unique(dim=0, return_counts=True)
         # Not in the checkpoint: they belong to the data, and a prediction needs none of them.
         self.register_buffer("train_sets", sets, persistent=False)
         self.register_buffer("train_counts", counts, persistent=False)
@@ -124,9 +124,7 @@ class RETDM(DeepMethod):
         if first and not image.requires_grad:
             image = image.detach().requires_grad_()
         logits = self.classifier(image)
-        terms = {
-            "classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)  # type: ignore[arg-type]
-        }
+        terms = {"classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)}
         if {"metric", "reconstruction"} & set(self.active):
             label = self.label_net(batch.target)
             terms["reconstruction"] = squared_error(self.reconstruction(label), batch.target, batch.known)
@@ -159,7 +157,7 @@ class RETDM(DeepMethod):
             unit=self.unit,
             temperature=self.temperature,
             violation=self.violation,
-            rival_image=self.rival_image,  # type: ignore[arg-type]
+            rival_image=self.rival_image,
             seed=draw_seed(self.seed, self.global_step),
             complete=complete,
             frequency=self.frequency[gather_rows(batch.index)],

@@ -76,7 +76,7 @@ def build_method(
         method: DeepMethod = target(backbone, labels, **config, seed=settings["seed"])
     if settings["trainer"]["precision"] == "bf16-mixed":
         method.image_net.autocast = torch.bfloat16
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method.to(memory_format=torch.channels_last)
     method.description = {
         "settings": settings,
         "labels": labels,

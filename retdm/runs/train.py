@@ -1,7 +1,6 @@
 """``python train.py``: train, judge, write the run folder; or continue, or say that it is finished."""
 
 import contextlib
-import json
 import logging
 import sys
 import time

@@ -63,7 +63,9 @@ class Evaluation(Callback):
         method = cast(DeepMethod, pl_module)
         self._gather()
         rows = self.predictions
-        if not np.isfinite(rows["scores"]).all():  # the loss of the last step was a number, the weights after it are not
+        if not np.isfinite(
+            rows["scores"]
+        ).all():  # the loss of the last step was a number, the weights after it are not
             raise UserError(
                 f"scores of the validation part are not numbers (stage {method.stage.name}, "
                 f"epoch {trainer.current_epoch + 1})",

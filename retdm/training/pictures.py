@@ -112,8 +112,8 @@ def _callback(trainer: Trainer, kind: type[Found]) -> Found:
 def rendered(figure: Figure) -> np.ndarray:
     """A figure as uint8 (H, W, 3)."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def spread(n: int, most: int) -> np.ndarray:
@@ -375,7 +375,7 @@ def draw_embedding(space: Space, title: str) -> Figure:
 def _annotate(figure: Figure, places: np.ndarray, names: list[str]) -> None:
     """Each name beside its place, at the nearest spot where it covers neither another place nor another name."""
     (axes,) = figure.axes
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()  # fixes the limits that boxes are measured in
     star = 5 * figure.dpi / 72  # pixels from its middle to its points
     taken = [Bbox.from_extents(x - star, y - star, x + star, y + star) for x, y in axes.transData.transform(places)]

@@ -46,18 +46,25 @@ class EpochLines(Callback):
         self._images += len(batch.index) * trainer.world_size
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value
-        logged = {f"train/{name}": value for name, value in values.items()}
-        method.log_dict(logged, prog_bar=False, sync_dist=trainer.world_size > 1)
-        method.log_dict(dict(result["terms"]), prog_bar=True, logger=False, on_epoch=False)
-        method.log("stage/lr", self.stages.lr)
-        method.log("stage/index", float(self.stages.index))
+        if self._steps > 1 and trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return  # reading values waits for the device
+        values = {name: trainer.strategy.reduce(value, reduce_op="mean") for name, value in values.items()}
+        shown = {name: values[name] for name in result["terms"]}
+        method.log_dict(shown, prog_bar=True, logger=False, on_step=True, on_epoch=False)
+        if trainer.logger is not None:
+            curves = {f"train/{name}": value.item() for name, value in values.items()}
+            stage = {"stage/lr": self.stages.lr, "stage/index": float(self.stages.index)}
+            trainer.logger.log_metrics(curves | stage, step=trainer.global_step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._validated = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         seconds = (self._validated or time.monotonic()) - self._since
-        means = {name: (total / self._steps).item() for name, total in self._sums.items()}
+        means = {
+            name: trainer.strategy.reduce(total / self._steps, reduce_op="mean").item()
+            for name, total in self._sums.items()
+        }
         method = cast(DeepMethod, pl_module)
         rate = self._images / max(seconds, 1e-9)
         method.log("speed/images_per_second", rate)

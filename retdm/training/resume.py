@@ -147,9 +147,8 @@ class Checkpoints(Checkpoint):
         assert data.batches is not None
         rows = data.batches.global_batches(step // steps)[step % steps]
         raise UserError(
-            f"the loss of step {step} is not a number (stage {self.stages.stage.name}, epoch {step // steps + 1}, images "
-            + " ".join(data.source.ids[row] for row in rows[:8])
-            + (" …)" if len(rows) > 8 else ")"),
+            f"the loss of step {step} is not a number (stage {self.stages.stage.name}, epoch {step // steps + 1}, "
+            "images " + " ".join(data.source.ids[row] for row in rows[:8]) + (" …)" if len(rows) > 8 else ")"),
             f"the last good checkpoint is kept; lower schedule.{self.stages.stage.name}.lr or the losses' weights",
         )
 

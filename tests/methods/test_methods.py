@@ -412,7 +412,9 @@ def test_the_pool_of_all_training_sets_is_the_batchs_where_the_batch_holds_all_t
     values = {}
     for pool in ("batch", "train"):
         for size in (100, 8):
-            method, batch = ready("method=retdm", *OPTIONS, "method.k=10", f"method.pool={pool}", f"data.batch_size={size}")
+            method, batch = ready(
+                "method=retdm", *OPTIONS, "method.k=10", f"method.pool={pool}", f"data.batch_size={size}"
+            )
             at_stage(method, "joint")
             values[pool, size] = method.losses(batch)["metric"].item()
     assert values["train", 100] == pytest.approx(values["batch", 100], rel=1e-5)

@@ -56,9 +56,7 @@ def plan(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Iterator[Callab
         steps = settings["trainer"]["checkpoint_steps"]
         checkpoints = Checkpoints(folder, stages, request, 60, steps)
         epochs = sum(stage.max_epochs for stage in method.stages)
-        trainer = build_trainer(
-            settings, tmp_path, [evaluation, stages, *(callbacks or []), checkpoints], epochs
-        )
+        trainer = build_trainer(settings, tmp_path, [evaluation, stages, *(callbacks or []), checkpoints], epochs)
         return Fit(method, data, trainer, evaluation, stages, checkpoints, request, folder)
 
     return make

@@ -41,7 +41,9 @@ def test_criteria_of_a_validation_are_those_of_the_whole_part_at_once(
     report = evaluate(rows["scores"], rows["target"], rows["known"], fit.data.labels, predicted)
     assert report["left_out"]["unknown_cells"] > 0
     expected = {f"validation/{name}": value for name, value in report["criteria"].items() if value is not None}
-    found = {name: value for name, value in logged.items() if name not in ("validation/loss", "validation/classification")}
+    found = {
+        name: value for name, value in logged.items() if name not in ("validation/loss", "validation/classification")
+    }
     assert found == pytest.approx(expected, abs=1e-6)
 
 

@@ -96,11 +96,11 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_best_of_each_stage_is_kept_and_best_is_that_of_the_last(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_of_each_stage_is_kept_and_best_is_that_of_the_last(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     remember = Remember()
-    fit = plan(
-        *RETDM, "schedule.classification.max_epochs=3", "schedule.joint.max_epochs=4", callbacks=[remember]
-    )
+    fit = plan(*RETDM, "schedule.classification.max_epochs=3", "schedule.joint.max_epochs=4", callbacks=[remember])
     values = iter([0.2, 0.9, 0.5, 0.8, 0.1, 0.3, 0.3, 0.2])  # an earlier stage's best is higher than the last's
 
     class Decreed(Callback):

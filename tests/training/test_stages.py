@@ -162,9 +162,7 @@ class Watch(Callback):
         if name not in self.before:
             self.before[name] = self.copy(pl_module)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         name = pl_module.stage.name
         self.after[name] = self.copy(pl_module)
         (optimizer,) = trainer.optimizers
