@@ -235,15 +235,21 @@ def folder_of(settings: dict[str, Any]) -> Path:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Keys whose values differ, as ``key: old -> new``."""
+    """Keys whose values differ, as ``key: old -> new``; the items of a list of stages go by their names."""
     found = []
     for key in sorted(set(old) | set(new)):
-        a, b = old.get(key), new.get(key)
+        a, b = _by_name(old.get(key)), _by_name(new.get(key))
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{prefix}{key}.")
         elif a != b:
             found.append(f"{prefix}{key}: {_short(a)} -> {_short(b)}")
     return found
+
+
+def _by_name(value: Any) -> Any:
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
+        return {item["name"]: item for item in value}
+    return value
 
 
 def _short(value: Any) -> str:

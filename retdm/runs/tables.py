@@ -46,7 +46,7 @@ def per_label_table(report: dict[str, Any]) -> Table:
 
 def stages_table(history: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for title in ("stage", "epochs", "lr", "train loss", "validation loss", "best validation mAP", "minutes"):
+    for title in ("stage", "epochs", "lr", "train loss", "validation loss", "validation mAP", "minutes"):
         table.add_column(title, justify="left" if title == "stage" else "right")
     for row in history:
         table.add_row(

@@ -111,8 +111,9 @@ class Stages(Callback):
         record["epochs"] = self.epoch
         record["minutes"] += (now - self._since) / 60
         record["validation_loss"] = watched
-        record["validation_mAP"] = max(
-            record.get("validation_mAP", 0.0), trainer.callback_metrics["validation/mAP"].item()
+        value = trainer.callback_metrics["validation/mAP"].item()
+        record["validation_mAP"] = (
+            value if self.stage.rule == "one_cycle" else max(value, record.get("validation_mAP", 0.0))
         )
         self._since = now
         if self._is_over(watched):

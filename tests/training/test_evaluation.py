@@ -27,8 +27,7 @@ def by_hand(fit: Any, part: str) -> dict[str, np.ndarray]:
     return {"index": rows, "scores": np.array(scores), "target": source.targets[rows] * known, "known": known}
 
 
-@pytest.mark.parametrize("rule", ["half", "top3", "validation"])
-@pytest.mark.parametrize("batch_size", [2, 7, 60])
+@pytest.mark.parametrize("batch_size, rule", [(2, "half"), (7, "top3"), (60, "validation")])
 def test_criteria_of_a_validation_are_those_of_the_whole_part_at_once(
     plan: Callable[..., Any], batch_size: int, rule: str
 ) -> None:

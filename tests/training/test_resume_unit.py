@@ -96,11 +96,23 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected", "kept"),
+    [
+        # of equal ones the first
+        ("plateau", {"best-classification": 1, "best-label_embedding": 3, "best": 5}, (0.9, 0.8, 0.3)),
+        # the end of each cycle
+        ("one_cycle", {"best-classification": 2, "best-label_embedding": 3, "best": 7}, (0.5, 0.8, 0.2)),
+    ],
+)
 def test_the_best_of_each_stage_is_kept_and_best_is_that_of_the_last(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
+    rule: str, expected: dict[str, int], kept: tuple[float, ...], plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remember = Remember()
-    fit = plan(*RETDM, "schedule.classification.max_epochs=3", "schedule.joint.max_epochs=4", callbacks=[remember])
+    rules = [f"schedule.{stage}.rule={rule}" for stage in ("classification", "label_embedding", "joint")]
+    waits = [f"+schedule.{stage}.patience=9" for stage in ("classification", "label_embedding", "joint")]
+    lengths = ["schedule.classification.max_epochs=3", "schedule.joint.max_epochs=4"]
+    fit = plan(*RETDM, *rules, *waits, *lengths, callbacks=[remember])
     values = iter([0.2, 0.9, 0.5, 0.8, 0.1, 0.3, 0.3, 0.2])  # an earlier stage's best is higher than the last's
 
     class Decreed(Callback):
@@ -109,11 +121,12 @@ def test_the_best_of_each_stage_is_kept_and_best_is_that_of_the_last(
 
     fit.trainer.callbacks.insert(0, Decreed())
     fit.run()
-    expected = {"best-classification": 1, "best-label_embedding": 3, "best": 5}  # of equal ones the first
     assert {path.stem for path in fit.folder.iterdir()} == {*expected, "last"}
     for name, place in expected.items():
         assert equal(continue_from(fit.folder / f"{name}.ckpt")["state_dict"], remember.seen[place][2]), name
-    assert fit.checkpoints.best == pytest.approx({"classification": 0.9, "label_embedding": 0.8, "joint": 0.3})
+    assert fit.checkpoints.best == pytest.approx(
+        dict(zip(("classification", "label_embedding", "joint"), kept, strict=True))
+    )
     assert equal(continue_from(fit.folder / "last.ckpt")["state_dict"], remember.seen[-1][2])
 
 
@@ -142,10 +155,12 @@ class Interrupt(Callback):
             self.request._on_signal(self.number, None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step, place", [(4, (1, 2)), (5, (2, 0))])  # inside an epoch, and in its last step
+@pytest.mark.parametrize(
+    "number, step, place",
+    [(signal.SIGTERM, 4, (1, 2)), (signal.SIGINT, 5, (2, 0))],  # inside an epoch, and in its last step
+)
 def test_a_signal_ends_the_run_after_the_step_it_came_in_and_nothing_is_lost(
-    plan: Plan, tmp_path: Path, step: int, place: tuple[int, int], number: int
+    plan: Plan, number: int, step: int, place: tuple[int, int]
 ) -> None:
     interrupt = Interrupt(step, number)
     fit = plan(*BCE, callbacks=[interrupt])

@@ -1,0 +1,108 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import retdm
+from retdm.data.synthetic import Synthetic
+from retdm.errors import UserError
+from retdm.runs.model import Model
+
+
+@pytest.fixture
+def moved(tiny_run: Path, tmp_path: Path) -> Path:
+    """The run's checkpoint alone, in another place: neither data nor cache nor anything else is there."""
+    folder = tmp_path / "moved"
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(tiny_run / "checkpoints" / "best.ckpt", folder / "checkpoints")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_run: Path) -> dict[str, np.ndarray]:
+    return dict(np.load(tiny_run / "predictions.npz"))
+
+
+@pytest.fixture(scope="module")
+def pictures(rows: dict[str, np.ndarray]) -> list[Image.Image]:
+    source = Synthetic(60, side=18)
+    return [source.read(int(i)) for i in rows["index"]]
+
+
+def test_a_loaded_run_gives_the_scores_it_was_judged_by(
+    moved: Path, rows: dict[str, np.ndarray], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retdm.runs.build.build_data", None)  # no data set is opened
+    model = retdm.load(moved)
+    scores = model.predict(pictures)
+    assert scores.dtype == np.float32
+    assert scores.shape == rows["scores"].shape
+    assert np.abs(scores - rows["scores"]).max() <= 1e-6
+    assert model.labels == rows["labels"].tolist() == Synthetic(1).names
+
+
+def test_pictures_may_be_paths_pil_images_or_arrays_in_batches_of_any_size(
+    moved: Path, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    model = retdm.load(moved)
+    expected = model.predict(pictures[:5])
+    paths: list[Any] = []
+    for i, picture in enumerate(pictures[:5]):
+        picture.save(tmp_path / f"{i}.png")
+        paths.append(tmp_path / f"{i}.png")
+    paths[0] = str(paths[0])
+    for given in (paths, [np.asarray(picture) for picture in pictures[:5]], iter(pictures[:5])):
+        assert np.allclose(model.predict(given, batch_size=2), expected, atol=1e-6)
+    assert model.predict([]).shape == (0, 5)
+
+
+def test_pictures_of_other_sizes_and_modes_are_brought_to_the_runs(moved: Path, pictures: list[Image.Image]) -> None:
+    model = retdm.load(moved)
+    wide = pictures[0].resize((40, 25))
+    as_cached = wide.resize((18, 18), Image.Resampling.BILINEAR)
+    assert np.allclose(model.predict([wide]), model.predict([as_cached]), atol=1e-6)
+    grey = pictures[0].convert("L")
+    assert np.allclose(model.predict([grey]), model.predict([grey.convert("RGB")]), atol=1e-6)
+
+
+def test_loading_twice_gives_one_model_and_leaves_random_numbers_alone(moved: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    one, two = Model(moved), Model(moved)
+    assert torch.equal(torch.rand(1), expected)
+    for name, tensor in one.method.state_dict().items():
+        assert torch.equal(two.method.state_dict()[name], tensor), name
+    assert not any(module.training for module in one.method.modules())
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"there is no checkpoint {tmp_path}") as error:
+        retdm.load(tmp_path)
+    assert error.value.hint
+
+
+def test_a_checkpoint_of_another_program_is_named(moved: Path) -> None:
+    path = moved / "checkpoints" / "best.ckpt"
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(UserError, match=f"{path} is not a checkpoint of retdm"):
+        retdm.load(moved)
+
+
+def test_an_unreadable_picture_is_named(moved: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"broken\.png cannot be read"):
+        retdm.load(moved).predict([tmp_path / "broken.png"])
+
+
+def test_predictions_are_the_rows_of_the_test_part(tiny_run: Path, rows: dict[str, np.ndarray]) -> None:
+    split = json.loads((tiny_run / "split.json").read_text())
+    source = Synthetic(60, side=18)
+    assert [source.ids[i] for i in rows["index"]] == split["test"]
+    assert np.array_equal(rows["target"], source.targets[rows["index"]])
+    assert rows["known"].all()
