@@ -167,5 +167,6 @@ class ImageData(LightningDataModule):
     def label_set_frequency(self) -> torch.Tensor:
         """For every row of the data set, how many training rows carry its label set; int64 (N,)."""
         _, inverse = np.unique(self.source.targets, axis=0, return_inverse=True)
+        inverse = inverse.reshape(-1)  # NumPy 2.0 gives it a second dimension
         counts = np.bincount(inverse[self.parts["train"]], minlength=inverse.max() + 1)
         return torch.from_numpy(counts[inverse])
