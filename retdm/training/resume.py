@@ -49,8 +49,8 @@ class Checkpoints(Checkpoint):
     """``last.ckpt``: where to continue; ``best.ckpt``: what the run is judged by, from its last stage.
 
     Under the plateau rule that is the epoch of the highest validation mAP. Under one_cycle it is the end of the cycle:
-    the rule is made to end well, and the highest of several mAPs of a small validation part is mostly noise, which picked
-    weights from the middle of the cycle that other criteria of the same part called worse.
+    the rule is made to end well, and the highest of several mAPs of a small validation part is mostly noise, which
+    picked weights from the middle of the cycle that other criteria of the same part called worse.
 
     ``last.ckpt`` is written at every epoch's end and, inside an epoch, every ``minutes`` (or every ``steps``). The best
     of an earlier stage is kept as ``best-<stage>.ckpt``. Each is written beside its place and then renamed.
