@@ -239,7 +239,7 @@ def _logging(folder: RunFolder) -> Iterator[None]:
     screen.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("retdm")
     logger.setLevel(logging.INFO)
-    logger.propagate = False
+    propagated, logger.propagate = logger.propagate, False
     for handler in (screen, file):
         logger.addHandler(handler)
     try:
