@@ -247,5 +247,6 @@ def _logging(folder: RunFolder) -> Iterator[None]:
     finally:
         for handler in (screen, file):
             logger.removeHandler(handler)
+        logger.propagate = propagated
         with contextlib.suppress(OSError):  # the same full disk
             file.close()
