@@ -164,8 +164,8 @@ def test_some_stages_come_in_the_networks_order_and_run_no_further_than_needed()
     backbone = VGGSmall(channels=(8, 16, 24)).eval()
     image = images(2, 16)
     everything = backbone.multilevel(image)
-    assert everything.shape == (2, 4 * (8 + 16 + 24) + 24)
-    torch.testing.assert_close(backbone.multilevel(image, ["fc", 1]), everything[:, [*range(32), *range(192, 216)]])
+    assert everything.shape == (2, 4 * (8 + 16 + 24) + 2 * 24)
+    torch.testing.assert_close(backbone.multilevel(image, ["fc", 1]), everything[:, [*range(32), *range(192, 240)]])
     torch.testing.assert_close(backbone.multilevel(image, [3]), everything[:, 96:192])
     last = backbone.net.get_submodule("features.8")
     last.register_forward_pre_hook(lambda module, inputs: pytest.fail("the third stage ran"))
@@ -246,7 +246,7 @@ def test_vgg16_at_4096_gives_the_second_fully_connected_layer_after_relu(vgg16: 
 def test_vgg_small_takes_any_size_from_two_to_the_number_of_stages_on() -> None:
     backbone = VGGSmall(channels=(8, 16), convs=2)
     for height, width in ((4, 4), (5, 19), (64, 64)):
-        assert backbone.embedding(images(3, height, width)).shape == (3, 16)
+        assert backbone.embedding(images(3, height, width)).shape == (3, 2 * 16)
     with pytest.raises(UserError, match="3 x 64 are too small for vgg_small"):
         backbone.embedding(images(3, 3, 64))
     assert sum(isinstance(layer, nn.Conv2d) for layer in backbone.modules()) == 4
