@@ -26,7 +26,9 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
 
+from retdm.backbones.folding import fold_batchnorm
 from retdm.losses import two_way_metric
+from retdm.methods.base import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.settings import compose_settings
@@ -101,17 +103,21 @@ def frozen(net: nn.Module) -> nn.Module:
     return net
 
 
+def freeze(method: DeepMethod) -> None:
+    """BatchNorm of ours as it is where weights were loaded."""
+    backbone = method.image_net.backbone
+    if backbone.batchnorm == "trained":
+        backbone.batchnorm = "frozen"
+        fold_batchnorm(backbone.net)
+    method.train()
+
+
 def ours(method_name: str, folder: str) -> float:
     """Images a second of the whole program's training loop."""
     settings = settings_for(method_name, folder)
     data = build_data(settings)
     method = build_method(settings, data.labels)
-    backbone = method.image_net.backbone
-    if backbone.batchnorm == "trained":
-        from retdm.backbones.folding import fold_batchnorm
-
-        backbone.batchnorm = "frozen"
-        fold_batchnorm(backbone.net)
+    freeze(method)
     clock, stages = Clock(), Stages(method.stages)
     trainer = build_trainer(settings, Path(folder), [Evaluation(), stages, clock], 1)
     trainer.limit_val_batches = 1
@@ -172,6 +178,7 @@ def parts_of_a_step(settings: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Seconds of the parts of RETDM's step, each on its own."""
     data = build_data(settings)
     method = build_method(settings, data.labels).to(OPTIONS["device"])
+    freeze(method)
     loader = data.part_loader("train")
     yield "load a batch from the cache (test view)", seconds(lambda: next(iter(loader)), 3)
     batch = next(iter(loader))
