@@ -20,7 +20,7 @@ from retdm.runs import build, sweep
 from retdm.runs.errors import as_user_error, guarded, is_leader
 from retdm.runs.folder import RunFolder, check_split, read_config, shown, write_json, write_text
 from retdm.runs.judge import judge, write_predictions
-from retdm.runs.launch import agree
+from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import differences, folder_of, identity, settings_of
 from retdm.runs.tables import print_report
@@ -75,6 +75,7 @@ def train(settings: dict[str, Any]) -> Path:
     """
     build.prepare_process()
     build.check_takes(settings)
+    accelerator(settings["trainer"]["accelerator"])  # a missing GPU is told of before the images are decoded
     folder = RunFolder(folder_of(settings).absolute())
     request = StopRequest()
     with contextlib.ExitStack() as held:
