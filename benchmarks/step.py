@@ -30,7 +30,6 @@ from retdm.backbones.folding import fold_batchnorm
 from retdm.losses import two_way_metric
 from retdm.methods.base import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
-from retdm.runs.memory import keep_freed_memory
 from retdm.runs.settings import compose_settings
 from retdm.training.evaluation import Evaluation
 from retdm.training.stages import Stages
@@ -209,7 +208,6 @@ def main() -> None:
         settings = settings_for("retdm", folder)
         as_written = plain_training(settings)
         prepare_process()
-        keep_freed_memory()
         found: dict[str, list[float]] = {"plain": [], "bce": [], "retdm": []}
         for _ in range(int(OPTIONS["rounds"])):
             found["plain"].append(plain_training(settings))

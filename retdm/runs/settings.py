@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -48,11 +47,10 @@ TRAINER: dict[str, Any] = {
 
 
 def register_resolvers() -> None:
-    """Functions that the YAML files use: products of rates, side of the cached image, the help text."""
+    """Functions that the YAML files use: the side of the cached image, the help text."""
     from retdm.data.augment import cached_side
     from retdm.runs.help import help_text
 
-    OmegaConf.register_new_resolver("times", lambda *factors: math.prod(map(float, factors)), replace=True)
     # What is no whole number is told of as data.image_size, where it was written.
     OmegaConf.register_new_resolver(
         "cached_side", lambda size: cached_side(size) if fits(size, int) else size, replace=True
