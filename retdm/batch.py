@@ -20,3 +20,21 @@ class Batch(NamedTuple):
     image: Tensor
     target: Tensor
     known: Tensor
+
+
+class BagBatch(NamedTuple):
+    """Bags of instances with their label sets. Letters: B bags, N places for instances, D features, L labels.
+
+    Attributes:
+        index: int64 (B,), the bag's place in its data set.
+        bag: float32 (B, N, D), N the size of the batch's largest bag; 0 in places without an instance.
+        mask: bool (B, N); True where there is an instance, which is at least once a bag.
+        target: float32 (B, L) of 0 and 1; 0 where unknown.
+        known: bool (B, L); False where nobody said whether the label applies.
+    """
+
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
+    bag: Tensor
+    mask: Tensor
+    target: Tensor
+    known: Tensor

@@ -28,7 +28,15 @@ TURNS = {
 
 
 class UnreadableImage(UserError):
-    """One image of a set cannot be read: what ``data.faults=skip`` leaves out."""
+    """One image of a set cannot be read: what ``data.faults=skip`` leaves out.
+
+    Attributes:
+        kind: ``missing``, ``empty`` or ``unreadable``.
+    """
+
+    def __init__(self, message: str, hint: str = SKIP_HINT, kind: str = "unreadable") -> None:
+        super().__init__(message, hint)
+        self.kind = kind
 
 
 @runtime_checkable
@@ -58,6 +66,31 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class BagSource(Protocol):
+    """n bags of instances with L labels each; a bag's instances have D features.
+
+    Attributes:
+        instances: float32 (sum of the bags' sizes, D), bag after bag.
+        offsets: int64 (n + 1,); bag i is ``instances[offsets[i] : offsets[i + 1]]``, never empty.
+        instance_targets: uint8 (sum of the bags' sizes, L) where the set says which instance carries a label, else
+            None. For judging alone: no method sees it.
+        names, ids, targets, known, split, fingerprint: as in ``Source``.
+    """
+
+    names: list[str]
+    ids: list[str]
+    instances: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    instance_targets: NDArray[np.uint8] | None
+    targets: NDArray[np.uint8]
+    known: NDArray[np.bool_]
+    split: NDArray[np.str_] | None
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+
 def data_root(root: str | None) -> Path:
     """The folder that holds the sets: ``root`` where given, else $RETDM_DATA, else ``data`` in the working folder."""
     return Path(root or os.environ.get("RETDM_DATA") or "data").expanduser()
@@ -82,7 +115,7 @@ def read_image(path: Path) -> Image.Image:
     """
     try:
         if path.stat().st_size == 0:
-            raise UnreadableImage(f"{path} is empty (0 bytes)", SKIP_HINT)
+            raise UnreadableImage(f"{path} is empty (0 bytes)", kind="empty")
         with Image.open(path) as image:
             image.load()
             return _to_rgb(_upright(image))
@@ -90,7 +123,8 @@ def read_image(path: Path) -> Image.Image:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnreadableImage(f"{path} cannot be read as an image: {reason}", SKIP_HINT) from error
+        kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        raise UnreadableImage(f"{path} cannot be read as an image: {reason}", kind=kind) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
