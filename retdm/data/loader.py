@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from retdm.batch import Batch
 from retdm.data.augment import test_view, train_view
+from retdm.data.cache import CachedImages, DecodedImages
 
 Key = tuple[int, int]  # (epoch, index): workers need no state of their own to augment by
 
@@ -63,7 +64,7 @@ class Images(Dataset[Batch]):
     """Rows of a data set as batches of one view.
 
     Args:
-        images: uint8 (N, S, S, 3), the cached images.
+        images: N images, each uint8 (S, S, 3).
         target: uint8 (N, L).
         known: bool (N, L).
         size: side of the view in pixels.
@@ -71,7 +72,12 @@ class Images(Dataset[Batch]):
     """
 
     def __init__(
-        self, images: np.ndarray, target: np.ndarray, known: np.ndarray, size: int, seed: int | None = None
+        self,
+        images: CachedImages | DecodedImages | np.ndarray,
+        target: np.ndarray,
+        known: np.ndarray,
+        size: int,
+        seed: int | None = None,
     ) -> None:
         self.images, self.target, self.known, self.size, self.seed = images, target, known, size, seed
 

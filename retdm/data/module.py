@@ -1,105 +1,70 @@
 """A source, split and loaded."""
 
-import json
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from retdm.batch import Batch
+from retdm.batch import BagBatch
 from retdm.data import splits
 from retdm.data.augment import cached_side
-from retdm.data.cache import open_cache
+from retdm.data.bag_rows import BagRows
+from retdm.data.cache import Fault, open_images
 from retdm.data.loader import GlobalBatches, Images, as_is
-from retdm.data.source import Source
+from retdm.data.pairs import KEEP, Pairs, groups_of
+from retdm.data.source import SKIP_HINT, BagSource, Source
 from retdm.errors import UserError
 
+KINDS = ("missing", "empty", "unreadable")  # of images that are left out
 
-class ImageData(LightningDataModule):
-    """Loaders over the parts of one data set.
 
-    Args:
-        source: the images and their label sets.
-        split: number of the random split.
-        test_fraction: share of all images for testing.
-        validation_fraction: share of the training part on which everything is chosen.
-        train_size: images to train on at most; None takes all.
-        batch_size: rows of a global batch, at least 2.
-        workers: loading processes; None is 0 on the CPU, where they would only take the network's cores.
-        image_size: side of the network's images in pixels.
-        faults: ``error`` stops at an image that cannot be read, ``skip`` leaves it out and counts it.
-        cache: folder of the decoded images; never inside the data's own.
-        keep_pairs_together: ``none``, ``identical`` or ``near``: which pairs of images lie on one side of the split.
-        seed: of the training order and the augmentation.
+class Data(LightningDataModule, ABC):
+    """Rows of a source in three parts, and loaders over them.
+
+    Attributes:
+        parts: "train", "validation" and "test": the rows of each.
+        manifest: what ``split.json`` holds.
+        left_out: counts of what is in no part, for ``metrics.json``.
+        judged: the part that a test pass reads.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        *,
-        split: int = 0,
-        test_fraction: float = 0.2,
-        validation_fraction: float = 0.1,
-        train_size: int | None = None,
-        batch_size: int = 64,
-        workers: int | None = None,
-        image_size: int = 224,
-        faults: str = "error",
-        cache: str = "outputs/cache",
-        keep_pairs_together: str = "identical",
-        seed: int = 0,
-    ) -> None:
+    parts: dict[str, splits.Indices]
+    manifest: dict[str, Any]
+    left_out: dict[str, int]
+
+    def __init__(self, source: Source | BagSource, batch_size: int, workers: int | None, seed: int) -> None:
         super().__init__()
         if batch_size < 2:
             raise UserError(f"data.batch_size={batch_size} is too small", "take at least 2: losses compare rows")
-        if image_size < 8:
-            raise UserError(f"data.image_size={image_size} is too small", "take at least 8")
-        if faults not in ("error", "skip"):
-            raise UserError(f"data.faults={faults} is not a policy", "error or skip")
         if workers is not None and workers < 0:
             raise UserError(f"data.workers={workers} is not a number of processes", "take 0 or more")
-        self.source, self.batch_size, self.image_size, self.seed = source, batch_size, image_size, seed
-        self.workers = workers
-        self.cached = open_cache(source, cached_side(image_size), Path(cache))
-        readable = np.ones(len(source), bool)
-        readable[list(self.cached.faults)] = False
-        if self.cached.faults and faults == "error":
-            message = next(iter(self.cached.faults.values()))
-            others = f" (and {len(self.cached.faults) - 1:,} more)" if len(self.cached.faults) > 1 else ""
-            raise UserError(message + others, "mend the files, or leave them out with data.faults=skip")
-        pairs = self._pairs(Path(cache))
-        rows = np.flatnonzero(readable)
-        groups = splits.groups_of(pairs, keep_pairs_together, len(source))
-        chosen = splits.make_split(
-            len(rows),
-            seed=split,
-            test_fraction=test_fraction,
-            validation_fraction=validation_fraction,
-            train_size=train_size,
-            groups=None if groups is None else groups[rows],
-            given=None if source.split is None else source.split[rows],
-        )
-        self.parts = {name: rows[getattr(chosen, name)] for name in ("train", "validation", "test")}
-        in_rows = splits.Split(**self.parts)
-        self.manifest = splits.manifest(in_rows, source.ids, pairs, split, source.fingerprint)
-        self.left_out = {"unreadable_images": len(self.cached.faults)}
+        self.source, self.batch_size, self.workers, self.seed = source, batch_size, workers, seed
         self.batches: GlobalBatches | None = None
         self.position = (0, 0)  # (epoch, batch) where training goes on
-        self.judged = "test"  # the part that a test pass reads
+        self.judged = "test"
 
-    def _pairs(self, folder: Path) -> dict[str, Any]:
-        """Identical and near pairs, searched once per cache."""
-        path = folder / f"{self.cached.key}.pairs.json"
-        if not path.exists():
-            part = path.with_suffix(f".part{os.getpid()}")
-            part.write_text(json.dumps(splits.find_pairs(self.cached.pixels)))
-            part.replace(path)
-        pairs: dict[str, Any] = json.loads(path.read_text())
-        return pairs
+    @abstractmethod
+    def rows(self, seed: int | None = None) -> Dataset[Any]:
+        """All rows of the source as batches: augmented by ``seed``, or as they are judged."""
+
+    def cut(self, rows: NDArray[np.int64], pairs: Pairs | None, **how: Any) -> None:
+        """Set ``parts`` and ``manifest`` from the ``rows`` that can be used; ``how`` is ``make_split``'s."""
+        source = self.source
+        chosen = splits.make_split(
+            len(rows),
+            given=None if source.split is None else source.split[rows],
+            targets=source.targets[rows],
+            **how,
+        )
+        self.parts = {name: rows[getattr(chosen, name)] for name in splits.PARTS}
+        in_rows = splits.Split(**self.parts)
+        self.manifest = splits.manifest(in_rows, source.ids, pairs, how["seed"], source.fingerprint)
 
     @property
     def labels(self) -> list[str]:
@@ -109,14 +74,13 @@ class ImageData(LightningDataModule):
         """This process's rank and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _loader(self, batches: GlobalBatches, seed: int | None) -> DataLoader[Batch]:
-        data = Images(self.cached.pixels, self.source.targets, self.source.known, self.image_size, seed)
+    def _loader(self, batches: GlobalBatches, seed: int | None) -> DataLoader[Any]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         workers = self.workers
         if workers is None:
             workers = min(8, os.cpu_count() or 1) if on_gpu else 0
         return DataLoader(
-            data,
+            self.rows(seed),
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=as_is,  # type: ignore[arg-type]  # the data set gives whole batches
@@ -124,7 +88,7 @@ class ImageData(LightningDataModule):
             persistent_workers=workers > 0,
         )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         rank, world = self._place()
         try:
             self.batches = GlobalBatches(self.parts["train"], self.batch_size, seed=self.seed, rank=rank, world=world)
@@ -133,7 +97,7 @@ class ImageData(LightningDataModule):
         self.batches.start_at(*self.position)
         return self._loader(self.batches, self.seed)
 
-    def part_loader(self, part: str, most: int | None = None) -> DataLoader[Batch]:
+    def part_loader(self, part: str, most: int | None = None) -> DataLoader[Any]:
         """Test views of a part in its own order, or of ``most`` rows spread evenly over it."""
         rows = self.parts[part]
         if most is not None and most < len(rows):
@@ -145,10 +109,10 @@ class ImageData(LightningDataModule):
             raise UserError(f"the {part} part is too small: {error}", "use fewer processes or more images") from error
         return self._loader(batches, None)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         return self.part_loader("validation")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         return self.part_loader(self.judged)
 
     def target(self, part: str) -> torch.Tensor:
@@ -170,3 +134,132 @@ class ImageData(LightningDataModule):
         inverse = inverse.reshape(-1)  # NumPy 2.0 gives it a second dimension
         counts = np.bincount(inverse[self.parts["train"]], minlength=inverse.max() + 1)
         return torch.from_numpy(counts[inverse])
+
+
+class ImageData(Data):
+    """Loaders over the parts of a set of images.
+
+    Args:
+        source: the images and their label sets.
+        split: number of the random split.
+        test_fraction: share of all images for testing.
+        validation_fraction: share of the training part on which everything is chosen.
+        train_size: images to train on at most; None takes all.
+        stratified: keep each label's share the same in all parts, as far as its images go.
+        batch_size: rows of a global batch, at least 2.
+        workers: loading processes; None is 0 on the CPU, where they would only take the network's cores.
+        image_size: side of the network's images in pixels.
+        faults: ``error`` stops at images that cannot be read, ``skip`` leaves them out and counts them.
+        cache: folder of the decoded images, never inside the data's own; ``none`` decodes them at each reading.
+        cache_limit: gigabytes of pixels above which the cache holds JPEG.
+        keep_pairs_together: ``none``, ``identical`` or ``near``: which pairs of images lie on one side of the split.
+        seed: of the training order and the augmentation.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        split: int = 0,
+        test_fraction: float = 0.2,
+        validation_fraction: float = 0.1,
+        train_size: int | None = None,
+        stratified: bool = False,
+        batch_size: int = 64,
+        workers: int | None = None,
+        image_size: int = 224,
+        faults: str = "error",
+        cache: str = "outputs/cache",
+        cache_limit: float = 8.0,
+        keep_pairs_together: str = "identical",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(source, batch_size, workers, seed)
+        if image_size < 8:
+            raise UserError(f"data.image_size={image_size} is too small", "take at least 8")
+        if faults not in ("error", "skip"):
+            raise UserError(f"data.faults={faults} is not a policy", "error or skip")
+        if keep_pairs_together not in KEEP:
+            raise UserError(f"data.keep_pairs_together={keep_pairs_together} is unknown", f"choose {', '.join(KEEP)}")
+        splits.check_ranges(split, test_fraction, validation_fraction)
+        self.image_size = image_size
+        folder = None if cache == "none" else Path(cache)
+        self.images, scan = open_images(source, cached_side(image_size), folder, cache_limit)
+        if scan.faults and faults == "error":
+            raise _unusable(scan.faults, len(source))
+        readable = np.ones(len(source), bool)
+        readable[list(scan.faults)] = False
+        rows = np.flatnonzero(readable)
+        if len(rows) == 0:
+            raise _unusable(scan.faults, len(source))
+        self.faults = scan.faults
+        groups = groups_of(scan.pairs, keep_pairs_together, len(source))
+        self.cut(
+            rows,
+            scan.pairs,
+            seed=split,
+            test_fraction=test_fraction,
+            validation_fraction=validation_fraction,
+            train_size=train_size,
+            stratified=stratified,
+            groups=None if groups is None else groups[rows],
+        )
+        kinds = [fault.kind for fault in scan.faults.values()]
+        self.left_out = {f"{kind}_images": kinds.count(kind) for kind in KINDS}
+
+    def rows(self, seed: int | None = None) -> Images:
+        return Images(self.images, self.source.targets, self.source.known, self.image_size, seed)
+
+
+def _unusable(faults: dict[int, Fault], n: int) -> UserError:
+    first = next(iter(faults.values()))
+    if len(faults) == 1:
+        return UserError(first.message, SKIP_HINT)
+    kinds = [fault.kind for fault in faults.values()]
+    counts = ", ".join(f"{kinds.count(kind):,} {kind}" for kind in KINDS if kind in kinds)
+    message = f"{len(faults):,} of {n:,} images cannot be read ({counts}); the first: {first.message}"
+    return UserError(message, SKIP_HINT)
+
+
+class BagData(Data):
+    """Loaders over the parts of a set of bags.
+
+    Args:
+        source: the bags and their label sets.
+        split, test_fraction, validation_fraction, train_size, stratified: as of ``ImageData``.
+        batch_size, workers, seed: as of ``ImageData``.
+    """
+
+    def __init__(
+        self,
+        source: BagSource,
+        *,
+        split: int = 0,
+        test_fraction: float = 1 / 3,
+        validation_fraction: float = 0.1,
+        train_size: int | None = None,
+        stratified: bool = False,
+        batch_size: int = 64,
+        workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(source, batch_size, workers, seed)
+        self.cut(
+            np.arange(len(source)),
+            None,
+            seed=split,
+            test_fraction=test_fraction,
+            validation_fraction=validation_fraction,
+            train_size=train_size,
+            stratified=stratified,
+        )
+        self.left_out = {}
+        self._rows = BagRows(source)
+
+    def rows(self, seed: int | None = None) -> BagRows:
+        return self._rows
+
+
+def module_of(source: Any) -> type[ImageData | BagData]:
+    """The data module for a class of sources: bags where it says that it ``gives`` them, else images."""
+    return BagData if getattr(source, "gives", None) is BagBatch else ImageData

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from retdm.errors import UserError
 
-SKIP_HINT = "put a whole file in its place, or leave such images out with data.faults=skip"
+SKIP_HINT = "put whole files in their place, or leave such images out with data.faults=skip"
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -1,30 +1,18 @@
-"""Which images train, which choose, which test; and which of them are copies of each other."""
+"""Which images train, which choose, which test."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from retdm.data.pairs import Pairs
 from retdm.errors import UserError
 
-Pairs = dict[str, list[tuple[int, int]] | None]
 Indices = NDArray[np.int64]
 PARTS = ("train", "validation", "test")
-
-# Chosen by eye on Scene: the 27 pairs from 0.978 up show one photograph twice or two shots from one spot; one more of
-# the latter has 0.964, and from 0.960 down come pictures that are merely alike (sunsets over two seas). So the middle
-# of the gap.
-NEAR = 0.97
-THUMBNAIL = 16
-NEAR_LIMIT = 20_000  # images; the search compares all with all
-NEAR_PAIRS_PER_IMAGE = 10
-CHUNK = 16  # images reduced at a time; larger ones leave the processor's cache and are slower
 
 
 @dataclass(frozen=True)
@@ -45,6 +33,8 @@ def make_split(
     train_size: int | None = None,
     groups: NDArray[np.integer[Any]] | None = None,
     given: NDArray[np.str_] | None = None,
+    stratified: bool = False,
+    targets: NDArray[np.uint8] | None = None,
 ) -> Split:
     """Cut n images into three parts; a function of the arguments alone.
 
@@ -59,19 +49,22 @@ def make_split(
             exact where single images are there to fill up. ``train_size`` may leave out a part of a group.
         given: (n,) of "train", "validation", "test", the publisher's own split, which is kept as it is (groups do not
             mend it). A missing validation part is cut from its training part.
+        stratified: each part gets its share of each label, by iterative stratification (Sechidis et al., ECML 2011),
+            so that a rare label is in all parts that it can be in; sizes are then near the wanted ones.
+        targets: (n, L), which ``stratified`` goes by.
 
     Raises:
-        UserError: a part would be empty, or an argument is out of its range.
+        UserError: a part would be empty, an argument is out of its range, or a package is missing.
     """
-    for key, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):
-        if not 0 < fraction < 1:
-            raise UserError(f"data.{key}={fraction} is not between 0 and 1", "all three parts need images")
-    if seed < 0:
-        raise UserError(f"data.split={seed} is negative", "splits are numbered from 0")
+    check_ranges(seed, test_fraction, validation_fraction)
+    take = _take
+    if stratified:
+        assert targets is not None, "a stratified split goes by the targets"
+        take = functools.partial(_take_stratified, targets=targets, seed=seed)
     order = _shuffled_groups(n, np.random.default_rng(seed), groups)
     if given is None:
         wanted = round(n * test_fraction)
-        test, order = _take(order, wanted)
+        test, order = take(order, wanted)
         _not_empty(test, "test", f"round({n} images x data.test_fraction {test_fraction}) = {wanted}")
         validation = None
     else:
@@ -83,7 +76,7 @@ def make_split(
     if validation is None or len(validation) == 0:
         rest = sum(map(len, order))
         wanted = round(rest * validation_fraction)
-        validation, order = _take(order, wanted)
+        validation, order = take(order, wanted)
         reason = f"round({rest} training images x data.validation_fraction {validation_fraction}) = {wanted}"
         _not_empty(validation, "validation", reason)
     train = np.concatenate([np.empty(0, np.int64), *order])
@@ -97,6 +90,15 @@ def make_split(
             )
         train = train[:train_size]
     return Split(*(np.sort(part).astype(np.int64) for part in (train, validation, test)))
+
+
+def check_ranges(seed: int, test_fraction: float, validation_fraction: float) -> None:
+    """What can be said of a split before its images are known. Raises ``UserError``."""
+    for key, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):
+        if not 0 < fraction < 1:
+            raise UserError(f"data.{key}={fraction} is not between 0 and 1", "all three parts need images")
+    if seed < 0:
+        raise UserError(f"data.split={seed} is negative", "splits are numbered from 0")
 
 
 def _not_empty(rows: Indices, part: str, reason: str) -> None:
@@ -138,68 +140,29 @@ def _take(order: list[Indices], wanted: int) -> tuple[Indices, list[Indices]]:
     return np.concatenate([np.empty(0, np.int64), *taken]), left
 
 
-def find_pairs(images: NDArray[np.uint8], near: float = NEAR) -> Pairs:
-    """Pairs (a, b), a < b, of images that are the same picture.
-
-    Args:
-        images: uint8 (n, S, S, 3), S at least 16, may be a memory map; read once, in chunks.
-        near: correlation above which two thumbnails of 16 x 16 are called near, over all places and colours, each
-            colour's mean over the image taken off.
-
-    Returns:
-        "identical": each image whose bytes an earlier one has, paired with the first that has them.
-        "near": the other pairs above ``near``; None where they were not searched (more than 20,000 images) or where
-        there are more than 10 an image, for then the thumbnails do not tell these images apart. An image of one
-        colour is near to none.
-    """
-    n = len(images)
-    search = n <= NEAR_LIMIT
-    thumbnails = torch.zeros(n if search else 0, 3, THUMBNAIL * THUMBNAIL)
-    first_of: dict[bytes, int] = {}
-    first = np.empty(n, np.int64)
-    for start in range(0, n, CHUNK):
-        chunk = np.array(images[start : start + CHUNK])  # a copy: torch warns of read-only memory
-        for row, image in enumerate(chunk, start):
-            first[row] = first_of.setdefault(sha256(image).digest(), row)
-        if search:
-            pixels = torch.from_numpy(chunk).permute(0, 3, 1, 2).float()
-            thumbnails[start : start + CHUNK] = torch.nn.functional.adaptive_avg_pool2d(pixels, THUMBNAIL).flatten(2)
-    identical = [(int(first[row]), row) for row in range(n) if first[row] != row]
-    return {"identical": identical, "near": _near_pairs(thumbnails, first, near) if search else None}
-
-
-def _near_pairs(thumbnails: torch.Tensor, first: Indices, near: float) -> list[tuple[int, int]] | None:
-    n = len(thumbnails)
-    centred = (thumbnails - thumbnails.mean(2, keepdim=True)).flatten(1)
-    unit = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-3)  # one colour: 0, a correlation with nothing
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, n, 1024):
-        alike = (unit[start : start + 1024] @ unit[start:].T > near).triu(1)
-        a, b = (found.numpy() + start for found in alike.nonzero(as_tuple=True))
-        new = first[a] != first[b]
-        pairs += zip(a[new].tolist(), b[new].tolist(), strict=True)
-        if len(pairs) > NEAR_PAIRS_PER_IMAGE * n:
-            return None
-    return pairs
-
-
-def groups_of(pairs: Pairs, keep: str, n: int) -> Indices | None:
-    """(n,) group ids that keep pairs on one side: none, identical images, or identical and near ones."""
-    if keep not in ("none", "identical", "near"):
-        raise UserError(f"data.keep_pairs_together={keep} is unknown", "choose none, identical or near")
-    if keep == "none":
-        return None
-    joined = list(pairs["identical"] or [])
-    if keep == "near":
-        if pairs["near"] is None:
-            raise UserError(
-                f"near pairs of these {n:,} images are not known: more than {NEAR_LIMIT:,} images, or too much alike",
-                "set data.keep_pairs_together=identical",
-            )
-        joined += pairs["near"]
-    a, b = np.array(joined, np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n))
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+def _take_stratified(
+    order: list[Indices], wanted: int, *, targets: NDArray[np.uint8], seed: int
+) -> tuple[Indices, list[Indices]]:
+    """Groups of about ``wanted`` rows with their share of each label: (the rows taken, the groups left)."""
+    try:
+        from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+    except ImportError as error:
+        raise UserError(
+            "data.stratified=true needs the package iterative-stratification", 'pip install -e ".[stratified]"'
+        ) from error
+    if not 0 < wanted < len(order):  # nothing to share out
+        return _take(order, wanted)
+    carried = np.stack([targets[rows].max(0) for rows in order])
+    if not carried.any():
+        return _take(order, wanted)
+    share = wanted / sum(map(len, order))
+    sharing = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+    _, taken = next(sharing.split(carried, carried))
+    chosen = set(taken.tolist())
+    return (
+        np.concatenate([np.empty(0, np.int64), *(order[place] for place in sorted(chosen))]),
+        [rows for place, rows in enumerate(order) if place not in chosen],
+    )
 
 
 def manifest(split: Split, ids: Sequence[str], pairs: Pairs | None, seed: int, fingerprint: str) -> dict[str, Any]:

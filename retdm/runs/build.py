@@ -17,7 +17,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from retdm.backbones import build_backbone
 from retdm.batch import Batch
-from retdm.data.module import ImageData
+from retdm.data.module import BagData, ImageData, module_of
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.runs.help import CONF
@@ -29,12 +29,12 @@ from retdm.targets import resolve
 log = logging.getLogger("retdm")
 
 
-def build_data(settings: dict[str, Any]) -> ImageData:
+def build_data(settings: dict[str, Any]) -> ImageData | BagData:
     """The data module of a run: the source's own keys go to the source, the rest to the loaders."""
     config = {key: value for key, value in settings["data"].items() if key != "_target_"}
     source = resolve(settings["data"]["_target_"])
     own = {key: config.pop(key) for key in list(config) if key in inspect.signature(source).parameters}
-    return ImageData(source(**own), **config, seed=settings["seed"])
+    return module_of(source)(source(**own), **config, seed=settings["seed"])
 
 
 def check_takes(settings: dict[str, Any]) -> None:

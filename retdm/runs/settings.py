@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm.backbones import weights_hash
 from retdm.criteria.decide import RULES
-from retdm.data.module import ImageData
+from retdm.data.module import module_of
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.methods.stage import Stage
@@ -81,7 +81,7 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
             settings[key] = str(settings[key])
     chosen = {group: choices.get(group) for group in GROUPS}
     _check("", settings, RUN, chosen, "a run", complete=True)
-    if settings["data"].get("cache") is None:
+    if settings["data"].get("cache", "") is None:
         settings["data"]["cache"] = str(Path(settings["outputs"]) / "cache")
     settings["choices"] = {group: name for group, name in chosen.items() if name is not None}
     check_groups(settings)
@@ -118,9 +118,10 @@ def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
     """Keys that a group's class takes, with the annotations of their values."""
     if "_target_" not in config:
         raise UserError(f"{group} has no _target_", f"conf/{group}/<name>.yaml names the class there")
-    kinds = _parameters(resolve(config["_target_"]))
+    target = resolve(config["_target_"])
+    kinds = _parameters(target)
     if group == "data":
-        kinds = _without(_parameters(ImageData), "source", "seed") | kinds
+        kinds = _without(_parameters(module_of(target)), "source", "seed") | kinds
     if group == "method":
         kinds = _without(_parameters(DeepMethod) | kinds, "backbone", "labels", "width", "seed")
     return _without(kinds, "load") | {"_target_": str}

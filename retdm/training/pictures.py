@@ -22,7 +22,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from retdm.criteria import decide
 from retdm.criteria.average_precision import label_average_precision
-from retdm.data.loader import Images
 from retdm.data.module import ImageData
 from retdm.methods.base import DeepMethod
 from retdm.training.evaluation import Evaluation
@@ -77,7 +76,7 @@ class Pictures(Callback):
 
         drawings: dict[str, Callable[[], Figure]] = {
             "predictions": lambda: draw_predictions(
-                data.cached.pixels, rows, method.labels, method.decide, f"validation images after stage {stage}"
+                data.images, rows, method.labels, method.decide, f"validation images after stage {stage}"
             ),
             "precision_recall": lambda: draw_curves(rows, method.labels, f"validation part after stage {stage}"),
         }
@@ -296,7 +295,7 @@ def embed(method: Any, data: ImageData) -> Space:
     source = data.source
     rows = data.parts["validation"]
     rows = rows[spread(len(rows), POINTS)]
-    views = Images(data.cached.pixels, source.targets, source.known, data.image_size)
+    views = data.rows()
     train = data.parts["train"]
     complete = train[source.known[train].all(axis=1)]
     targets, counts = np.unique(source.targets[complete], axis=0, return_counts=True)

@@ -1,5 +1,6 @@
 import errno
 import multiprocessing
+import pickle
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from retdm.data import cache
-from retdm.data.cache import open_cache
+from retdm.data.cache import CachedImages, DecodedImages, Fault, open_images
 from retdm.data.source import UnreadableImage
 from retdm.errors import UserError
 
@@ -49,6 +50,12 @@ class Drawn:
         return Counter(self.notes.read_text().split()) if self.notes.exists() else Counter()
 
 
+def open_cache(source: Drawn, side: int, folder: Path, limit: float = 8.0) -> CachedImages:
+    images, _ = open_images(source, side, folder, limit)
+    assert isinstance(images, CachedImages)
+    return images
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Drawn:
     return Drawn(tmp_path / "reads.txt")
@@ -59,36 +66,35 @@ ONCE = Counter(map(str, range(COUNT)))
 
 def test_images_are_decoded_once_at_the_asked_side(source: Drawn, tmp_path: Path) -> None:
     cached = open_cache(source, SIDE, tmp_path / "new" / "cache")
-    assert cached.pixels.shape == (COUNT, SIDE, SIDE, 3)
-    assert cached.pixels.dtype == np.uint8
+    assert len(cached) == COUNT
     for i in range(COUNT):
         image = Image.fromarray(source.pixels(i)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-        assert np.array_equal(cached.pixels[i], np.asarray(image))
+        assert np.array_equal(cached[i], np.asarray(image))
     again = open_cache(source, SIDE, tmp_path / "new" / "cache")
-    assert np.array_equal(again.pixels, cached.pixels)
+    assert all(np.array_equal(again[i], cached[i]) for i in range(COUNT))
     assert source.reads() == ONCE
 
 
 def test_pixels_cannot_be_written_by_mistake(source: Drawn, tmp_path: Path) -> None:
     cached = open_cache(source, SIDE, tmp_path)
     with pytest.raises(ValueError, match="read-only"):
-        cached.pixels[0] = 0
+        cached[0][0] = 0
 
 
 def test_another_side_or_source_has_a_cache_of_its_own(source: Drawn, tmp_path: Path) -> None:
     first = open_cache(source, SIDE, tmp_path)
-    assert open_cache(source, SIDE + 1, tmp_path).pixels.shape == (COUNT, SIDE + 1, SIDE + 1, 3)
-    assert open_cache(Drawn(source.notes, "changed"), SIDE, tmp_path).key != first.key
+    assert open_cache(source, SIDE + 1, tmp_path)[0].shape == (SIDE + 1, SIDE + 1, 3)
+    assert open_cache(Drawn(source.notes, "changed"), SIDE, tmp_path).file != first.file
     assert source.reads() == Counter({str(i): 3 for i in range(COUNT)})
 
 
 def test_unreadable_images_are_black_and_named_also_by_the_second_opening(tmp_path: Path) -> None:
     source = Drawn(tmp_path / "reads.txt", unreadable=(3, 17))
     for _ in range(2):
-        cached = open_cache(source, SIDE, tmp_path)
-        assert cached.faults == {3: "image 3 is broken", 17: "image 17 is broken"}
-        assert not cached.pixels[[3, 17]].any()
-        assert np.array_equal(cached.pixels[5], source.pixels(5))
+        cached, scan = open_images(source, SIDE, tmp_path)
+        assert scan.faults == {row: Fault("unreadable", f"image {row} is broken") for row in (3, 17)}
+        assert not cached[3].any() and cached[17].shape == (SIDE, SIDE, 3)
+        assert np.array_equal(cached[5], source.pixels(5))
     assert source.reads() == ONCE
 
 
@@ -100,17 +106,17 @@ def test_a_build_that_dies_half_way_leaves_nothing_that_looks_finished(source: D
     process.join(60)
     assert process.exitcode == 1
     assert source.reads()["11"] == 1
-    assert not list(folder.glob("*.json"))
-    assert not list(folder.glob("*.uint8"))
+    assert not list(folder.glob("*.npz"))
+    assert not list(folder.glob("*.pixels"))
     cached = open_cache(source, SIDE, folder)  # its lock died with it, and the next one builds it all
-    assert np.array_equal(cached.pixels[19], source.pixels(19))
+    assert np.array_equal(cached[19], source.pixels(19))
 
 
 def test_a_build_that_was_killed_between_its_two_files_is_done_again(source: Drawn, tmp_path: Path) -> None:
     first = open_cache(source, SIDE, tmp_path)
-    (tmp_path / f"{first.key}.json").unlink()
-    (tmp_path / f"{first.key}.uint8").write_bytes(b"half")
-    assert np.array_equal(open_cache(source, SIDE, tmp_path).pixels[19], source.pixels(19))
+    first.file.with_suffix(".npz").unlink()
+    first.file.write_bytes(b"half")
+    assert np.array_equal(open_cache(source, SIDE, tmp_path)[19], source.pixels(19))
 
 
 def test_of_two_processes_that_ask_at_once_one_builds_and_both_get_it(source: Drawn, tmp_path: Path) -> None:
@@ -119,7 +125,7 @@ def test_of_two_processes_that_ask_at_once_one_builds_and_both_get_it(source: Dr
 
     def ask() -> None:
         barrier.wait()
-        results.put(int(open_cache(source, SIDE, tmp_path / "cache").pixels[19].sum()))
+        results.put(int(open_cache(source, SIDE, tmp_path / "cache")[19].sum()))
 
     processes = [context.Process(target=ask) for _ in range(2)]
     for process in processes:
@@ -155,29 +161,85 @@ def test_a_disk_that_is_too_small_is_said_before_any_image_is_read(
 ) -> None:
     need = COUNT * SIDE * SIDE * 3
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=need - 1))
-    with pytest.raises(UserError, match="the image cache needs 0.0 GB"):
+    with pytest.raises(UserError, match="the image cache needs up to 0.0 GB"):
         open_cache(source, SIDE, tmp_path)
     assert source.reads() == Counter()
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=need))
     open_cache(source, SIDE, tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["short", "gone"])
-def test_a_damaged_cache_is_named(source: Drawn, tmp_path: Path, damage: str) -> None:
-    pixels = tmp_path / f"{open_cache(source, SIDE, tmp_path).key}.uint8"
+@pytest.mark.parametrize("damage", ["short", "gone", "notes"])
+def test_a_damaged_cache_is_named_and_what_the_message_says_helps(
+    source: Drawn, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = open_cache(source, SIDE, tmp_path).file
     if damage == "short":
         pixels.write_bytes(pixels.read_bytes()[:-1])
-    else:
+    elif damage == "gone":
         pixels.unlink()
+    else:
+        pixels.with_suffix(".npz").write_bytes(b"PK half a file")
     with pytest.raises(UserError, match="is damaged") as error:
         open_cache(source, SIDE, tmp_path)
-    notes = Path(error.value.hint.removeprefix("delete ").removesuffix(" and run again"))
-    notes.unlink()  # what the hint says helps
+    assert f"python -m retdm.data.cache clear {tmp_path}" in error.value.hint
+    assert cache.main(["clear", str(tmp_path)]) == 0
     open_cache(source, SIDE, tmp_path)
 
 
-def test_damaged_notes_are_named(source: Drawn, tmp_path: Path) -> None:
-    notes = tmp_path / f"{open_cache(source, SIDE, tmp_path).key}.json"
-    notes.write_text('{"faults": {')
-    with pytest.raises(UserError, match="is damaged"):
-        open_cache(source, SIDE, tmp_path)
+def test_a_changed_byte_is_found_when_its_image_is_read(source: Drawn, tmp_path: Path) -> None:
+    file = open_cache(source, SIDE, tmp_path).file
+    content = bytearray(file.read_bytes())
+    content[7 * SIDE * SIDE * 3] ^= 1
+    file.write_bytes(content)
+    cached = open_cache(source, SIDE, tmp_path)
+    assert np.array_equal(cached[5], source.pixels(5))
+    with pytest.raises(UserError, match="image 7 has another checksum"):
+        cached[7]
+
+
+class Smooth(Drawn):
+    """Images that JPEG is good at: one colour each."""
+
+    @staticmethod
+    def pixels(i: int) -> np.ndarray:
+        return np.full((64, 64, 3), 12 * i, np.uint8)
+
+
+def test_above_the_limit_images_are_kept_as_jpeg(tmp_path: Path) -> None:
+    source = Smooth(tmp_path / "reads.txt", "smooth")
+    plain, small = (open_cache(source, 64, tmp_path, limit) for limit in (1.0, 1e-9))
+    assert small.file.suffix == ".jpeg" and small.file.stat().st_size * 5 < plain.file.stat().st_size
+    for i in range(COUNT):
+        assert small[i].shape == (64, 64, 3)
+        assert np.abs(small[i].astype(int) - plain[i]).max() <= 2
+
+
+def test_without_a_cache_images_come_from_their_files_and_nothing_is_written(source: Drawn, tmp_path: Path) -> None:
+    source.unreadable = (3,)
+    images, scan = open_images(source, SIDE, None)
+    assert isinstance(images, DecodedImages) and len(images) == COUNT
+    assert scan.faults == {3: Fault("unreadable", "image 3 is broken")}
+    cached = open_cache(source, SIDE, tmp_path / "cache")
+    before = source.reads()["5"]
+    assert np.array_equal(images[5], cached[5]) and np.array_equal(images[5], cached[5])
+    assert source.reads()["5"] == before + 2
+
+
+def test_a_loading_process_maps_the_file_instead_of_getting_the_pixels(source: Drawn, tmp_path: Path) -> None:
+    cached = open_cache(source, SIDE, tmp_path)
+    sent = pickle.dumps(cached)
+    assert len(sent) < cached.file.stat().st_size / 4
+    assert np.array_equal(pickle.loads(sent)[5], cached[5])
+
+
+def test_the_command_lists_and_clears_caches_and_nothing_else(
+    source: Drawn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_cache(source, SIDE, tmp_path)
+    (tmp_path / "notes.npz").write_text("mine")
+    assert cache.main([str(tmp_path)]) == 0
+    assert "1 caches, 0 MB" in capsys.readouterr().out
+    assert len(list(tmp_path.iterdir())) == 5  # pixels, notes, lock; the source's own list of reads; mine
+    assert cache.main(["clear", str(tmp_path)]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["notes.npz", "reads.txt"]
+    assert cache.main(["clear", "a", "b"]) == 2

@@ -119,7 +119,8 @@ def test_a_publishers_split_is_kept(make: Make) -> None:
 
 
 def test_an_unreadable_image_stops_the_run_and_says_how_many_more_there_are(make: Make) -> None:
-    with pytest.raises(UserError, match=r"^image-5 is cut short \(and 1 more\)") as error:
+    message = r"2 of 40 images cannot be read \(2 unreadable\); the first: image-5 is cut short"
+    with pytest.raises(UserError, match=message) as error:
         make(Noise(broken=(5, 30)))
     assert "data.faults=skip" in error.value.hint
 
@@ -128,11 +129,11 @@ def test_unreadable_images_are_skipped_and_counted_where_asked(make: Make) -> No
     source = Noise(broken=(5, 30))
     source.split = np.array(["train"] * 20 + ["test"] * 20)
     data = make(source, faults="skip")
-    assert data.left_out == {"unreadable_images": 2}
+    assert data.left_out == {"missing_images": 0, "empty_images": 0, "unreadable_images": 2}
     found = np.sort(np.concatenate(list(data.parts.values())))
     assert np.array_equal(found, np.setdiff1d(np.arange(N), (5, 30)))
     assert data.parts["test"].tolist() == [i for i in range(20, 40) if i != 30]  # each row keeps its own part
-    assert make().left_out == {"unreadable_images": 0}
+    assert make().left_out == {"missing_images": 0, "empty_images": 0, "unreadable_images": 0}
 
 
 def test_pairs_are_kept_on_one_side_where_asked(make: Make) -> None:
@@ -153,7 +154,7 @@ def test_pairs_are_searched_once(make: Make, monkeypatch: pytest.MonkeyPatch) ->
     def searched(*args: object) -> None:
         raise AssertionError("searched again")
 
-    monkeypatch.setattr("retdm.data.splits.find_pairs", searched)
+    monkeypatch.setattr("retdm.data.cache.find_pairs", searched)
     assert make(Noise((1, 2))).manifest == first.manifest
 
 
@@ -193,4 +194,4 @@ def test_a_value_that_cannot_be_is_named_with_its_key(make: Make, key: str, valu
 def test_the_synthetic_set_is_cached_under_its_own_fingerprint(make: Make, tmp_path: Path) -> None:
     data = make(Synthetic(N, side=18))
     assert data.labels == ["desert", "mountains", "sea", "sunset", "trees"]
-    assert np.array_equal(data.cached.pixels[7], np.asarray(data.source.read(7)))
+    assert np.array_equal(data.images[7], np.asarray(data.source.read(7)))

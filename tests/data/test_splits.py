@@ -1,11 +1,10 @@
 import json
+import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from retdm.data import splits
-from retdm.data.splits import Split, find_pairs, groups_of, make_split, manifest
+from retdm.data.splits import Split, make_split, manifest
 from retdm.errors import UserError
 
 
@@ -129,96 +128,43 @@ def test_a_split_that_cannot_be_says_which_number_is_wrong(arguments: dict, mess
         make_split(**{"seed": 0, **arguments})
 
 
-# ---- pairs
+# ---- stratified
 
 
-def scenery(n: int, side: int = 48, seed: int = 0) -> np.ndarray:
-    """uint8 (n, side, side, 3): smooth pictures of their own each."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (n, 6, 6, 3), dtype=np.uint8)
-    return np.stack(
-        [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in small]
-    )
+def rare_targets(n: int = 90) -> np.ndarray:
+    """Five labels, of which the last is carried by 3 images, the fourth by 12."""
+    targets = (np.random.default_rng(0).random((n, 5)) < 0.4).astype(np.uint8)
+    targets[:, 3:] = 0
+    targets[[4, 40, 77], 4] = 1
+    targets[5:17, 3] = 1
+    return targets
 
 
-def test_pairs_are_those_of_plain_loops_over_correlations() -> None:
-    images = scenery(40, side=50)  # 50 is no multiple of 16
-    noise = np.random.default_rng(1).integers(0, 30, images.shape).astype(np.uint8)
-    images[7], images[30], images[31] = images[2], images[2], images[2] // 2 + noise[31] // 10
-    images[20], images[39] = images[3] // 2 + noise[20], images[5] // 3 + 40
-    thumbnails = []
-    for image in images.astype(float):
-        edges = [(i * 50 // 16, -(-(i + 1) * 50 // 16)) for i in range(16)]
-        small = np.array([[image[a:b, c:d].mean((0, 1)) for c, d in edges] for a, b in edges])
-        thumbnails.append((small - small.mean((0, 1))).ravel())
-    identical, near = [], []
-    for b in range(40):
-        copies = [a for a in range(b) if (images[a] == images[b]).all()]
-        identical += [(copies[0], b)] if copies else []
-        for a in set(range(b)) - set(copies):
-            near += [(a, b)] if np.corrcoef(thumbnails[a], thumbnails[b])[0, 1] > 0.97 else []
-    found = find_pairs(images)
-    assert found["identical"] == identical == [(2, 7), (2, 30)]
-    assert sorted(found["near"]) == sorted(near)
-    assert {(2, 31), (7, 31), (30, 31), (3, 20), (5, 39)} == set(near)
+def test_a_stratified_split_shares_out_every_label() -> None:
+    targets = rare_targets()
+    for seed in range(5):
+        split = make_split(90, seed=seed, test_fraction=1 / 3, stratified=True, targets=targets)
+        assert sorted(row for part in parts(split) for row in part) == list(range(90))
+        assert targets[split.test].sum(0)[4] == 1  # of 3: a random split often gives 0 or 3
+        shares = targets[split.test].sum(0)[:4] / targets.sum(0)[:4]
+        assert np.all(np.abs(shares - 1 / 3) < 0.12)
+    assert any(targets[make_split(90, seed=seed, test_fraction=1 / 3).test, 4].sum() != 1 for seed in range(5))
 
 
-def test_pairs_are_found_across_blocks_and_in_a_memory_map(tmp_path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2100, 16, 16, 3), dtype=np.uint8)
-    images[2050] = images[1] // 2  # blocks of 1,024 rows: first and last
-    images[1500] = images[1400] // 2  # both in the second
-    images[2099] = images[0]
-    np.save(tmp_path / "images.npy", images)
-    found = find_pairs(np.load(tmp_path / "images.npy", mmap_mode="r"))
-    assert found == {"identical": [(0, 2099)], "near": [(1, 2050), (1400, 1500)]}
+def test_a_stratified_split_is_a_function_of_its_number_and_keeps_groups() -> None:
+    targets, groups = rare_targets(), np.arange(90) // 2
+    how = {"test_fraction": 0.3, "stratified": True, "targets": targets, "groups": groups}
+    first, again, other = (make_split(90, seed=seed, **how) for seed in (1, 1, 2))
+    assert parts(first) == parts(again) != parts(other)
+    for part in (first.train, first.validation, first.test):
+        assert np.array_equal(part[::2] + 1, part[1::2])
 
 
-def test_an_image_of_one_colour_is_near_to_none() -> None:
-    images = scenery(4)
-    images[1], images[2] = (200, 50, 30), (190, 50, 30)
-    assert find_pairs(images) == {"identical": [], "near": []}
-
-
-def test_a_higher_threshold_finds_fewer() -> None:
-    images = scenery(3)
-    images[1] = images[0] // 2 + np.random.default_rng(0).integers(0, 40, images[0].shape).astype(np.uint8)
-    assert find_pairs(images, near=0.9)["near"] == [(0, 1)] and find_pairs(images, near=0.99999)["near"] == []
-
-
-def test_near_is_unknown_for_too_many_images_and_for_images_that_are_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = scenery(30)
-    images[1] = images[0]
-    alike = images[:1] // 2 + np.arange(30, dtype=np.uint8)[:, None, None, None]  # 435 pairs of 30 images
-    assert find_pairs(alike) == {"identical": [], "near": None}
-    monkeypatch.setattr(splits, "NEAR_LIMIT", 29)
-    assert find_pairs(images) == {"identical": [(0, 1)], "near": None}
-
-
-# ---- groups
-
-
-def test_groups_are_chains_of_pairs() -> None:
-    pairs = {"identical": [(0, 4), (4, 2)], "near": [(2, 5), (1, 3)]}
-    assert groups_of(pairs, "none", 7) is None
-    for keep, chains in (("identical", [[0, 2, 4]]), ("near", [[0, 2, 4, 5], [1, 3]])):
-        groups = groups_of(pairs, keep, 7)
-        assert groups is not None
-        found = [np.flatnonzero(groups == group).tolist() for group in np.unique(groups)]
-        assert sorted(rows for rows in found if len(rows) > 1) == chains
-        assert len(groups) == 7
-
-
-def test_no_pairs_are_groups_of_one() -> None:
-    groups = groups_of({"identical": [], "near": []}, "near", 5)
-    assert groups is not None and len(set(groups.tolist())) == 5
-
-
-def test_groups_that_cannot_be_made_say_so() -> None:
-    with pytest.raises(UserError, match="near pairs of these 25,000 images are not known"):
-        groups_of({"identical": [], "near": None}, "near", 25_000)
-    assert groups_of({"identical": [(0, 1)], "near": None}, "identical", 3) is not None
-    with pytest.raises(UserError, match="data.keep_pairs_together=all"):
-        groups_of({"identical": [], "near": []}, "all", 3)
+def test_a_stratified_split_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "iterstrat.ml_stratifiers", None)
+    with pytest.raises(UserError, match="iterative-stratification") as error:
+        make_split(90, seed=0, stratified=True, targets=rare_targets())
+    assert "[stratified]" in error.value.hint
 
 
 # ---- manifest

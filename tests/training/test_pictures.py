@@ -149,11 +149,11 @@ def test_the_number_of_rows_shown_is_bounded_by_images_and_by_the_grid(n: int, l
 
 
 def test_the_grid_shows_the_cached_images_of_its_rows_under_the_words_of_the_rule(data: ImageData, rows: Any) -> None:
-    figure = pictures.draw_predictions(data.cached.pixels, rows, NAMES, "top3", "title")
+    figure = pictures.draw_predictions(data.images, rows, NAMES, "top3", "title")
     places = pictures.choose_rows(rows["target"], 12)
     assert len(figure.axes) == 12
     for axes, place in zip(figure.axes, places, strict=True):
-        assert np.array_equal(axes.images[0].get_array(), data.cached.pixels[rows["index"][place]])
+        assert np.array_equal(axes.images[0].get_array(), data.images[rows["index"][place]])
         (caption,) = [artist for artist in axes.artists if hasattr(artist, "get_child")]
         texts = [area.get_text() for line in caption.get_child().get_children() for area in line.get_children()]
         predicted = {NAMES[j] for j in np.argsort(-rows["scores"][place])[:3]}
@@ -200,7 +200,7 @@ def test_the_embedding_is_what_both_nets_give_in_evaluation_mode(data: ImageData
     method.eval()
     with torch.no_grad():
         for row, point, name in zip(data.parts["validation"], space.images, space.image_names, strict=True):
-            image = method.normalised(whole_view(data.cached.pixels[row], 32)[None])
+            image = method.normalised(whole_view(data.images[row], 32)[None])
             assert point == pytest.approx(method.image_net(image)[0].numpy(), abs=1e-5)
             assert name == ("+".join(NAMES[j] for j in range(5) if data.source.targets[row, j]) or "none")
         carried = [tuple(data.source.targets[row].tolist()) for row in data.parts["train"]]
