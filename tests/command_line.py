@@ -15,7 +15,7 @@ from unittest import mock
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from retdm.runs import settings, test, train
+from retdm.runs import check, settings, test, train
 from retdm.runs.errors import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,12 +53,12 @@ class Done:
 
 
 def in_process(command: str, *arguments: str) -> Done:
-    """``python <command> <arguments>`` without a process of its own, as the command's file does it.
+    """``python <command> <arguments>`` (``check``: ``python -m retdm.data.check``) without a process of its own.
 
     What escapes is a bug, and goes on to the test. The process is left as it was found.
     """
     out, err = io.StringIO(), io.StringIO()
-    main = {"train.py": train.main, "test.py": test.main}[command]
+    main = {"train.py": train.main, "test.py": test.main, "check": check.main}[command]
     code = 0
     settings.register_resolvers()
     argv = mock.patch.object(sys, "argv", [command, *arguments])

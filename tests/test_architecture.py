@@ -45,9 +45,11 @@ def test_every_room_has_its_line_in_the_plan() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_what_the_plan_allows(room: str) -> None:
+    # `python -m retdm.data.check` is a command that stands beside what it looks at.
+    commands = {PACKAGE / "data" / "check.py"}
     wrong = [
         f"{file.relative_to(PACKAGE)}:{line} imports retdm.{known}"
-        for file in sorted((PACKAGE / room).rglob("*.py"))
+        for file in sorted(set((PACKAGE / room).rglob("*.py")) - commands)
         for known, line in rooms_known_by(file)
         if known != room and known not in ROOMS[room]
     ]

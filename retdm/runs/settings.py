@@ -81,8 +81,7 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
             settings[key] = str(settings[key])
     chosen = {group: choices.get(group) for group in GROUPS}
     _check("", settings, RUN, chosen, "a run", complete=True)
-    if settings["data"].get("cache", "") is None:
-        settings["data"]["cache"] = str(Path(settings["outputs"]) / "cache")
+    cache_folder(settings)
     settings["choices"] = {group: name for group, name in chosen.items() if name is not None}
     check_groups(settings)
     if settings["seed"] < 0:
@@ -102,16 +101,27 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def cache_folder(settings: dict[str, Any]) -> None:
+    """Put the image cache under ``outputs`` where no other place is named."""
+    if settings["data"].get("cache", "") is None:
+        settings["data"]["cache"] = str(Path(settings["outputs"]) / "cache")
+
+
 def check_groups(settings: dict[str, Any]) -> None:
     """Every key of data, method, backbone and trainer is a setting of what was chosen, and its value of the right kind.
 
     Raises:
         UserError: one is not.
     """
-    chosen = settings["choices"]
     for group in ("data", "method", "backbone"):
-        _check(group, settings[group], accepted(group, settings[group]), chosen, str(chosen.get(group)))
-    _check("trainer", settings["trainer"], TRAINER, chosen, "the trainer", complete=True)
+        check_group(group, settings)
+    _check("trainer", settings["trainer"], TRAINER, settings["choices"], "the trainer", complete=True)
+
+
+def check_group(group: str, settings: dict[str, Any]) -> None:
+    """The same of one group."""
+    chosen = settings["choices"]
+    _check(group, settings[group], accepted(group, settings[group]), chosen, str(chosen.get(group)))
 
 
 def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""A look at a data set before it is trained on: counts, findings, one picture."""
+
+import csv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from retdm.data.module import BagData, Data, ImageData
+
+SHOWN = 18  # images of the sample
+NAMED = 30  # labels whose names and counts are written in full
+
+
+class Finding(NamedTuple):
+    """Something about one row of a set: what, which row, and which other row or why."""
+
+    kind: str
+    id: str
+    detail: str
+
+
+def counts(data: Data) -> dict[str, Any]:
+    """Numbers of a set; label sets and labels per image are of rows whose cells are all known.
+
+    Returns:
+        images (or bags, and instances), labels, labels_per_image, label_sets, without_labels, unknown_cells.
+    """
+    targets, known = data.source.targets, data.source.known
+    whole = targets[known.all(axis=1)]
+    what = "bags" if isinstance(data, BagData) else "images"
+    found: dict[str, Any] = {what: len(targets)}
+    if isinstance(data, BagData):
+        found["instances"] = int(data.source.offsets[-1])  # type: ignore[union-attr]
+    return found | {
+        "labels": targets.shape[1],
+        f"labels_per_{what[:-1]}": float(whole.sum(1).mean()) if len(whole) else None,
+        "label_sets": len(np.unique(whole, axis=0)),
+        "without_labels": int((whole.sum(1) == 0).sum()),
+        "unknown_cells": int((~known).sum()),
+    }
+
+
+def label_counts(data: Data) -> list[dict[str, Any]]:
+    """Per label: its name, the rows that carry it (in all and in each part), the rows where it is unknown."""
+    targets, known = data.source.targets, data.source.known
+    rows = []
+    for j, name in enumerate(data.labels):
+        parts = {part: int(targets[where, j].sum()) for part, where in data.parts.items()}
+        rows.append({"label": name, "all": int(targets[:, j].sum()), **parts, "unknown": int((~known[:, j]).sum())})
+    return rows
+
+
+def findings(data: Data) -> list[Finding]:
+    """Images that cannot be read, and pairs that show the same picture."""
+    ids = data.source.ids
+    found = []
+    if isinstance(data, ImageData):
+        found = [Finding(fault.kind, ids[row], fault.message) for row, fault in data.faults.items()]
+        for kind, pairs in (data.manifest["pairs"] or {}).items():
+            for a, part, b, other in pairs or ():
+                across = f"{part} and {other}" if part != other else f"both in {part}"
+                found.append(Finding(kind, a, f"{b} ({across})"))
+    return found
+
+
+def write_findings(path: Path, found: list[Finding]) -> None:
+    """As a csv with the columns kind, id, detail; whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([Finding._fields, *found])
+    part.replace(path)
+
+
+def draw(data: Data, title: str) -> Figure:
+    """Sample images with their labels, label frequencies, label co-occurrence, labels per image."""
+    targets, known, labels = data.source.targets, data.source.known, data.labels
+    shows = isinstance(data, ImageData)
+    tall = max(3.4, 0.19 * min(len(labels), 85))
+    sample = 4.3 if shows else 0.0
+    figure = Figure(figsize=(14, sample + tall + 1.3), dpi=100, layout="constrained")
+    figure.suptitle(title, size=14)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[sample, tall + 0.8]) if shows else (None, figure)
+    if shows and top is not None:
+        _draw_sample(top, data)  # type: ignore[arg-type]
+    frequency, together, number = bottom.subplots(1, 3, width_ratios=[1.15, 1.25, 0.8])
+    _draw_frequencies(frequency, targets.sum(0), labels)
+    _draw_together(together, targets.astype(np.float64), labels)
+    sizes = targets[known.all(axis=1)].sum(1)
+    number.set(title="labels per image", xlabel="labels", ylabel="images")
+    if len(sizes):
+        number.bar(np.arange(sizes.max() + 1), np.bincount(sizes), color="#4477aa")
+        number.xaxis.get_major_locator().set_params(integer=True)
+    number.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _draw_sample(figure: Any, data: ImageData) -> None:
+    """Rows spread evenly over those that can be read."""
+    rows = np.sort(np.concatenate([data.parts[part] for part in ("train", "validation", "test")]))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))]
+    columns = 9
+    for axes in (grid := figure.subplots(-(-len(rows) // columns), columns, squeeze=False)).flat:
+        axes.set_axis_off()
+    for axes, row in zip(grid.flat, rows, strict=False):
+        target, known = data.source.targets[row], data.source.known[row]
+        names = [name for name, on in zip(data.labels, target, strict=True) if on]
+        if not known.all():
+            names.append("?")
+        axes.imshow(data.images[int(row)], interpolation="bilinear")
+        axes.set_title(_wrapped(names or ["(no label)"]), size=8)
+
+
+def _wrapped(names: list[str], width: int = 24, most: int = 3) -> str:
+    lines = [""]
+    for name in names:
+        name = name.replace("$", r"\$")  # matplotlib reads formulas
+        if lines[-1] and len(lines[-1]) + len(name) > width:
+            lines.append("")
+        lines[-1] += (", " if lines[-1] else "") + name[:width]
+    return "\n".join(lines[:most]) + (" …" if len(lines) > most else "")
+
+
+def _draw_frequencies(axes: Any, numbers: np.ndarray, labels: list[str]) -> None:
+    order = np.argsort(numbers, kind="stable")
+    axes.barh(np.arange(len(order)), numbers[order], color="#4477aa")
+    axes.set(title="images per label", ylim=(-0.6, len(order) - 0.4))
+    size = 9 if len(order) <= NAMED else 6
+    axes.set_yticks(np.arange(len(order)), [labels[j].replace("$", r"\$") for j in order], size=size)
+    for place, j in enumerate(order):
+        axes.text(numbers[j], place, f" {numbers[j]:,}", va="center", size=size)
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_together(axes: Any, targets: np.ndarray, labels: list[str]) -> None:
+    together = targets.T @ targets
+    share = together / np.maximum(np.diag(together), 1)[:, None]
+    np.fill_diagonal(share, np.nan)
+    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=max(np.nanmax(share, initial=0), 0.01))
+    axes.set_title("of the images with the row's label,\nthe share with the column's", size=10)
+    size = 9 if len(labels) <= NAMED else 4.5
+    names = [name.replace("$", r"\$") for name in labels]
+    axes.set_xticks(np.arange(len(labels)), names, rotation=90, size=size)
+    axes.set_yticks(np.arange(len(labels)), names, size=size)
+    axes.figure.colorbar(shown, ax=axes, shrink=0.7)

@@ -1,0 +1,84 @@
+"""``python -m retdm.data.check``: every file of a data set read once, counted, and one picture of it."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from retdm.data import overview
+from retdm.data.module import Data, ImageData
+from retdm.errors import UserError
+from retdm.runs.build import build_data
+from retdm.runs.errors import guarded
+from retdm.runs.folder import shown
+from retdm.runs.settings import cache_folder, check_group
+from retdm.runs.tables import console
+
+LISTED = 10  # findings of a kind on the screen; the csv has all
+
+
+def main(config: DictConfig) -> None:
+    """Print counts, write ``overview.png`` and ``findings.csv``; exit 1 where an image cannot be read."""
+    guarded(lambda: _check(config))
+
+
+def _check(config: DictConfig) -> None:
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    settings["choices"] = {"data": HydraConfig.get().runtime.choices["data"]}
+    cache_folder(settings)
+    check_group("data", settings)
+    name = settings["choices"]["data"]
+    if "faults" in settings["data"]:
+        settings["data"]["faults"] = "skip"  # to look at them is what this command is for
+    data = build_data(settings)
+    out = Path(settings["out"] or Path(settings["outputs"], "check", name))
+    found = overview.findings(data)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        overview.write_findings(out / "findings.csv", found)
+        part = out / "overview.png.part"
+        overview.draw(data, _title(data, name)).savefig(part, format="png")
+        part.replace(out / "overview.png")
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}", "choose another with out=") from error
+    _print(data, name, found)
+    print(f"picture   {shown(out.absolute() / 'overview.png')}")
+    print(f"findings  {shown(out.absolute() / 'findings.csv')}  ({len(found):,} rows)")
+    if isinstance(data, ImageData) and data.faults:
+        sys.exit(1)
+
+
+def _title(data: Data, name: str) -> str:
+    return f"{name}: " + ", ".join(
+        f"{number:,.3g} {key.replace('_', ' ')}" if isinstance(number, float) else f"{number:,} {key.replace('_', ' ')}"
+        for key, number in overview.counts(data).items()
+        if number is not None
+    )
+
+
+def _print(data: Data, name: str, found: list[overview.Finding]) -> None:
+    screen = console()
+    screen.print(_title(data, name))
+    table = Table(box=None, pad_edge=False)
+    rows = overview.label_counts(data)
+    for key in rows[0]:
+        table.add_column(key, justify="left" if key == "label" else "right")
+    sizes = {part: len(where) for part, where in data.parts.items()}
+    table.add_row("(all rows)", str(len(data.source)), *(str(size) for size in sizes.values()), "")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    screen.print(table)
+    for kind in dict.fromkeys(each.kind for each in found):
+        of_kind = [each for each in found if each.kind == kind]
+        across = sum(" and " in each.detail for each in of_kind) if kind in ("identical", "near") else None
+        noun = "images" if across is None else f"pairs, {across} across two parts"
+        screen.print(f"{kind}: {len(of_kind):,} {noun}")
+        for each in of_kind[:LISTED]:
+            screen.print(f"  {each.id}: {each.detail}", markup=False)
+        if len(of_kind) > LISTED:
+            screen.print(f"  … and {len(of_kind) - LISTED:,} more")
+    if not found:
+        screen.print("nothing wrong was found")

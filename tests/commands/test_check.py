@@ -1,0 +1,69 @@
+"""``python -m retdm.data.check`` on a small copy of Scene."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import in_process
+from makers import make_scene
+from PIL import Image
+
+from retdm.data.scene import Scene
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(Scene, "counts", make_scene(tmp_path / "data", n=30))
+    return tmp_path
+
+
+def arguments(folder: Path) -> list[str]:
+    return ["data=scene", f"data.root={folder / 'data'}", f"outputs={folder / 'outputs'}", "data.image_size=16"]
+
+
+def test_a_sound_set_is_counted_and_drawn(scene: Path) -> None:
+    done = in_process("check", *arguments(scene))
+    assert done.code == 0, done.err
+    assert "scene: 30 images, 5 labels" in done.out
+    targets = Scene(str(scene / "data")).targets
+    for j, name in enumerate(("desert", "mountains", "sea", "sunset", "trees")):
+        line = next(line for line in done.out.splitlines() if line.startswith(name))
+        assert int(line.split()[1]) == targets[:, j].sum()
+    assert "nothing wrong was found" in done.out
+    assert Image.open(scene / "outputs" / "check" / "scene" / "overview.png").width > 500
+
+
+def test_broken_files_are_listed_and_the_exit_says_so(scene: Path) -> None:
+    images = scene / "data" / "scene" / "original"
+    (images / "3.jpg").write_bytes(b"")
+    (images / "4.jpg").write_bytes((images / "4.jpg").read_bytes()[:300])
+    (images / "9.jpg").write_bytes((images / "8.jpg").read_bytes())
+    done = in_process("check", *arguments(scene), f"out={scene / 'look'}")
+    assert done.code == 1, done.err
+    with (scene / "look" / "findings.csv").open(newline="") as file:
+        rows = [(row["kind"], row["id"]) for row in csv.DictReader(file)]
+    assert rows == [("empty", "original/3.jpg"), ("unreadable", "original/4.jpg"), ("identical", "original/8.jpg")]
+    for line in ("empty: 1 images", "unreadable: 1 images", "identical: 1 pairs, "):
+        assert line in done.out
+
+
+def test_a_setting_that_the_set_has_not_is_named(scene: Path) -> None:
+    done = in_process("check", *arguments(scene), "+data.splt=3")
+    assert done.code == 2 and "data.splt is not a setting of scene" in done.err
+
+
+def test_the_module_is_a_command_of_its_own(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "retdm.data.check", "data.size=20", "data.image_size=16", f"outputs={tmp_path}"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "synthetic: 20 images, 5 labels" in done.stdout
+    assert (tmp_path / "check" / "synthetic" / "overview.png").exists()

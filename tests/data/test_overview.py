@@ -1,0 +1,103 @@
+import copy
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retdm.data import overview
+from retdm.data.module import BagData, ImageData
+from retdm.data.source import UnreadableImage
+
+N = 30
+
+
+class Photographs:
+    """30 images of noise, 4 labels; 2 and 9 are one picture, 5 is missing, 6 is empty; cell (7, 1) is unknown."""
+
+    names = ["a", "b", "costs $5 or $6", "never"]
+    split = None
+    fingerprint = "photographs"
+
+    def __init__(self) -> None:
+        self.ids = [f"{i}.jpg" for i in range(N)]
+        self.targets = np.zeros((N, 4), np.uint8)
+        self.targets[::2, 0] = self.targets[::3, 1] = self.targets[::5, 2] = 1
+        self.known = np.ones((N, 4), bool)
+        self.known[7, 1] = False
+
+    def __len__(self) -> int:
+        return N
+
+    def read(self, i: int) -> Image.Image:
+        if i in (5, 6):
+            raise UnreadableImage(f"{i}.jpg is not there", kind="missing" if i == 5 else "empty")
+        seed = 2 if i == 9 else i
+        return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (18, 18, 3), dtype=np.uint8))
+
+
+class Bags:
+    names, ids, split, fingerprint = ["a", "b"], [str(i) for i in range(9)], None, "bags"
+    instances, offsets = np.zeros((27, 4), np.float32), np.arange(0, 28, 3)
+    targets = np.eye(2, dtype=np.uint8)[np.arange(9) % 2]
+    known, instance_targets = np.ones((9, 2), bool), None
+
+    def __len__(self) -> int:
+        return 9
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return ImageData(Photographs(), image_size=16, faults="skip", keep_pairs_together="none", cache=cache)
+
+
+def test_counts_are_those_of_plain_loops(data: ImageData) -> None:
+    targets, known = data.source.targets, data.source.known
+    whole = [tuple(row) for row, all_known in zip(targets.tolist(), known.all(1), strict=True) if all_known]
+    assert overview.counts(data) == {
+        "images": 30,
+        "labels": 4,
+        "labels_per_image": pytest.approx(sum(map(sum, whole)) / 29),
+        "label_sets": len(set(whole)),
+        "without_labels": whole.count((0, 0, 0, 0)),
+        "unknown_cells": 1,
+    }
+    for j, row in enumerate(overview.label_counts(data)):
+        assert row["label"] == data.labels[j] and row["all"] == targets[:, j].sum()
+        assert row["unknown"] == (1 if j == 1 else 0)
+        for part, where in data.parts.items():
+            assert row[part] == sum(targets[i, j] for i in where)
+
+
+def test_bags_are_counted_with_their_instances() -> None:
+    found = overview.counts(BagData(Bags()))
+    assert found["bags"] == 9 and found["instances"] == 27 and found["labels_per_bag"] == 1
+
+
+def test_findings_are_faults_and_pairs_and_the_csv_has_them_all(data: ImageData, tmp_path: Path) -> None:
+    found = overview.findings(data)
+    assert [each[:2] for each in found] == [("missing", "5.jpg"), ("empty", "6.jpg"), ("identical", "2.jpg")]
+    sides = [next(part for part, rows in data.parts.items() if row in rows) for row in (2, 9)]
+    expected = f"both in {sides[0]}" if sides[0] == sides[1] else f"{sides[0]} and {sides[1]}"
+    assert found[2].detail == f"9.jpg ({expected})"
+    overview.write_findings(tmp_path / "findings.csv", found)
+    with (tmp_path / "findings.csv").open(newline="") as file:
+        assert [tuple(row) for row in csv.reader(file)] == [("kind", "id", "detail"), *map(tuple, found)]
+
+
+@pytest.mark.parametrize("kind", ["images", "bags", "one image"])
+def test_the_picture_is_drawn(data: ImageData, tmp_path: Path, kind: str) -> None:
+    shown: Any = data if kind == "images" else BagData(Bags())
+    if kind == "one image":
+        shown = copy.copy(data)
+        shown.parts = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([2])}
+    figure = overview.draw(shown, "title")
+    figure.savefig(tmp_path / "overview.png")
+    assert np.asarray(Image.open(tmp_path / "overview.png").convert("L")).std() > 5
+    titles = {axes.get_title() for axes in figure.findobj(lambda artist: hasattr(artist, "get_title"))}
+    assert {"images per label", "labels per image"} <= titles
+    if kind == "images":
+        assert any(r"costs \$5 or \$6" in title for title in titles)
