@@ -14,6 +14,8 @@ from retdm.backbones.folding import fold_batchnorm
 from retdm.backbones.weights import WeightsReport, load_weights
 from retdm.errors import UserError
 
+BatchNormMode = Literal["frozen", "trained"] | None
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -43,6 +45,8 @@ class Backbone(nn.Module, ABC):
         net: the architecture with torchvision's parameter names, its classification layer removed.
         dim: width of ``embedding``.
         weights: ``imagenet``, ``none``, the path of a file or of a run folder (see ``load_weights``).
+        batchnorm: ``trained``: BatchNorm's running statistics follow the batches; ``frozen``: they stay as loaded, and
+            only its scale and shift learn. None is trained where ``weights`` is none, else frozen.
         load: False leaves ``net`` as it is, because a checkpoint will fill it; ``report`` is None then.
         projects: see below.
         random_layer: the layer of ``net`` that starts at random unless the file has one of the same shape.
@@ -51,8 +55,7 @@ class Backbone(nn.Module, ABC):
         stages: names of what ``multilevel`` can give, in the network's order; ``fc`` is the vector at the end.
         projects: ``embedding`` is already a linear, signed output; False: features after a ReLU (pooled, but for
             VGG16's fully connected layer), to which a method adds a linear layer of its own.
-        batchnorm: ``trained`` where BatchNorm's running statistics follow the batches (there is one, and
-            ``weights: none``), else ``frozen``: they stay as loaded, and only its scale and shift learn.
+        batchnorm: as above; ``frozen`` where there is none.
         report: what was loaded and what was not.
     """
 
@@ -70,6 +73,7 @@ class Backbone(nn.Module, ABC):
         dim: int,
         weights: str,
         load: bool,
+        batchnorm: BatchNormMode = None,
         projects: bool = False,
         random_layer: str | None = None,
     ) -> None:
@@ -78,8 +82,9 @@ class Backbone(nn.Module, ABC):
         self.dim = dim
         self.projects = projects
         self.random_layer = random_layer
-        moves = weights == "none" and any(map(_is_batchnorm, net.modules()))
-        self.batchnorm: Literal["frozen", "trained"] = "trained" if moves else "frozen"
+        moves = batchnorm == "trained" or (batchnorm is None and weights == "none")
+        has_one = any(map(_is_batchnorm, net.modules()))
+        self.batchnorm: Literal["frozen", "trained"] = "trained" if moves and has_one else "frozen"
         self.report: WeightsReport | None = load_weights(self, weights) if load else None
         if self.batchnorm == "frozen":
             fold_batchnorm(net)

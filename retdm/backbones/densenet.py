@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import DenseNet, DenseNet169_Weights, densenet169
 
-from retdm.backbones.base import Backbone
+from retdm.backbones.base import Backbone, BatchNormMode
 
 # norm.1.weight in torchvision's own file is norm1.weight in its network: module names may not hold a dot any more.
 OLD_NAME = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\.\w+)")
@@ -18,7 +18,7 @@ class DenseNet169(Backbone):
 
     Args:
         weights: ``imagenet``, ``none`` or a path.
-        load: see ``Backbone``.
+        batchnorm, load: see ``Backbone``.
     """
 
     name = "densenet169"
@@ -27,11 +27,11 @@ class DenseNet169(Backbone):
     stages = ("relu0", "denseblock1", "denseblock2", "denseblock3", "norm5", "fc")
     net: DenseNet
 
-    def __init__(self, weights: str = "imagenet", *, load: bool = True) -> None:
+    def __init__(self, weights: str = "imagenet", *, batchnorm: BatchNormMode = None, load: bool = True) -> None:
         net = densenet169()
         dim = net.classifier.in_features
         net.classifier = nn.Identity()
-        super().__init__(net, dim=dim, weights=weights, load=load)
+        super().__init__(net, dim=dim, weights=weights, batchnorm=batchnorm, load=load)
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = image

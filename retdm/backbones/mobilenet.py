@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torchvision import models
 
-from retdm.backbones.base import Backbone
+from retdm.backbones.base import Backbone, BatchNormMode
 
 
 class MobileNetV2(Backbone):
@@ -15,7 +15,7 @@ class MobileNetV2(Backbone):
 
     Args:
         weights: ``imagenet`` (torchvision's first version, trained as in the paper), ``none`` or a path.
-        load: see ``Backbone``.
+        batchnorm, load: see ``Backbone``.
     """
 
     name = "mobilenet_v2"
@@ -24,11 +24,11 @@ class MobileNetV2(Backbone):
     stages = ("1", "3", "6", "13", "17", "fc")
     net: models.MobileNetV2
 
-    def __init__(self, weights: str = "imagenet", *, load: bool = True) -> None:
+    def __init__(self, weights: str = "imagenet", *, batchnorm: BatchNormMode = None, load: bool = True) -> None:
         net = models.mobilenet_v2()
         dim = net.last_channel
         net.classifier = nn.Identity()  # dropout and the last layer
-        super().__init__(net, dim=dim, weights=weights, load=load)
+        super().__init__(net, dim=dim, weights=weights, batchnorm=batchnorm, load=load)
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = image

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torchvision.models import ResNet, ResNet50_Weights, resnet50
 
-from retdm.backbones.base import Backbone
+from retdm.backbones.base import Backbone, BatchNormMode
 
 
 class ResNet50(Backbone):
@@ -13,7 +13,7 @@ class ResNet50(Backbone):
 
     Args:
         weights: ``imagenet`` (torchvision's first version, trained as in the paper), ``none`` or a path.
-        load: see ``Backbone``.
+        batchnorm, load: see ``Backbone``.
     """
 
     name = "resnet50"
@@ -22,11 +22,11 @@ class ResNet50(Backbone):
     stages = ("relu", "layer1", "layer2", "layer3", "layer4", "fc")
     net: ResNet
 
-    def __init__(self, weights: str = "imagenet", *, load: bool = True) -> None:
+    def __init__(self, weights: str = "imagenet", *, batchnorm: BatchNormMode = None, load: bool = True) -> None:
         net = resnet50()
         dim = net.fc.in_features
         net.fc = nn.Identity()
-        super().__init__(net, dim=dim, weights=weights, load=load)
+        super().__init__(net, dim=dim, weights=weights, batchnorm=batchnorm, load=load)
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = self.net.relu(self.net.bn1(self.net.conv1(image)))

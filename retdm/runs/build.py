@@ -96,12 +96,12 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
     devices, nodes = devices_and_nodes(config)
     check_devices(devices, nodes, kind)
     several = nodes > 1 or devices != 1
-    trained_norm = settings["backbone"].get("weights") == "none" and _has_batchnorm(settings)
-    if several and trained_norm and kind == "cpu":
+    trained_norm = several and _trains_batchnorm(settings)
+    if trained_norm and kind == "cpu":
         raise UserError(
-            f"{settings['choices']['backbone']} from random weights has BatchNorm, whose statistics several CPU "
-            "processes cannot share",
-            "trainer.devices=1, a GPU, backbone.weights=<file>, or backbone=vgg_small, which has none",
+            f"{settings['choices']['backbone']} trains its BatchNorm, whose statistics several CPU processes cannot "
+            "share",
+            "trainer.devices=1, a GPU, backbone.batchnorm=frozen (with weights), or backbone=vgg_small, which has none",
         )
     with _quiet():
         return Trainer(
@@ -110,7 +110,7 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
             num_nodes=nodes,
             # A stage trains some parts only: the others' gradients never come.
             strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
-            sync_batchnorm=several and trained_norm,
+            sync_batchnorm=trained_norm,
             max_epochs=epochs,
             logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
             callbacks=[callback for callback in callbacks if callback is not None],
@@ -130,7 +130,7 @@ def _is_checkpoint(callback: Callback | None) -> bool:
     return isinstance(callback, Checkpoint)
 
 
-def _has_batchnorm(settings: dict[str, Any]) -> bool:
+def _trains_batchnorm(settings: dict[str, Any]) -> bool:
     with torch.device("meta"):
         backbone = build_backbone(settings["backbone"], load=False)
     return backbone.batchnorm == "trained"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from retdm.backbones import Backbone, Transform, build_backbone
+from retdm.backbones.base import BatchNormMode
 from retdm.backbones.densenet import DenseNet169
 from retdm.backbones.mobilenet import MobileNetV2
 from retdm.backbones.resnet import ResNet50
@@ -272,11 +273,22 @@ def running_statistics(backbone: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in backbone.named_buffers()}
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_running_statistics_move_only_where_batchnorm_is_trained(tmp_path: Path, frozen: bool) -> None:
+@pytest.mark.parametrize(
+    "loaded, asked, frozen",
+    [
+        (True, None, True),
+        (False, None, False),
+        (True, "trained", False),
+        (True, "frozen", True),
+        (False, "frozen", True),
+    ],
+)
+def test_running_statistics_move_only_where_batchnorm_is_trained(
+    tmp_path: Path, loaded: bool, asked: BatchNormMode, frozen: bool
+) -> None:
     torch.manual_seed(0)
     torch.save(models.mobilenet_v2().state_dict(), tmp_path / "net.pt")
-    backbone = MobileNetV2(weights=str(tmp_path / "net.pt") if frozen else "none")
+    backbone = MobileNetV2(weights=str(tmp_path / "net.pt") if loaded else "none", batchnorm=asked)
     assert backbone.batchnorm == ("frozen" if frozen else "trained")
     method = nn.Sequential(backbone, nn.Linear(1280, 2))
     before = running_statistics(backbone)
