@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from retdm.backbones import Backbone
-from retdm.data.scene import Counts
+from retdm.data.source import Counts
 from retdm.data.synthetic import Synthetic
 
 SCENE_NAMES = ("desert", "mountains", "sea", "sunset", "trees")

@@ -10,7 +10,7 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PureWindowsPath
@@ -142,6 +142,54 @@ def _check_room(folder: Path, needed: int, what: str | Path) -> None:
             f"{what} needs {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB free",
             "make room, or set data.root to a folder on a larger disk",
         )
+
+
+def obtain(folder: Path, addresses: Iterable[str], parts: Mapping[str, str], check: Callable[[Path], object]) -> None:
+    """Make ``folder`` of the archives that a set is published in, unless something is in it already.
+
+    All or nothing, and by one process: others wait and find it. The archives stay beside the folder.
+
+    Args:
+        folder: the set's own.
+        addresses: of the archives, which may hold rars.
+        parts: {place in ``folder``: path of a file in it}; the unpacked folder that holds the file goes to that place,
+            in this order.
+        check: raises ``UserError`` where a folder is not the set.
+    """
+
+    def is_there() -> bool:
+        return folder.is_dir() and any(folder.iterdir())
+
+    root = folder.parent
+    if is_there():
+        return
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+    with locked(root / f"{folder.name}.lock"):
+        if is_there():
+            return
+        archives = [fetch(address, root / address.rsplit("/", 1)[1]) for address in addresses]
+        part = root / f"{folder.name}.part"
+        with writing(root):
+            shutil.rmtree(part, ignore_errors=True)
+            (part / folder.name).mkdir(parents=True)
+        try:
+            for archive in archives:
+                unpacked = unpack(archive, part / "unpacked" / archive.stem)
+                for inner in sorted(unpacked.rglob("*.rar")):
+                    unpack(inner, inner.with_suffix(""))
+            for place, sample in parts.items():
+                found = next((part / "unpacked").rglob(sample), None)
+                if found is None:
+                    names = " and ".join(map(str, archives))
+                    raise UserError(f"{names}: {sample} is not in there", "delete what is wrong and download it again")
+                with writing(root):
+                    found.parents[sample.count("/")].rename(part / folder.name / place)
+            check(part / folder.name)
+            with writing(root):
+                (part / folder.name).rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def unpack(archive: Path, folder: Path) -> Path:

@@ -102,7 +102,8 @@ def _draw_sample(figure: Any, data: ImageData) -> None:
     rows = np.sort(np.concatenate([data.parts[part] for part in ("train", "validation", "test")]))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))]
     columns = 9
-    for axes in (grid := figure.subplots(-(-len(rows) // columns), columns, squeeze=False)).flat:
+    grid = figure.subplots(-(-len(rows) // columns), columns, squeeze=False)
+    for axes in grid.flat:
         axes.set_axis_off()
     for axes, row in zip(grid.flat, rows, strict=False):
         target, known = data.source.targets[row], data.source.known[row]

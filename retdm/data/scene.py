@@ -11,9 +11,6 @@ Counts: desert 409, mountains 458, sea 580, sunset 465, trees 560; 1.236 labels 
 none without; 20 distinct label sets. The publisher gives no split.
 """
 
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,21 +19,12 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
-from retdm.data.download import fetch, locked, unpack, writing
-from retdm.data.source import data_root, fingerprint_of, read_image
+from retdm.data.download import obtain
+from retdm.data.source import Counts, data_root, fingerprint_of, read_image
 from retdm.errors import UserError
 
 ADDRESS = "http://www.lamda.nju.edu.cn/files/miml-image-data.rar"
 TARGETS = "processed/miml data.mat"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a whole set has: images, images of each label (in the order of the columns), distinct label sets."""
-
-    images: int
-    labels: Mapping[str, int]
-    label_sets: int
 
 
 class Scene:
@@ -58,9 +46,10 @@ class Scene:
 
     def __init__(self, root: str | None = None, download: bool = False) -> None:
         self.folder = data_root(root) / "scene"
-        if not _exists(self.folder) and download:
-            _download(self.folder, self.counts)
-        if not _exists(self.folder):
+        if download:
+            parts = {"original": "1.jpg", "processed": "miml data.mat"}
+            obtain(self.folder, [ADDRESS], parts, lambda folder: _checked(folder, self.counts))
+        if not (self.folder / "original").is_dir() and not (self.folder / TARGETS).is_file():
             raise UserError(
                 f"the Scene images are not in {self.folder.absolute()}",
                 f"get them with data.download=true, or unpack {ADDRESS} there (original/1.jpg …, {TARGETS}); "
@@ -77,10 +66,6 @@ class Scene:
     def read(self, i: int) -> Image.Image:
         """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
         return read_image(self.folder / self.ids[i])
-
-
-def _exists(folder: Path) -> bool:
-    return (folder / "original").is_dir() or (folder / TARGETS).is_file()
 
 
 def _checked(folder: Path, counts: Counts) -> tuple[list[str], list[str], NDArray[np.uint8]]:
@@ -122,40 +107,5 @@ def _targets(file: Path, counts: Counts) -> tuple[list[str], NDArray[np.uint8]]:
     if not np.isin(signs, (-1, 1)).all():
         raise wrong("targets hold", np.setdiff1d(signs, (-1, 1))[0], "only -1 and 1")
     targets = np.ascontiguousarray(signs.T == 1).astype(np.uint8)
-    sums = targets.sum(axis=0, dtype=int).tolist()
-    if sums != list(counts.labels.values()):
-        raise wrong("images a label are", sums, list(counts.labels.values()))
-    sets = len(np.unique(targets, axis=0))
-    if sets != counts.label_sets:
-        raise wrong("distinct label sets are", sets, counts.label_sets)
+    counts.check(targets, file, f"unpack {ADDRESS} anew")
     return names, targets
-
-
-def _download(folder: Path, counts: Counts) -> None:
-    """Fetch, unpack, check, and only then give the folder its name. One process does it, others wait and find it."""
-    root = folder.parent
-    with writing(root):
-        root.mkdir(parents=True, exist_ok=True)
-    with locked(root / "scene.lock"):
-        if _exists(folder):
-            return
-        archive = fetch(ADDRESS, root / ADDRESS.rsplit("/", 1)[1])
-        part = root / "scene.part"
-        with writing(root):
-            shutil.rmtree(part, ignore_errors=True)
-            (part / "scene").mkdir(parents=True)
-        try:
-            unpacked = unpack(archive, part / "unpacked")
-            for inner in sorted(unpacked.rglob("*.rar")):  # original.rar and processed.rar
-                unpack(inner, inner.with_suffix(""))
-            for wanted, sample in (("original", "1.jpg"), ("processed", "miml data.mat")):
-                found = next(unpacked.rglob(sample), None)
-                if found is None:
-                    raise UserError(f"{archive} holds no {wanted}/{sample}", "delete it and download it again")
-                with writing(root):
-                    found.parent.rename(part / "scene" / wanted)
-            _checked(part / "scene", counts)
-            with writing(root):
-                (part / "scene").rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)

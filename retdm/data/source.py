@@ -5,7 +5,8 @@ A published set is one file beside this one: it turns its publisher's layout int
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -91,6 +92,24 @@ class BagSource(Protocol):
     def __len__(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What a whole set has: images, images of each label (in the order of the columns), distinct label sets."""
+
+    images: int
+    labels: Mapping[str, int]
+    label_sets: int
+
+    def check(self, targets: NDArray[np.uint8], where: Path, hint: str) -> None:
+        """Raise ``UserError`` unless ``targets`` (n, L), read from ``where``, have these counts of labels and sets."""
+        for (label, expected), found in zip(self.labels.items(), targets.sum(axis=0, dtype=int).tolist(), strict=True):
+            if found != expected:
+                raise UserError(f"{where}: {found:,} images carry {label}, expected {expected:,}", hint)
+        sets = len(np.unique(targets, axis=0))
+        if sets != self.label_sets:
+            raise UserError(f"{where}: distinct label sets are {sets:,}, expected {self.label_sets:,}", hint)
+
+
 def data_root(root: str | None) -> Path:
     """The folder that holds the sets: ``root`` where given, else $RETDM_DATA, else ``data`` in the working folder."""
     return Path(root or os.environ.get("RETDM_DATA") or "data").expanduser()
@@ -101,7 +120,7 @@ def fingerprint_of(name: str, folder: Path, files: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         try:
-            digest.update(f"{file}\0{(folder / file).stat().st_size}\n".encode())
+            digest.update(f"{file}\0{os.stat(os.path.join(folder, file)).st_size}\n".encode())
         except OSError:  # a dangling link is a fault of one image, met when it is read
             digest.update(f"{file}\0unreadable\n".encode())
     return f"{name}-{digest.hexdigest()[:16]}"
