@@ -1,6 +1,5 @@
 """Getting a published archive: download it, continue a broken download, unpack it without leaving the folder."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path, PureWindowsPath
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from retdm.data.locked import locked
 from retdm.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
@@ -43,16 +43,6 @@ def writing(folder: Path) -> Iterator[None]:
         raise UserError(
             f"cannot write in {folder}: {reason}", "set data.root to a folder that can be written"
         ) from error
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Only one process at a time is inside, over all that use the same ``path``; the lock ends with its holder."""
-    with writing(path.parent):
-        file = path.open("w")
-    with file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        yield
 
 
 def fetch(url: str, target: Path, sha256: str | None = None) -> Path:
@@ -165,7 +155,7 @@ def obtain(folder: Path, addresses: Iterable[str], parts: Mapping[str, str], che
         return
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-    with locked(root / f"{folder.name}.lock"):
+    with writing(root), locked(root / f"{folder.name}.lock"):
         if is_there():
             return
         archives = [fetch(address, root / address.rsplit("/", 1)[1]) for address in addresses]

@@ -77,14 +77,14 @@ def write_findings(path: Path, found: list[Finding]) -> None:
 def draw(data: Data, title: str) -> Figure:
     """Sample images with their labels, label frequencies, label co-occurrence, labels per image."""
     targets, known, labels = data.source.targets, data.source.known, data.labels
-    shows = isinstance(data, ImageData)
     tall = max(3.4, 0.19 * min(len(labels), 85))
-    sample = 4.3 if shows else 0.0
+    sample = 4.3 if isinstance(data, ImageData) else 0.0
     figure = Figure(figsize=(14, sample + tall + 1.3), dpi=100, layout="constrained")
     figure.suptitle(title, size=14)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[sample, tall + 0.8]) if shows else (None, figure)
-    if shows and top is not None:
-        _draw_sample(top, data)  # type: ignore[arg-type]
+    bottom: Any = figure
+    if isinstance(data, ImageData):
+        top, bottom = figure.subfigures(2, 1, height_ratios=[sample, tall + 0.8])  # type: ignore[misc]
+        _draw_sample(top, data)
     frequency, together, number = bottom.subplots(1, 3, width_ratios=[1.15, 1.25, 0.8])
     _draw_frequencies(frequency, targets.sum(0), labels)
     _draw_together(together, targets.astype(np.float64), labels)

@@ -17,7 +17,8 @@ from typing import ClassVar
 import pytest
 
 from retdm.data import download
-from retdm.data.download import fetch, locked, unpack
+from retdm.data.download import fetch, unpack
+from retdm.data.locked import locked
 from retdm.errors import UserError
 
 CONTENT = bytes(range(256)) * 40
