@@ -59,6 +59,11 @@ class OwnBags(Bags):
         UserError: the file cannot be read or does not hold bags; it names the first line, bag or column at fault.
     """
 
+    @staticmethod
+    def own_files(file: str) -> tuple[Path, ...]:
+        """What the user may edit, so that a run of other contents is another run."""
+        return (Path(file).expanduser(),)
+
     def __init__(self, file: str | None = None, label_columns: list[str] | None = None) -> None:
         if file is None:
             raise UserError("data.file is not set", f"name the file of your bags: {', '.join(READERS)}")

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.backbones import weights_hash
+from retdm.backbones.weights import file_hash
 from retdm.criteria.decide import RULES
 from retdm.data.module import module_of
 from retdm.errors import UserError
@@ -224,12 +225,23 @@ def identity(settings: dict[str, Any]) -> dict[str, Any]:
     """What changes a run's results, and nothing else; its hash names the folder."""
     return {
         "data": {"name": settings["choices"]["data"]}
-        | {key: value for key, value in settings["data"].items() if key not in NOT_RESULTS},
+        | {key: value for key, value in settings["data"].items() if key not in NOT_RESULTS}
+        | _own_files(settings["data"]),
         "backbone": {**settings["backbone"], "weights": weights_hash(settings["backbone"])},
         "method": settings["method"],
         "seed": settings["seed"],
         "precision": settings["trainer"]["precision"],
     }
+
+
+def _own_files(data: dict[str, Any]) -> dict[str, Any]:
+    """Where a user's own data lies and what its label file holds: its name alone would not tell it from another's."""
+    own_files = getattr(resolve(data["_target_"]), "own_files", None)
+    if own_files is None:
+        return {}
+    given = {key: data[key] for key in inspect.signature(own_files).parameters if key in data}
+    paths = [path.absolute() for path in own_files(**given)] if None not in given.values() else []
+    return {"own": {str(path): file_hash(path) if path.is_file() else None for path in paths}}
 
 
 def folder_of(settings: dict[str, Any]) -> Path:

@@ -272,3 +272,17 @@ def test_a_difference_within_a_stage_is_told_with_the_stage(tiny: Callable[..., 
     without = old | {"method": old["method"] | {"stages": old["method"]["stages"][:2]}}
     assert differences(old, without)[0].startswith("method.stages.joint: {'name': 'joint'")
     assert differences(old, yaml.safe_load(yaml.safe_dump(old))) == []  # as config.yaml gives it back
+
+
+def test_a_users_own_data_is_told_apart_by_its_folder_and_its_labels(tmp_path: Path) -> None:
+    def run_folder(root: Path) -> Path:
+        return folder_of(compose_settings(["data=csv", f"data.root={root}", "backbone=vgg_small"]))
+
+    roots = [tmp_path / "a", tmp_path / "b"]
+    for root in roots:
+        root.mkdir()
+        (root / "labels.csv").write_text("image,cat\n1.jpg,1\n2.jpg,0\n")
+    first = run_folder(roots[0])
+    assert run_folder(roots[0]) == first != run_folder(roots[1])
+    (roots[0] / "labels.csv").write_text("image,cat\n1.jpg,1\n2.jpg,1\n")
+    assert run_folder(roots[0]) != first
