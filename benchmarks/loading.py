@@ -41,7 +41,8 @@ class Photographs:
     def __init__(self, folder: Path, n: int, side: int) -> None:
         drawn = Synthetic(n, side=side // 2)
         self.folder, self.names, self.targets, self.known = folder, drawn.names, drawn.targets, drawn.known
-        self.ids, self.split = [f"{i}.jpg" for i in range(n)], None
+        self.ids = [f"{i}.jpg" for i in range(n)]
+        self.split: np.ndarray | None = None
         for i, name in enumerate(self.ids):
             drawn.read(i).resize((side, side * 3 // 4), Image.Resampling.BICUBIC).save(folder / name, quality=90)
         self.fingerprint = fingerprint_of("photographs", folder, self.ids)

@@ -10,6 +10,7 @@ from retdm.batch import Batch
 from retdm.data.augment import test_view, train_view
 from retdm.data.cache import CachedImages, DecodedImages
 
+Pixels = CachedImages | DecodedImages | np.ndarray  # pixels[i] is image i, uint8 (S, S, 3)
 Key = tuple[int, int]  # (epoch, index): workers need no state of their own to augment by
 
 
@@ -64,7 +65,7 @@ class Images(Dataset[Batch]):
     """Rows of a data set as batches of one view.
 
     Args:
-        images: N images, each uint8 (S, S, 3).
+        images: N of them.
         target: uint8 (N, L).
         known: bool (N, L).
         size: side of the view in pixels.

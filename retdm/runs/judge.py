@@ -8,14 +8,14 @@ import numpy as np
 from pytorch_lightning import Trainer
 
 from retdm.criteria import decide, evaluate
-from retdm.data.module import ImageData
+from retdm.data.module import Data
 from retdm.methods.base import DeepMethod
 from retdm.runs.folder import RunFolder
 from retdm.training.evaluation import Evaluation
 from retdm.training.resume import continue_from
 
 
-def judge(trainer: Trainer, method: DeepMethod, data: ImageData, checkpoint: Path) -> dict[str, Any]:
+def judge(trainer: Trainer, method: DeepMethod, data: Data, checkpoint: Path) -> dict[str, Any]:
     """Validation, threshold and test of one checkpoint, in all processes of the run.
 
     Returns:

@@ -22,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from retdm.criteria import decide
 from retdm.criteria.average_precision import label_average_precision
+from retdm.data.loader import Pixels
 from retdm.data.module import ImageData
 from retdm.methods.base import DeepMethod
 from retdm.training.evaluation import Evaluation
@@ -191,13 +192,11 @@ def _coloured(lines: list[Words], place: tuple[float, float], within: Transform,
     )
 
 
-def draw_predictions(
-    pixels: np.ndarray, rows: dict[str, np.ndarray], labels: list[str], rule: str, title: str
-) -> Figure:
+def draw_predictions(pixels: Pixels, rows: dict[str, np.ndarray], labels: list[str], rule: str, title: str) -> Figure:
     """Some images of a part, with their hits, misses and extras.
 
     Args:
-        pixels: uint8 (N, S, S, 3), the cached images of the data set.
+        pixels: images of the data set.
         rows: ``predictions`` of :class:`Evaluation`: index, scores, target, known.
         labels: the L names.
         rule: of :func:`retdm.criteria.decide`.
