@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ def ours(method_name: str, folder: str) -> float:
     """Images a second of the whole program's training loop."""
     settings = settings_for(method_name, folder)
     data = build_data(settings)
-    method = build_method(settings, data.labels)
+    method = cast(DeepMethod, build_method(settings, data.labels))
     freeze(method)
     clock, stages = Clock(), Stages(method.stages)
     trainer = build_trainer(settings, Path(folder), [Evaluation(), stages, clock], 1)
@@ -176,7 +176,7 @@ def seconds(work: Callable[[], Any], times: int) -> float:
 def parts_of_a_step(settings: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Seconds of the parts of RETDM's step, each on its own."""
     data = build_data(settings)
-    method = build_method(settings, data.labels).to(OPTIONS["device"])
+    method = cast(DeepMethod, build_method(settings, data.labels).to(OPTIONS["device"]))
     freeze(method)
     loader = data.part_loader("train")
     yield "load a batch from the cache (test view)", seconds(lambda: next(iter(loader)), 3)
@@ -214,7 +214,7 @@ def main() -> None:
             found["bce"].append(ours("bce", folder))
             found["retdm"].append(ours("retdm", folder))
         speed = {name: statistics.median(values) for name, values in found.items()}
-        ours_net = build_method(settings, Noise(1).names).to(OPTIONS["device"]).eval()
+        ours_net = cast(DeepMethod, build_method(settings, Noise(1).names).to(OPTIONS["device"]).eval())
         plain_speed = inference(plain_network().eval(), settings)
         our_speed = inference(lambda x: ours_net.classifier(ours_net.image_net(x)), settings)
         table = Table(box=None, title=", ".join(f"{k}={v}" for k, v in OPTIONS.items()), title_justify="left")

@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from retdm.batch import BagBatch
 from retdm.data import splits
 from retdm.data.augment import cached_side
 from retdm.data.bag_rows import BagRows
-from retdm.data.cache import Fault, open_images
-from retdm.data.loader import GlobalBatches, Images, as_is
+from retdm.data.cache import CachedImages, Fault, open_images
+from retdm.data.loader import GlobalBatches, Images, Vectors, as_is
 from retdm.data.pairs import KEEP, Pairs, groups_of
 from retdm.data.source import SKIP_HINT, BagSource, Source
 from retdm.errors import UserError
@@ -53,6 +53,13 @@ class Data(LightningDataModule, ABC):
     def rows(self, seed: int | None = None) -> Dataset[Any]:
         """All rows of the source as batches: augmented by ``seed``, or as they are judged."""
 
+    @abstractmethod
+    def examples(self, *parts: str) -> tuple[Any, NDArray[np.uint8], NDArray[np.bool_]]:
+        """Rows of parts for a fitted method, in the order of the set: examples, target (n, L), known (n, L).
+
+        Examples are features (n, F) or :class:`BagExamples`.
+        """
+
     def cut(self, rows: NDArray[np.int64], pairs: Pairs | None, **how: Any) -> None:
         """Set ``parts`` and ``manifest`` from the ``rows`` that can be used; ``how`` is ``make_split``'s."""
         source = self.source
@@ -75,12 +82,15 @@ class Data(LightningDataModule, ABC):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(self, batches: GlobalBatches, seed: int | None) -> DataLoader[Any]:
+        return self._loading(batches, self.rows(seed))
+
+    def _loading(self, batches: Any, rows: Dataset[Any]) -> DataLoader[Any]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         workers = self.workers
         if workers is None:
             workers = min(8, os.cpu_count() or 1) if on_gpu else 0
         return DataLoader(
-            self.rows(seed),
+            rows,
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=as_is,  # type: ignore[arg-type]  # the data set gives whole batches
@@ -192,7 +202,9 @@ class ImageData(Data):
         rows = np.flatnonzero(readable)
         if len(rows) == 0:
             raise _unusable(scan.faults, len(source))
-        self.faults = scan.faults
+        self.faults, self.readable = scan.faults, rows
+        self.features: np.ndarray | None = None  # (N, G) of a frozen backbone, in the place of images
+        self.columns = np.empty(0, np.int64)
         groups = groups_of(scan.pairs, keep_pairs_together, len(source))
         self.cut(
             rows,
@@ -207,7 +219,25 @@ class ImageData(Data):
         kinds = [fault.kind for fault in scan.faults.values()]
         self.left_out = {f"{kind}_images": kinds.count(kind) for kind in KINDS}
 
-    def rows(self, seed: int | None = None) -> Images:
+    @property
+    def images_kind(self) -> str:
+        """How the pixels are kept; JPEG changes them a little."""
+        return "jpeg" if isinstance(self.images, CachedImages) and self.images.jpeg else "pixels"
+
+    def views(self, rows: NDArray[np.int64]) -> DataLoader[Any]:
+        """Test views of some rows, in their order, in batches of ``batch_size``."""
+        sizes = range(0, len(rows), self.batch_size)
+        batches = [[(0, int(row)) for row in rows[start : start + self.batch_size]] for start in sizes]
+        return self._loading(batches, Images(self.images, self.source.targets, self.source.known, self.image_size))
+
+    def examples(self, *parts: str) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
+        where = np.sort(np.concatenate([self.parts[part] for part in parts]))
+        assert self.features is not None, "a fitted method's features come first"
+        return self.features[where][:, self.columns], self.source.targets[where], self.source.known[where]
+
+    def rows(self, seed: int | None = None) -> Images | Vectors:
+        if self.features is not None:
+            return Vectors(self.features, self.columns, self.source.targets, self.source.known)
         return Images(self.images, self.source.targets, self.source.known, self.image_size, seed)
 
 
@@ -219,6 +249,13 @@ def _unusable(faults: dict[int, Fault], n: int) -> UserError:
     counts = ", ".join(f"{kinds.count(kind):,} {kind}" for kind in KINDS if kind in kinds)
     message = f"{len(faults):,} of {n:,} images cannot be read ({counts}); the first: {first.message}"
     return UserError(message, SKIP_HINT)
+
+
+class BagExamples(NamedTuple):
+    """n bags: instances (T, D), and offsets (n + 1,) where each begins and the last ends."""
+
+    instances: NDArray[np.float32]
+    offsets: NDArray[np.int64]
 
 
 class BagData(Data):
@@ -258,6 +295,13 @@ class BagData(Data):
 
     def rows(self, seed: int | None = None) -> BagRows:
         return self._rows
+
+    def examples(self, *parts: str) -> tuple[BagExamples, NDArray[np.uint8], NDArray[np.bool_]]:
+        source: Any = self.source
+        where = np.sort(np.concatenate([self.parts[part] for part in parts]))
+        bags = [source.instances[source.offsets[i] : source.offsets[i + 1]] for i in where]
+        offsets = np.cumsum([0, *map(len, bags)], dtype=np.int64)
+        return BagExamples(np.concatenate(bags), offsets), source.targets[where], source.known[where]
 
 
 def module_of(source: Any) -> type[ImageData | BagData]:

@@ -1,4 +1,4 @@
-"""What every deep method shares: image net, weighted losses, optimiser, the step."""
+"""What every method shares, and what every deep one does: image net, weighted losses, optimiser, the step."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -43,11 +43,15 @@ class ImageNet(nn.Module):
         self.autocast: torch.dtype | None = None
 
     def forward(self, image: Tensor) -> Tensor:
-        enabled = self.autocast is not None
-        with torch.autocast(image.device.type, dtype=self.autocast or torch.bfloat16, enabled=enabled):
+        with autocast(image, self.autocast):
             feature = self.backbone.embedding(image)
         embedding: Tensor = self.linear(feature.float())
         return embedding
+
+
+def autocast(image: Tensor, to: torch.dtype | None) -> torch.autocast:
+    """Where a backbone computes in ``to``; None computes in float32."""
+    return torch.autocast(image.device.type, dtype=to or torch.bfloat16, enabled=to is not None)
 
 
 def draw_seed(*numbers: int) -> int:
@@ -55,7 +59,57 @@ def draw_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class DeepMethod(LightningModule):
+class Method(LightningModule):
+    """What labels images: trained by gradients (``DeepMethod``) or fitted (``retdm.methods.fitted.FittedMethod``).
+
+    Args:
+        backbone: whose transform its images need.
+        labels: names of the L labels, in the order of targets and scores.
+        decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
+        seed: of all that is drawn.
+
+    Attributes:
+        takes: kinds of batches.
+        description: what the checkpoint says beside the weights, plain values.
+    """
+
+    takes: ClassVar[frozenset[type]] = frozenset({Batch})
+    image_net: Any  # what looks at images: ``ImageNet``, or ``Features`` of a fitted method
+    pixel_mean: Tensor
+    pixel_deviation: Tensor
+
+    def __init__(self, backbone: Backbone, labels: list[str], *, decide: str = "half", seed: int = 0) -> None:
+        super().__init__()
+        self.labels = list(labels)
+        self.decide, self.seed = decide, seed
+        self.description: dict[str, Any] = {}
+        # Buffers, for to make a tensor of plain numbers on a GPU waits for the GPU; the checkpoint has the transform.
+        for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
+            self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
+
+    def scores(self, batch: Batch) -> Tensor:
+        """Probabilities (B, L) in [0, 1]."""
+        raise NotImplementedError
+
+    def predictions(self, batch: Batch) -> Predictions:
+        return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return {"predictions": self.predictions(batch)}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch._replace(image=self.normalised(batch.image))
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform."""
+        image = (image.float() / 255 - self.pixel_mean) / self.pixel_deviation
+        return image.contiguous(memory_format=torch.channels_last)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["retdm"] = self.description
+
+
+class DeepMethod(Method):
     """A network trained by gradient descent on named losses.
 
     A method writes ``terms`` (the names of its losses), ``parts`` (what a stage may train), :meth:`losses` and
@@ -75,9 +129,6 @@ class DeepMethod(LightningModule):
     """
 
     terms: ClassVar[tuple[str, ...]]
-    takes: ClassVar[frozenset[type]] = frozenset({Batch})
-    pixel_mean: Tensor
-    pixel_deviation: Tensor
 
     def __init__(
         self,
@@ -94,7 +145,7 @@ class DeepMethod(LightningModule):
         seed: int = 0,
         width: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone, labels, decide=decide, seed=seed)
         for key, value, least, below in (
             ("embedding_dim", 1 if width is None else width, 1, float("inf")),
             ("momentum", momentum, 0, 1),
@@ -104,7 +155,6 @@ class DeepMethod(LightningModule):
                 raise UserError(f"method.{key}={value} is out of range", f"it is from {least} up and below {below}")
         self.image_net = ImageNet(backbone, width)
         self.classifier = nn.Linear(self.image_net.dim, len(labels))
-        self.labels = list(labels)
         self.stages = parse_stages(stages)
         self.weights = dict.fromkeys(self.terms, 1.0) | dict(weights or {})
         for term, weight in self.weights.items():
@@ -113,14 +163,10 @@ class DeepMethod(LightningModule):
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
                 raise UserError(f"method.weights.{term}={weight} is out of range", "it is a number from 0 up")
         self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
-        self.decide, self.momentum, self.weight_decay, self.seed = decide, momentum, weight_decay, seed
+        self.momentum, self.weight_decay = momentum, weight_decay
         self.stage = self.stages[-1]
         self.stage_step = 0
         self.notes: dict[str, Tensor] = {}
-        self.description: dict[str, Any] = {}
-        # Buffers, for to make a tensor of plain numbers on a GPU waits for the GPU; the checkpoint has the transform.
-        for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
-            self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
 
     # What a method writes
 
@@ -188,14 +234,6 @@ class DeepMethod(LightningModule):
 
     # Lightning's hooks
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch._replace(image=self.normalised(batch.image))
-
-    def normalised(self, image: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform."""
-        image = (image.float() / 255 - self.pixel_mean) / self.pixel_deviation
-        return image.contiguous(memory_format=torch.channels_last)
-
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.weights[name] * terms[name] for name in self.active]).sum()
 
@@ -216,12 +254,6 @@ class DeepMethod(LightningModule):
         terms = {name: terms[name] for name in self.active}
         return {"loss": self.total(terms), "terms": terms, "predictions": self.predictions(batch)}
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"predictions": self.predictions(batch)}
-
-    def predictions(self, batch: Batch) -> Predictions:
-        return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
-
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for name, norm in self.clip.items():
             if name in self.stage.train:
@@ -231,6 +263,3 @@ class DeepMethod(LightningModule):
         # All parts from the start, so that a resumed run finds the groups it saved, whatever its stage.
         groups = [{"params": list(part.parameters()), "part": name} for name, part in self.parts.items()]
         return torch.optim.SGD(groups, lr=self.stages[0].lr, momentum=self.momentum, weight_decay=self.weight_decay)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["retdm"] = self.description

@@ -17,14 +17,16 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from retdm.backbones import build_backbone
 from retdm.batch import Batch
-from retdm.data.module import BagData, ImageData, module_of
+from retdm.data.module import BagData, Data, ImageData, module_of
 from retdm.errors import UserError
-from retdm.methods.base import DeepMethod
+from retdm.methods.base import Method
+from retdm.methods.fitted import FittedMethod
 from retdm.runs.help import CONF
 from retdm.runs.launch import accelerator, check_devices, devices_and_nodes
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
 from retdm.targets import resolve
+from retdm.training.features import use_features
 
 log = logging.getLogger("retdm")
 
@@ -59,7 +61,7 @@ def check_takes(settings: dict[str, Any]) -> None:
 
 def build_method(
     settings: dict[str, Any], labels: list[str], *, load: bool = True, trusted_only: bool = False
-) -> DeepMethod:
+) -> Method:
     """The method of a run.
 
     Args:
@@ -73,7 +75,7 @@ def build_method(
     with torch.random.fork_rng(devices=[]):  # `retdm.load` must not change its caller's random numbers
         torch.manual_seed(settings["seed"])
         backbone = build_backbone(settings["backbone"], load=load, trusted_only=trusted_only)
-        method: DeepMethod = target(backbone, labels, **config, seed=settings["seed"])
+        method: Method = target(backbone, labels, **config, seed=settings["seed"])
     if settings["trainer"]["precision"] == "bf16-mixed":
         method.image_net.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)
@@ -87,6 +89,24 @@ def build_method(
     if backbone.report is not None:
         log.info("%s", backbone.report)
     return method
+
+
+def give_features(settings: dict[str, Any], data: Data, method: FittedMethod, backbone: dict[str, Any]) -> None:
+    """Let the data give features of the method's backbone, from the cache where they are there.
+
+    Args:
+        settings: of the run.
+        data: which will give them.
+        method: with its backbone's weights.
+        backbone: its settings, with a hash of the weights' content, as ``identity`` has them.
+    """
+    if not isinstance(data, ImageData):
+        raise UserError(f"data={settings['choices']['data']} has no images to take features of")
+    kind = accelerator(settings["trainer"]["accelerator"])
+    method.to("cpu" if kind == "cpu" else "cuda")
+    of = {"backbone": backbone, "seed": settings["seed"] if backbone["weights"] == "none" else None}
+    cache = settings["data"]["cache"]
+    use_features(data, method, of, None if cache == "none" else Path(cache))
 
 
 def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callback | None], epochs: int) -> Trainer:

@@ -7,44 +7,62 @@ from typing import Any
 import numpy as np
 from pytorch_lightning import Trainer
 
-from retdm.criteria import decide, evaluate
+from retdm import criteria
 from retdm.data.module import Data
-from retdm.methods.base import DeepMethod
+from retdm.methods.base import Method
 from retdm.runs.folder import RunFolder
 from retdm.training.evaluation import Evaluation
 from retdm.training.resume import continue_from
 
 
-def judge(trainer: Trainer, method: DeepMethod, data: Data, checkpoint: Path) -> dict[str, Any]:
+def judge(trainer: Trainer, method: Method, data: Data, checkpoint: Path) -> dict[str, Any]:
     """Validation, threshold and test of one checkpoint, in all processes of the run.
+
+    A checkpoint that has learned from the validation part too brings what was said of it before (``validation`` of its
+    description).
 
     Returns:
         The report without ``seconds`` and ``images``; under ``predictions`` the test part's arrays.
     """
-    evaluation = next(c for c in trainer.callbacks if isinstance(c, Evaluation))  # type: ignore[attr-defined]
-    method.load_state_dict(continue_from(checkpoint)["state_dict"])
-    predictions = {}
-    for part in ("validation", "test"):
-        data.judged = part
-        trainer.test(method, datamodule=data, verbose=False)
-        predictions[part] = evaluation.predictions
-    threshold = evaluation.threshold_on(predictions["validation"])
-    reports = {}
-    for name, part, rule in (
-        ("validation", "validation", method.decide),
-        ("test", "test", method.decide),
-        ("test_validation_threshold", "test", "validation"),
-    ):
-        rows = predictions[part]
-        predicted = decide(rows["scores"], rule, threshold)
-        reports[name] = evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
+    content = continue_from(checkpoint)
+    method.load_state_dict(content["state_dict"])
+    validation = content["retdm"].get("validation") or judge_validation(trainer, method, data)
+    rows = predict(trainer, method, data, "test")
+    own = criteria_of(rows, method, method.decide, validation["threshold"])
+    threshold = validation["threshold"]
     return {
-        **{name: report["criteria"] for name, report in reports.items()},
+        "validation": validation["criteria"],
+        "test": own["criteria"],
+        "test_validation_threshold": None
+        if threshold is None
+        else criteria_of(rows, method, "validation", threshold)["criteria"],
         "threshold": threshold,
-        "per_label": reports["test"]["per_label"],
-        "left_out": {**reports["test"]["left_out"], **data.left_out},
-        "predictions": predictions["test"],
+        "per_label": own["per_label"],
+        "left_out": {**own["left_out"], **data.left_out},
+        "predictions": rows,
     }
+
+
+def judge_validation(trainer: Trainer, method: Method, data: Data) -> dict[str, Any]:
+    """``criteria`` of the validation part, and the ``threshold`` that is best on it."""
+    rows = predict(trainer, method, data, "validation")
+    threshold = Evaluation.threshold_on(rows)
+    return {"criteria": criteria_of(rows, method, method.decide, threshold)["criteria"], "threshold": threshold}
+
+
+def predict(trainer: Trainer, method: Method, data: Data, part: str) -> dict[str, np.ndarray]:
+    """index, scores, target and known of a part."""
+    evaluation = next(c for c in trainer.callbacks if isinstance(c, Evaluation))  # type: ignore[attr-defined]
+    data.judged = part
+    trainer.test(method, datamodule=data, verbose=False)
+    predictions: dict[str, np.ndarray] = evaluation.predictions
+    return predictions
+
+
+def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshold: float | None) -> criteria.Evaluation:
+    """What :func:`retdm.criteria.evaluate` says of predictions under a rule."""
+    predicted = criteria.decide(rows["scores"], rule, 0.5 if threshold is None else threshold)
+    return criteria.evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
 
 
 def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: list[str]) -> None:

@@ -1,11 +1,12 @@
 """A trained run as an object that predicts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from retdm.batch import Batch
 from retdm.data.augment import cached_side, test_view
@@ -49,25 +50,32 @@ class Model:
             UserError: an image cannot be read.
         """
         images = list(images)
-        found = [self._scores(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+        batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+        found = [self.scores(torch.stack([self.view(image) for image in batch])) for batch in batches]
         return np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
 
-    @torch.inference_mode()
-    def _scores(self, images: Sequence[Picture]) -> np.ndarray:
+    def view(self, image: Picture) -> Tensor:
+        """What the network sees of an image: uint8 (3, S, S), S = ``image_size``. Several threads may call it.
+
+        Raises:
+            UserError: the image cannot be read.
+        """
+        if isinstance(image, str | Path):
+            image = read_image(Path(image))
+        elif isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
         side = cached_side(self.image_size)
-        views = []
-        for image in images:
-            if isinstance(image, str | Path):
-                image = read_image(Path(image))
-            elif isinstance(image, np.ndarray):
-                image = Image.fromarray(image)
-            if image.size != (side, side):
-                image = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-            views.append(test_view(np.asarray(image.convert("RGB")), self.image_size))
+        if image.size != (side, side):
+            image = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+        return test_view(np.asarray(image.convert("RGB")), self.image_size)
+
+    @torch.inference_mode()
+    def scores(self, views: Tensor) -> np.ndarray:
+        """uint8 (B, 3, S, S) as ``view`` gives them -> float32 (B, L) in [0, 1]."""
         device = self.method.device
-        pixels = self.method.normalised(torch.stack(views).to(device))
-        unused = torch.zeros(len(images), len(self.labels), device=device)
-        batch = Batch(torch.arange(len(images), device=device), pixels, unused, unused.bool())
+        pixels = self.method.normalised(views.to(device))
+        unused = torch.zeros(len(views), len(self.labels), device=device)
+        batch = Batch(torch.arange(len(views), device=device), pixels, unused, unused.bool())
         return self.method.scores(batch).float().cpu().numpy()
 
 

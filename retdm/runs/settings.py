@@ -18,6 +18,7 @@ from retdm.criteria.decide import RULES
 from retdm.data.module import module_of
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
+from retdm.methods.fitted import FittedMethod
 from retdm.methods.stage import Stage
 from retdm.runs.help import CONF as CONF
 from retdm.runs.names import nearest
@@ -33,6 +34,7 @@ RUN: dict[str, Any] = {
     "outputs": str,
     "run": str | None,
     "overwrite": bool,
+    "refit": bool,
     "tags": list[Any],
     "per_label": bool,
 }
@@ -97,7 +99,8 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     stage_keys = _without(get_type_hints(Stage), "name", "train", "losses")
     for name, lengths in schedule.items():
         _check(f"schedule.{name}", lengths, stage_keys, chosen, "a stage")
-    settings["method"]["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
+    if "stages" in settings["method"]:
+        settings["method"]["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
     settings["trainer"]["precision"] = precision(settings["trainer"]["precision"], settings["trainer"]["accelerator"])
     return settings
 
@@ -134,7 +137,8 @@ def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
     if group == "data":
         kinds = _without(_parameters(module_of(target)), "source", "seed") | kinds
     if group == "method":
-        kinds = _without(_parameters(DeepMethod) | kinds, "backbone", "labels", "width", "seed")
+        base = FittedMethod if issubclass(target, FittedMethod) else DeepMethod
+        kinds = _without(_parameters(base) | kinds, "backbone", "labels", "width", "seed")
     return _without(kinds, "load") | {"_target_": str}
 
 
@@ -230,6 +234,7 @@ def identity(settings: dict[str, Any]) -> dict[str, Any]:
         "backbone": {**settings["backbone"], "weights": weights_hash(settings["backbone"])},
         "method": settings["method"],
         "seed": settings["seed"],
+        "refit": settings["refit"],
         "precision": settings["trainer"]["precision"],
     }
 

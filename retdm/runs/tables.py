@@ -22,11 +22,12 @@ def console() -> Console:
 def criteria_table(report: dict[str, Any]) -> Table:
     """Criteria of the test part under both rules beside those of the validation part."""
     table = Table(box=None, pad_edge=False)
-    columns = {
+    titles = {
         "test": "test",
-        "test_validation_threshold": f"test at threshold {report['threshold']:.2f}",
+        "test_validation_threshold": f"test at threshold {number(report['threshold'], 2)}",
         "validation": "validation",
     }
+    columns = {key: title for key, title in titles.items() if report[key] is not None}
     table.add_column("criterion")
     for title in columns.values():
         table.add_column(title, justify="right")
@@ -83,5 +84,7 @@ def print_report(folder: RunFolder, title: str, report: dict[str, Any], *, per_l
         ("curves", f"tensorboard --logdir {shown(folder.path)}"),
         ("next", next_command),
     ):
+        if name == "pictures" and not folder.pictures.exists():  # a fitted method draws none
+            continue
         # The last line is a contract: plain, never wrapped.
         print(f"{name:<11}{place}" if name != "next" else place, flush=True)

@@ -5,6 +5,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.errors import UserError
+from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
 from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, check_split, read_config, write_json
@@ -13,6 +14,7 @@ from retdm.runs.launch import agree
 from retdm.runs.settings import check_groups
 from retdm.runs.tables import print_report
 from retdm.training.evaluation import Evaluation
+from retdm.training.resume import continue_from
 
 
 def main(config: DictConfig) -> None:
@@ -38,6 +40,9 @@ def _test(config: DictConfig) -> None:
     data = build.build_data(settings)
     check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, load=False)
+    if isinstance(method, FittedMethod):
+        method.load_state_dict(continue_from(folder.best)["state_dict"])  # the backbone's weights are in there
+        build.give_features(settings, data, method, settings["identity"]["backbone"])
     trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
     report = judge(trainer, method, data, folder.best)
     report.pop("predictions")

@@ -6,28 +6,32 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
+from retdm.data.module import Data
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
+from retdm.methods.fitted import FittedMethod
 from retdm.runs import build, sweep
 from retdm.runs.errors import as_user_error, guarded, is_leader
 from retdm.runs.folder import RunFolder, check_split, read_config, shown, write_json, write_text
-from retdm.runs.judge import judge, write_predictions
+from retdm.runs.judge import judge, judge_validation, write_predictions
 from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import differences, folder_of, identity, settings_of
 from retdm.runs.tables import print_report
+from retdm.targets import resolve
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures
 from retdm.training.progress import EpochLines, progress_bar
-from retdm.training.resume import Checkpoints, Stopped, StopRequest, continue_from
+from retdm.training.resume import Checkpoints, Stopped, StopRequest, continue_from, save_fitted
 from retdm.training.stages import Stages
 
 log = logging.getLogger("retdm")
@@ -135,8 +139,76 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     data = build.build_data(settings)
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.parts.items())
     log.info("%d images: %s; labels: %s", len(data.source), parts, ", ".join(data.labels))
-    method = build.build_method(settings, data.labels, load=not resume)
+    # A fitted method is fitted anew, on features that are kept.
+    fitted = issubclass(resolve(settings["method"]["_target_"]), FittedMethod)
+    method = build.build_method(settings, data.labels, load=fitted or not resume)
+    report: dict[str, Any] | None
+    if isinstance(method, FittedMethod):
+        report = _fit(folder, settings, data, method)
+    else:
+        report = _descend(folder, settings, data, cast(DeepMethod, method), request, resume=resume)
+    if report is None:
+        return
+    report["seconds_in_all"] = time.monotonic() - started
+    report["images"] = len(data.source)
+    write_predictions(folder, report.pop("predictions"), data.labels)
+    write_json(folder.metrics, report)
+    print_report(
+        folder,
+        f"{title}   {shown(folder.path)}",
+        report,
+        per_label=settings["per_label"],
+        next_command=f"python test.py run={shown(folder.path)}",
+    )
+
+
+def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: FittedMethod) -> dict[str, Any]:
+    """Fit a method on the features of its frozen backbone, and judge it."""
+    trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
+    if trainer.world_size > 1:
+        raise UserError(
+            f"{settings['choices']['method']} is fitted by one process, not by {trainer.world_size}",
+            "trainer.devices=1; it uses all cores",
+        )
+    _write_config(folder, settings)
+    folder.checkpoints.mkdir(exist_ok=True)
+    _write_split(folder, data.manifest)
+    build.give_features(settings, data, method, identity(settings)["backbone"])
+    started = time.monotonic()
+    method.fit(*data.examples("train"))
+    if settings["refit"]:
+        method.description["validation"] = judge_validation(trainer, method, data)
+        method.fit(*data.examples("train", "validation"))
+    seconds = time.monotonic() - started
+    log.info("fitted in %.1f s", seconds)
+    save_fitted(method, folder.best)
+    folder.last.unlink(missing_ok=True)
+    folder.last.hardlink_to(folder.best)
+    report = judge(trainer, method, data, folder.best)
+    _log_hparams(trainer, settings, report)
+    return {**report, **method.details(), "stages": [], "seconds": seconds}
+
+
+def _descend(
+    folder: RunFolder,
+    settings: dict[str, Any],
+    data: Data,
+    method: DeepMethod,
+    request: StopRequest,
+    *,
+    resume: bool,
+) -> dict[str, Any] | None:
+    """Train a method by gradients, from where it stands, and judge it; None in all processes but the first."""
     stages = Stages(method.stages)
+    if settings["refit"]:
+        if plateau := [stage.name for stage in method.stages if stage.rule == "plateau"]:
+            raise UserError(
+                f"refit=true: stage {plateau[0]} ends by its validation part, which it would learn from",
+                f"schedule.{plateau[0]}.rule=one_cycle, and the number of epochs that validation chose",
+            )
+        data.parts["train"] = np.sort(np.concatenate([data.parts["train"], data.parts["validation"]]))
+        method.description["validation"] = {"criteria": None, "threshold": None}
+        log.info("refit: trains on %d images, those of validation too", len(data.parts["train"]))
     config = settings["trainer"]
     checkpoints = Checkpoints(
         folder.checkpoints, stages, request, config["checkpoint_minutes"], config["checkpoint_steps"]
@@ -165,24 +237,13 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     if not folder.best.exists():
         raise RuntimeError(f"training left no {folder.best}")
     report = judge(trainer, method, data, folder.best)
-    predictions = report.pop("predictions")
     report["stages"] = stages.history
     report["earlier_stages"] = _earlier_stages(trainer, method, data, checkpoints)
     report["seconds"] = sum(row["minutes"] for row in stages.history) * 60
-    report["seconds_in_all"] = time.monotonic() - started
-    report["images"] = len(data.source)
     if not trainer.is_global_zero:
-        return
-    write_predictions(folder, predictions, data.labels)
+        return None
     _log_hparams(trainer, settings, report)
-    write_json(folder.metrics, report)
-    print_report(
-        folder,
-        f"{title}   {shown(folder.path)}",
-        report,
-        per_label=settings["per_label"],
-        next_command=f"python test.py run={shown(folder.path)}",
-    )
+    return report
 
 
 def _earlier_stages(trainer: Any, method: DeepMethod, data: Any, checkpoints: Checkpoints) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import logging
 import signal
 import time
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -15,6 +16,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from retdm.batch import Batch
 from retdm.data.module import ImageData
 from retdm.errors import UserError
+from retdm.methods.base import Method
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -172,3 +174,13 @@ def continue_from(path: Path) -> dict[str, Any]:
         return content
     except Exception as error:
         raise UserError(f"the checkpoint cannot be read: {path}: {error}".splitlines()[0], "overwrite=true") from error
+
+
+def save_fitted(method: Method, path: Path) -> None:
+    """A checkpoint of a method that no trainer trained, whole or not at all."""
+    content: dict[str, Any] = {"state_dict": method.state_dict(), "epoch": 0, "global_step": 0}
+    content["pytorch-lightning_version"] = version("pytorch-lightning")
+    method.on_save_checkpoint(content)
+    part = path.with_name(path.name + ".part")
+    torch.save(content, part)
+    part.replace(path)
