@@ -1,6 +1,5 @@
 """Logistic regression on frozen features, every label on its own: L1LR and LR (Dong et al., ICIP 2017, eq. 1)."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +16,7 @@ from retdm.errors import UserError
 from retdm.methods.fitted import FittedMethod
 
 Array = NDArray[np.float64]
+SMALL = 300_000  # numbers in the features
 NEW_NAMES = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)  # `penalty` became `l1_ratio`
 
 
@@ -104,23 +104,19 @@ class Logistic(FittedMethod):
         }
 
     def _lines(self, x: Array, target: NDArray[Any], known: NDArray[Any], C: float) -> list[Line]:
-        # Threads, for liblinear lets go of Python's lock: processes would copy the features.
-        jobs = (delayed(self._line)(x, target[:, j], known[:, j].astype(bool), C) for j in range(target.shape[1]))
-        return list(Parallel(n_jobs=os.cpu_count(), prefer="threads")(jobs))
-
-    def _line(self, x: Array, target: NDArray[Any], known: NDArray[np.bool_], C: float) -> Line:
-        rows = x if known.all() else x[known]
-        marks = target[known] > 0
-        if marks.all() or not marks.any():
-            share = (marks.sum() + 1) / (len(marks) + 2)
-            return Line(np.zeros(x.shape[1]), float(np.log(share / (1 - share))))
         kind: dict[str, Any] = {"l1_ratio": float(self.penalty == "l1")} if NEW_NAMES else {"penalty": self.penalty}
         # The seed is of liblinear's order of coordinates.
         solver = LogisticRegression(
             solver="liblinear", C=C, tol=self.tolerance, max_iter=1000, random_state=self.seed, **kind
         )
-        solver.fit(rows, marks)
-        return Line(solver.coef_[0], float(solver.intercept_[0]))
+        # Processes, which share the features as a memory map: threads would share liblinear's one random order, and
+        # results would change from run to run. Small problems are done before the processes have started.
+        jobs = -1 if x.size > SMALL else 1
+        return list(
+            Parallel(n_jobs=jobs)(
+                delayed(_line)(solver, x, target[:, j], known[:, j].astype(bool)) for j in range(target.shape[1])
+            )
+        )
 
     def _choose(self, x: Array, target: NDArray[Any], known: NDArray[Any]) -> float:
         """The C of the grid with the lowest log-loss over 5 folds, at a tie the smaller."""
@@ -137,3 +133,13 @@ class Logistic(FittedMethod):
                     total += float((np.logaddexp(0, -signs * logits) * known[out, j]).sum())
             losses.append(total)
         return sorted(self.grid)[int(np.argmin(losses))]
+
+
+def _line(solver: LogisticRegression, x: Array, target: NDArray[Any], known: NDArray[np.bool_]) -> Line:
+    rows = x if known.all() else x[known]
+    marks = target[known] > 0
+    if marks.all() or not marks.any():
+        share = (marks.sum() + 1) / (len(marks) + 2)
+        return Line(np.zeros(x.shape[1]), float(np.log(share / (1 - share))))
+    solver.fit(rows, marks)
+    return Line(solver.coef_[0].copy(), float(solver.intercept_[0]))

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.table import Table
@@ -54,17 +56,24 @@ class SweepTable(Callback):
         table = Table(box=None, pad_edge=False, title=f"{len(jobs)} runs: {' '.join(common)}", title_justify="left")
         for title in ("run", *SHOWN, "minutes"):
             table.add_column(title, justify="left" if title == "run" else "right")
-        failed = []
+        failed, over_splits = [], defaultdict(list)
         for job in jobs:
             name = " ".join(o for o in job["overrides"] if o not in common) or "(as it is)"
             metrics = RunFolder(job["run"]).metrics if job["run"] else None
             if metrics is not None and metrics.exists():
                 report = json.loads(metrics.read_text())
-                minutes = f"{report['seconds'] / 60:.1f}"
-                table.add_row(name, *(number(report["test"][key]) for key in SHOWN), minutes)
+                row = [report["test"][key] for key in SHOWN] + [report["seconds"] / 60]
+                over_splits[" ".join(o for o in name.split() if not o.startswith("data.split="))].append(row)
+                table.add_row(name, *(number(value) for value in row[:-1]), f"{row[-1]:.1f}")
             else:
                 failed.append(f"{name} failed: {job['error'] or 'no metrics.json'}")
                 table.add_row(name, "failed")
+        for name, rows in over_splits.items():
+            if len(rows) > 1:
+                columns = np.array(rows, float).T  # None, an undefined criterion, becomes NaN
+                cells = [f"{column.mean():.4f} ± {column.std(ddof=1):.4f}" for column in columns[:-1]]
+                table.add_section()
+                table.add_row(f"{name} mean of {len(rows)}".strip(), *cells, f"{columns[-1].mean():.1f}")
         console().print(table)
         if failed:
             print(*failed, sep="\n", flush=True)

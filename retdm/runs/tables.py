@@ -45,6 +45,12 @@ def per_label_table(report: dict[str, Any]) -> Table:
     return table
 
 
+def line_of(title: str, report: dict[str, Any]) -> str:
+    """A run in one line."""
+    criteria = "  ".join(f"{name} {number(report['test'][name], 3)}" for name in ("mAP", "O-F1", "average_precision"))
+    return f"{title}   {criteria}   {report['seconds'] / 60:.1f} minutes"
+
+
 def stages_table(history: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "epochs", "lr", "train loss", "validation loss", "validation mAP", "minutes"):

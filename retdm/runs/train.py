@@ -26,7 +26,7 @@ from retdm.runs.judge import judge, judge_validation, write_predictions
 from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import differences, folder_of, identity, settings_of
-from retdm.runs.tables import print_report
+from retdm.runs.tables import line_of, print_report
 from retdm.targets import resolve
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures
@@ -53,7 +53,7 @@ def _job(config: DictConfig) -> None:
             sweep.run_alone(list(hydra.overrides.task))
             folder = folder_of(settings)
         else:
-            folder = train(settings)
+            folder = train(settings, in_sweep=in_sweep)
     except Exception as error:
         # A sweep goes on after a failed job, and tells of it in its table and exit code.
         if not in_sweep or isinstance(error, Stopped):
@@ -67,8 +67,12 @@ def _job(config: DictConfig) -> None:
         sweep.record(hydra, folder, None)
 
 
-def train(settings: dict[str, Any]) -> Path:
+def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
     """Train one run to its end, from where it stands.
+
+    Args:
+        settings: of the run.
+        in_sweep: one of many, which ends with one line; the table is the sweep's.
 
     Returns:
         The run's folder.
@@ -96,7 +100,7 @@ def train(settings: dict[str, Any]) -> Path:
             return folder.path
         held.enter_context(_logging(folder))
         try:
-            _train(folder, settings, request, resume=plan == "continue")
+            _train(folder, settings, request, resume=plan == "continue", in_sweep=in_sweep)
         except Stopped:
             raise
         except BaseException as error:
@@ -131,7 +135,7 @@ def _plan(folder: RunFolder, settings: dict[str, Any]) -> str:
     return "start"
 
 
-def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *, resume: bool) -> None:
+def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *, resume: bool, in_sweep: bool) -> None:
     started = time.monotonic()
     names = settings["choices"]
     title = f"{names['data']} · {names['method']} · {names['backbone']} · split {settings['data'].get('split', 0)}"
@@ -153,6 +157,9 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     report["images"] = len(data.source)
     write_predictions(folder, report.pop("predictions"), data.labels)
     write_json(folder.metrics, report)
+    if in_sweep:
+        print(line_of(title, report), flush=True)
+        return
     print_report(
         folder,
         f"{title}   {shown(folder.path)}",
