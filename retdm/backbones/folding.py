@@ -41,7 +41,8 @@ def fold_batchnorm(net: nn.Module) -> int:
     for parent in list(net.modules()):
         children = list(parent.children())
         for conv, norm in zip(children, children[1:], strict=False):
-            if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and conv.out_channels == norm.num_features:
+            fit = type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and conv.out_channels == norm.num_features
+            if fit and norm.affine and norm.track_running_stats:
                 conv.__class__ = _FoldingConv
                 norm.__class__ = _FoldedNorm
                 cast(_FoldingConv, conv).norm = [norm]
