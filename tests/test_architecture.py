@@ -16,6 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "methods": {"backbones", "losses", "batch", "errors", "targets"},
     "training": {"methods", "data", "criteria", "losses", "batch", "errors"},
     "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
+    "report": {"runs", "criteria", "errors"},
 }
 
 

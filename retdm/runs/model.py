@@ -39,7 +39,7 @@ class Model:
         self.image_size: int = description["image_size"]
         self.method = build.build_method(description["settings"], self.labels, load=False, trusted_only=not own_classes)
         self.method.load_state_dict(content["state_dict"])
-        fold_batchnorm(self.method.image_net.backbone.net)  # where it was trained: it is at rest now, and costs less folded
+        fold_batchnorm(self.method.image_net.backbone.net)  # one that was trained is at rest now
         self.method.to(device).eval()
 
     def predict(self, images: Iterable[Picture], batch_size: int = 32) -> np.ndarray:

@@ -1,0 +1,144 @@
+"""The best setting of a sweep, by validation and never by test, and the command that runs it over the splits."""
+
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from retdm.criteria import CRITERIA, LARGER_IS_BETTER
+from retdm.errors import UserError
+from retdm.report.collect import Group, Run, flat
+from retdm.report.results import by_task, heading, own_name
+from retdm.report.tables import Table, mean_and_std
+
+SPLITS = "range(30)"
+# Other places and numbers of hands give the same results; the split is what the command runs over.
+NOT_NAMED = {"data.split", "data.cache", "data.workers", "data.download"}
+GROUPS = ("data", "backbone", "method", "schedule", "trainer")
+
+
+def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
+    """For each task and method its settings, best first, by the mean of a validation criterion over splits.
+
+    Raises:
+        UserError: the criterion is none that the runs have.
+    """
+    known = {name for group in groups for name in group.criteria("validation")}
+    if criterion not in known:
+        names = [name for name in CRITERIA if name in known]
+        raise UserError(f"choose={criterion} is not a criterion of these runs", f"choose one of {', '.join(names)}")
+    tables = []
+    for title, members in by_task(groups).items():
+        for method in dict.fromkeys(group.method for group in members):
+            candidates = [group for group in members if group.method == method]
+            shared = sorted(set.intersection(*(set(group.splits) for group in candidates)))
+            ordered = ranked(candidates, criterion, shared)
+            rows = [
+                [
+                    own_name(group),
+                    str(len(group.runs)),
+                    mean_and_std(*group.mean_std("validation").get(criterion, (math.nan, math.nan))),
+                ]
+                for group in ordered
+            ]
+            columns = ["setting", "runs", f"validation {heading(criterion)}"]
+            notes = [f"Chosen: {own_name(ordered[0])}", f"Over the splits: `{command(ordered[0])}`"]
+            if any(group.splits != shared for group in candidates):
+                by = (
+                    f"over split {', '.join(map(str, shared))}, which all have"
+                    if shared
+                    else "each over splits of its own"
+                )
+                notes.insert(0, f"Not all were run on the same splits; compared {by}.")
+            tables.append(Table(f"{title}: {method} by validation", columns, rows, {(0, 2)}, notes))
+    return tables
+
+
+def ranked(groups: Sequence[Group], criterion: str, splits: Sequence[int] = ()) -> list[Group]:
+    """Best validation mean over ``splits`` first (over each one's own where none are given); where undefined, last."""
+
+    def place(group: Group) -> float:
+        values = group.criteria("validation").get(criterion, np.full(len(group.runs), np.nan))
+        mean = float(values[[split in splits or not splits for split in group.splits]].mean())
+        return math.inf if math.isnan(mean) else -mean if criterion in LARGER_IS_BETTER else mean
+
+    return sorted(groups, key=place)
+
+
+def command(group: Group) -> str:
+    """``python train.py -m …`` that runs a group's settings over the splits, or why there is none."""
+    from retdm.runs.errors import as_user_error  # brings PyTorch and Lightning
+
+    try:
+        words = overrides(group.runs[0])
+    except Exception as error:
+        if (told := as_user_error(error)) is None:
+            raise
+        return f"not any more, for {told.message}"
+    return " ".join(["python train.py -m", *map(shlex.quote, words), f"'data.split={SPLITS}'"])
+
+
+def overrides(run: Run) -> list[str]:
+    """What to add to ``python train.py`` for the settings of a run: choices first, then each key that they do not give.
+
+    Raises:
+        UserError: what was chosen is not there any more.
+    """
+    from retdm.runs.settings import compose_settings  # brings PyTorch
+
+    choices = run.config["choices"]
+    words = [f"experiment={choices['experiment']}"] if choices.get("experiment") else []
+    given = compose_settings(words)["choices"]
+    words += [
+        f"{group}={choices[group]}" for group in GROUPS if choices.get(group, given.get(group)) != given.get(group)
+    ]
+    composed = compose_settings(words)
+    return words + differences(_named(run.config), _named(composed))
+
+
+def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that change results or that a run cannot do without, flat."""
+    kept = {key: settings[key] for key in ("data", "backbone", "method", "seed")}
+    if settings.get("run") is None:
+        kept["outputs"] = settings["outputs"]  # where the splits lie that were run already
+    kept["trainer"] = {"precision": settings["trainer"]["precision"]}
+    return {key: value for key, value in flat(kept).items() if key not in NOT_NAMED}
+
+
+def differences(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Hydra's words that turn the settings ``given`` into those ``wanted``."""
+    words = []
+    for key, value in wanted.items():
+        if key not in given:
+            words.append(f"+{key}={hydra_value(value)}")
+        elif value != given[key]:
+            words.append(f"{key}={hydra_value(value)}")
+    # A setting of this version that the run's did not have is left as it is; an entry of a mapping is taken out.
+    return words + [f"~{key}" for key in given if key not in wanted and key.count(".") > 1]
+
+
+def hydra_value(value: Any) -> str:
+    """A value as Hydra's command line reads it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(hydra_value, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{hydra_value(item)}" for key, item in value.items()) + "}"
+    text = str(value)
+    if isinstance(value, str) and not _stays_text(text):
+        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return text
+
+
+def _stays_text(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_/][\w./-]*", text) is not None and text.lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    )

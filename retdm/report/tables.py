@@ -1,0 +1,80 @@
+"""A table of text, which the terminal, Markdown and the page show alike, and how numbers stand in it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.cells import cell_len
+from rich.table import Table as RichTable
+from rich.text import Text
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``.881``, ``-.012``, ``1.000``, ``30.655``; nothing for what is undefined."""
+    if value is None or math.isnan(value):
+        return ""
+    text = f"{value:z.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def mean_and_std(mean: float | None, std: float | None) -> str:
+    """``.881 ± .009``, or the mean alone where there is no deviation."""
+    return number(mean) + (f" ± {number(std)}" if number(mean) and number(std) else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text.
+
+    Args:
+        title: one line above it.
+        columns: headings.
+        rows: each as long as ``columns``; the first cell says what the row is.
+        bold: (row, column) of cells to stand out.
+        notes: lines below it.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    bold: set[tuple[int, int]] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    def transposed(self) -> "Table":
+        """The same with rows and columns changed over; the corner stays."""
+        grid = [self.columns, *self.rows]
+        turned = [list(column) for column in zip(*grid, strict=True)]
+        bold = {(column - 1, row + 1) for row, column in self.bold if column > 0}
+        return Table(self.title, turned[0], turned[1:], bold, self.notes)
+
+    def markdown(self) -> str:
+        """A table of GitHub's Markdown: title, cells, notes."""
+
+        def line(cells: Sequence[str]) -> str:
+            return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+        rows = [
+            line([f"**{cell}**" if (i, j) in self.bold else cell for j, cell in enumerate(row)])
+            for i, row in enumerate(self.rows)
+        ]
+        rule = "|" + "|".join(["---", *["---:"] * (len(self.columns) - 1)]) + "|"
+        parts = [f"**{self.title}**", "\n".join([line(self.columns), rule, *rows])]
+        return "\n\n".join([*parts, *(["\n".join(f"- {note}" for note in self.notes)] if self.notes else [])]) + "\n"
+
+    def rich(self, width: int) -> list[Text | RichTable]:
+        """Title and cells for a terminal; what is wider than ``width`` goes on below, after the same first column."""
+        widths = [max(map(cell_len, column)) + 2 for column in zip(self.columns, *self.rows, strict=True)]
+        blocks: list[list[int]] = [[]]
+        for j in range(1, len(self.columns)):
+            if blocks[-1] and widths[0] + sum(widths[i] for i in blocks[-1]) + widths[j] > width:
+                blocks.append([])
+            blocks[-1].append(j)
+        return [Text(self.title, style="bold"), *(self._block([0, *block]) for block in blocks)]
+
+    def _block(self, columns: list[int]) -> RichTable:
+        table = RichTable(box=None, pad_edge=False)
+        for j in columns:
+            table.add_column(Text(self.columns[j]), justify="left" if j == 0 else "right", no_wrap=True)
+        for i, row in enumerate(self.rows):
+            table.add_row(*(Text(row[j], style="bold" if (i, j) in self.bold else "") for j in columns))
+        return table

@@ -1,0 +1,143 @@
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_runs import read, write_run
+
+from retdm.errors import UserError
+from retdm.report import choose
+from retdm.report.choose import choice_tables, command, differences, hydra_value, overrides, ranked
+from retdm.report.collect import Run
+from retdm.runs.settings import compose_settings, identity
+
+
+def make(folder: Path, metric: float, values: dict[int, float | None], criterion: str = "mAP", **more: Any) -> None:
+    for split, value in values.items():
+        settings = {"weights": {"metric": metric}}
+        write_run(folder / f"{metric}-{split}", split, settings=settings, validation={criterion: value}, **more)
+
+
+@pytest.fixture
+def no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "command", lambda group: f"run {group.varied}")
+
+
+@pytest.mark.usefixtures("no_command")
+def test_the_best_by_validation_is_chosen_and_never_by_test(tmp_path: Path) -> None:
+    make(tmp_path, 0.1, {0: 0.6, 1: 0.7}, test={"mAP": 0.1})
+    make(tmp_path, 0.3, {0: 0.5, 1: 0.6}, test={"mAP": 0.9})
+    (table,) = choice_tables(read(tmp_path)[1], "mAP")
+    assert [row[0] for row in table.rows] == ["bce · vgg16 · metric=0.1", "bce · vgg16 · metric=0.3"]
+    assert table.rows[0][1:] == ["2", ".650 ± .071"]
+    assert table.columns[2] == "validation mAP ↑"
+    assert table.notes == [
+        "Chosen: bce · vgg16 · metric=0.1", "Over the splits: `run {'method.weights.metric': 0.1}`",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("criterion", ["hamming_loss", "ranking_loss", "coverage", "coverage_normalised", "one_error"])
+def test_of_a_loss_the_smallest_is_chosen(tmp_path: Path, criterion: str) -> None:
+    make(tmp_path, 0.1, {0: 0.3}, criterion)
+    make(tmp_path, 0.3, {0: 0.2}, criterion)
+    make(tmp_path, 0.5, {0: None}, criterion)
+    found = ranked(read(tmp_path)[1], criterion)
+    assert [group.varied["method.weights.metric"] for group in found] == [0.3, 0.1, 0.5]
+
+
+@pytest.mark.usefixtures("no_command")
+def test_settings_run_on_different_splits_are_compared_on_those_they_share(tmp_path: Path) -> None:
+    make(tmp_path, 0.1, {0: 0.6, 1: 0.9})
+    make(tmp_path, 0.3, {0: 0.7})
+    (table,) = choice_tables(read(tmp_path)[1], "mAP")
+    assert table.rows[0][0] == "bce · vgg16 · metric=0.3"
+    assert table.notes[0] == "Not all were run on the same splits; compared over split 0, which all have."
+
+
+@pytest.mark.usefixtures("no_command")
+def test_settings_that_share_no_split_are_compared_with_a_warning(tmp_path: Path) -> None:
+    make(tmp_path, 0.1, {0: 0.6})
+    make(tmp_path, 0.3, {1: 0.7})
+    (table,) = choice_tables(read(tmp_path)[1], "mAP")
+    assert table.rows[0][0] == "bce · vgg16 · metric=0.3"
+    assert table.notes[0] == "Not all were run on the same splits; compared each over splits of its own."
+
+
+@pytest.mark.usefixtures("no_command")
+def test_each_method_and_each_data_set_has_its_own_choice(tmp_path: Path) -> None:
+    make(tmp_path / "a", 0.1, {0: 0.6})
+    make(tmp_path / "b", 0.1, {0: 0.6}, method="retdm")
+    make(tmp_path / "c", 0.1, {0: 0.6}, data="msrcv2")
+    titles = [table.title for table in choice_tables(read(tmp_path)[1], "mAP")]
+    assert titles == ["msrcv2: bce by validation", "scene: bce by validation", "scene: retdm by validation"]
+
+
+def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path) -> None:
+    make(tmp_path, 0.1, {0: 0.6})
+    with pytest.raises(UserError, match="choose=pointing_accuracy is not a criterion"):
+        choice_tables(read(tmp_path)[1], "pointing_accuracy")
+
+
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (
+            [
+                "schedule=short", "schedule.joint.lr=0.00001", "method.weights.metric=1", "data.train_size=9", "seed=3",
+                "+method.lr_factor.image_net=0.1", "trainer.precision=32-true", "outputs='else where'",
+            ],
+            ["schedule.joint.lr=1e-05", "method.weights.metric=1", "data.train_size=9", "seed=3"],
+        ),
+        (
+            ["experiment=scene_bce", "backbone=vgg_small", "backbone.channels=[8,16]", "trainer.precision=bf16-mixed"],
+            ["experiment=scene_bce", "backbone=vgg_small", "backbone.channels=[8,16]", "trainer.precision=bf16-mixed"],
+        ),
+        (
+            ["data=csv", "data.root='{tmp}/it\\'s mine'", "~method.clip.label_net"],
+            ["data=csv", "~method.clip.label_net"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_command_gives_back_the_settings_of_the_run(tmp_path: Path, words: list[str], named: list[str]) -> None:
+    (tmp_path / "it's mine").mkdir()
+    (tmp_path / "it's mine" / "labels.csv").write_text("image,cat\na.jpg,1\n")
+    settings = compose_settings([*(word.replace("{tmp}", str(tmp_path)) for word in words), "data.split=3"])
+    found = overrides(Run(tmp_path, {**settings, "identity": identity(settings)}))
+    assert set(named) <= set(found)
+    assert not any("split" in word for word in found)
+    again = compose_settings([*found, "data.split=3"])
+    assert identity(again) == identity(settings)
+    assert again["outputs"] == settings["outputs"]
+
+
+def test_the_command_can_be_pasted_into_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "overrides", lambda run: ["data=csv", "data.root='/my pictures'"])
+    make(tmp_path, 0.1, {0: 0.6})
+    text = command(read(tmp_path)[1][0])
+    assert shlex.split(text) == [
+        "python", "train.py", "-m", "data=csv", "data.root='/my pictures'", "data.split=range(30)",
+    ]  # fmt: skip
+
+
+def test_a_choice_that_is_there_no_more_leaves_the_table_without_a_command(tmp_path: Path) -> None:
+    make(tmp_path, 0.1, {0: 0.6}, method="long_gone")
+    (table,) = choice_tables(read(tmp_path)[1], "mAP")
+    assert "there is no method named long_gone" in table.notes[-1]
+
+
+def test_a_setting_that_is_newer_than_the_run_is_left_alone_and_an_entry_of_a_mapping_taken_out() -> None:
+    given = {"data.stratified": False, "method.clip.label_net": 1.0, "seed": 0}
+    assert differences({"seed": 0}, given) == ["~method.clip.label_net"]
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(None, "null"), (True, "true"), (0.1, "0.1"), ("none", "none"), ("1e3", "'1e3'"), ("true", "'true'"), ("", "''"),
+     ("a b", "'a b'"), ("it's", "'it\\'s'"), ([8, "a,b"], "[8,'a,b']"), ({"x": [1]}, "{x:[1]}")],
+)  # fmt: skip
+def test_values_are_written_as_hydra_reads_them(value: Any, text: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    assert hydra_value(value) == text
+    read_back = OverridesParser.create().parse_override(f"key={text}").value()
+    assert (str(read_back) if isinstance(value, str) else read_back) == value

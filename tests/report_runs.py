@@ -1,0 +1,74 @@
+"""Run folders as train.py leaves them, with criteria of one's choice and no training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from retdm.criteria import CRITERIA
+from retdm.report.collect import Group, Run, find_runs, group_runs
+
+LABELS = ["cat", "dog", "owl"]
+
+
+def write_run(
+    folder: Path,
+    split: int = 0,
+    *,
+    data: str = "scene",
+    method: str = "bce",
+    backbone: str = "vgg16",
+    test: dict[str, float | None] | None = None,
+    validation: dict[str, float | None] | None = None,
+    settings: dict[str, Any] | None = None,
+    train_size: int | None = None,
+    test_fraction: float = 0.2,
+    finished: bool = True,
+    error: str | None = None,
+    sizes: tuple[int, int, int] = (72, 8, 20),
+) -> Path:
+    """One run; ``test`` and ``validation`` give criteria other values than .5, ``settings`` are the method's."""
+    folder.mkdir(parents=True)
+    own_data = {"split": split, "test_fraction": test_fraction, "train_size": train_size}
+    own_method = {
+        "_target_": f"retdm.methods.{method}",
+        "stages": [{"name": "joint", "train": ["image_net"], "losses": ["metric"], "lr": 0.1}],
+        **(settings or {}),
+    }
+    config = {
+        "data": {"root": "/somewhere", **own_data},
+        "method": own_method,
+        "choices": {"data": data, "method": method, "backbone": backbone},
+        "identity": {"data": {"name": data, **own_data}, "backbone": {}, "method": own_method, "seed": 0},
+        "provenance": {"command": f"python train.py data.split={split}", "machine": "box", "packages": {"torch": "2"}},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    parts = {part: list(range(size)) for part, size in zip(("train", "validation", "test"), sizes, strict=True)}
+    (folder / "split.json").write_text(json.dumps(parts))
+    if error is not None:
+        (folder / "error.txt").write_text(error)
+    if finished:
+        values = dict.fromkeys(CRITERIA, 0.5)
+        metrics = {
+            "test": {**values, **(test or {})},
+            "test_validation_threshold": {**values, **(test or {})},
+            "validation": {**values, **(validation or {})},
+            "per_label": {label: {} for label in LABELS},
+            "seconds": 90.0,
+            "images": sum(sizes),
+        }
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        target = np.zeros((sizes[2], 3), np.float32)
+        target[:, 0] = 1
+        target[::2, 1] = 1
+        arrays = {"index": np.arange(sizes[2]), "scores": target, "target": target, "known": target > -1}
+        np.savez(folder / "predictions.npz", **arrays, labels=np.array(LABELS))
+    return folder
+
+
+def read(folder: Path) -> tuple[list[Run], list[Group]]:
+    """Runs and groups below a folder."""
+    runs = find_runs([folder])
+    return runs, group_runs(runs)
