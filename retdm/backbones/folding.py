@@ -41,8 +41,9 @@ def fold_batchnorm(net: nn.Module) -> int:
     for parent in list(net.modules()):
         children = list(parent.children())
         for conv, norm in zip(children, children[1:], strict=False):
-            fit = type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and conv.out_channels == norm.num_features
-            if fit and norm.affine and norm.track_running_stats:
+            if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d:
+                continue
+            if conv.out_channels == norm.num_features and norm.affine and norm.track_running_stats:
                 conv.__class__ = _FoldingConv
                 norm.__class__ = _FoldedNorm
                 cast(_FoldingConv, conv).norm = [norm]

@@ -175,7 +175,7 @@ def _styled(groups: Sequence[Group], names: Sequence[str], methods: Sequence[str
 
 
 def learning_curves(groups: Sequence[Group], methods: Sequence[str], earlier: Earlier) -> Iterator[Drawn]:
-    """The five criteria of Song et al.'s Fig. 3 against the number of training images."""
+    """The five criteria of Dong et al.'s Fig. 3 against the number of training images."""
     names = names_of(groups, without=[SIZE])
     curves: dict[str, dict[float, dict[str, Floats]]] = defaultdict(dict)
     for group, name in zip(groups, names, strict=True):
