@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models import WeightsEnum
 
 from retdm.backbones.folding import fold_batchnorm
@@ -137,7 +136,7 @@ class Backbone(nn.Module, ABC):
         features = []
         for name, level in self.levels(image):
             if name in wanted:
-                features.append(F.adaptive_max_pool2d(level, 2).flatten(1))
+                features.append(_quadrants(level))
                 wanted.discard(name)
             if not wanted:  # the rest of the network need not run
                 break
@@ -168,6 +167,14 @@ class Backbone(nn.Module, ABC):
                 f"images of {height} x {width} are too small for {self.name}",
                 f"data.image_size={self.smallest} or more",
             )
+
+
+def _quadrants(level: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, 4 C), as ``adaptive_max_pool2d(level, 2)``, which no exporter writes down."""
+    height, width = level.shape[-2:]
+    tops = (slice(0, -(-height // 2)), slice(height // 2, None))
+    lefts = (slice(0, -(-width // 2)), slice(width // 2, None))
+    return torch.stack([level[:, :, top, left].amax((2, 3)) for top in tops for left in lefts], 2).flatten(1)
 
 
 def _is_batchnorm(module: nn.Module) -> bool:

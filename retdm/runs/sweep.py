@@ -71,9 +71,10 @@ class SweepTable(Callback):
         for name, rows in over_splits.items():
             if len(rows) > 1:
                 columns = np.array(rows, float).T  # None, an undefined criterion, becomes NaN
-                cells = [f"{column.mean():.4f} ± {column.std(ddof=1):.4f}" for column in columns[:-1]]
                 table.add_section()
-                table.add_row(f"{name} mean of {len(rows)}".strip(), *cells, f"{columns[-1].mean():.1f}")
+                means = [number(column.mean()) for column in columns[:-1]]
+                table.add_row(f"{name} mean of {len(rows)}".strip(), *means, f"{columns[-1].mean():.1f}")
+                table.add_row("± standard deviation", *(number(column.std(ddof=1)) for column in columns[:-1]))
         console().print(table)
         if failed:
             print(*failed, sep="\n", flush=True)

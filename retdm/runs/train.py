@@ -98,7 +98,8 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
                 print(f"finished already: {shown(folder.path)} (overwrite=true runs it anew)")
                 print(f"python test.py run={shown(folder.path)}", flush=True)
             return folder.path
-        held.enter_context(_logging(folder))
+        # A fitted run of a sweep takes seconds: its line at the end is enough.
+        held.enter_context(_logging(folder, quiet=in_sweep and _is_fitted(settings)))
         try:
             _train(folder, settings, request, resume=plan == "continue", in_sweep=in_sweep)
         except Stopped:
@@ -144,8 +145,7 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.parts.items())
     log.info("%d images: %s; labels: %s", len(data.source), parts, ", ".join(data.labels))
     # A fitted method is fitted anew, on features that are kept.
-    fitted = issubclass(resolve(settings["method"]["_target_"]), FittedMethod)
-    method = build.build_method(settings, data.labels, load=fitted or not resume)
+    method = build.build_method(settings, data.labels, load=_is_fitted(settings) or not resume)
     report: dict[str, Any] | None
     if isinstance(method, FittedMethod):
         report = _fit(folder, settings, data, method)
@@ -167,6 +167,10 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
         per_label=settings["per_label"],
         next_command=f"python test.py run={shown(folder.path)}",
     )
+
+
+def _is_fitted(settings: dict[str, Any]) -> bool:
+    return issubclass(resolve(settings["method"]["_target_"]), FittedMethod)
 
 
 def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: FittedMethod) -> dict[str, Any]:
@@ -298,14 +302,15 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def _logging(folder: RunFolder) -> Iterator[None]:
-    """The first process says what happens, on the screen and in ``log.txt``."""
+def _logging(folder: RunFolder, *, quiet: bool) -> Iterator[None]:
+    """The first process says what happens, in ``log.txt`` and, unless ``quiet``, on the screen; warnings always."""
     if not is_leader():
         yield
         return
     screen, file = logging.StreamHandler(sys.stdout), _LogFile(folder.log)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen.setFormatter(logging.Formatter("%(message)s"))
+    screen.setLevel(logging.WARNING if quiet else logging.INFO)
     logger = logging.getLogger("retdm")
     logger.setLevel(logging.INFO)
     propagated, logger.propagate = logger.propagate, False

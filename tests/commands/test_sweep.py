@@ -4,11 +4,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import TINY, in_process, start
 
 WEIGHTS = ("0.1", "-1", "0.3")  # a weight below 0 is refused when the network is built
 SWEEP = ("-m", f"method.weights.metric={','.join(WEIGHTS)}", *TINY)
+FITTED = tuple(word for word in TINY if not word.startswith(("method.", "schedule=")))
 REASON = "method.weights.metric=-1 is out of range"
 
 
@@ -87,3 +89,15 @@ def test_runs_of_a_sweep_cannot_share_a_folder(there: Path) -> None:
     assert done.err.splitlines() == ["error: 2 of 2 runs failed; the same command tries them again"]
     assert "seed=0 failed: run=<folder> is one run's own place" in done.out.splitlines()
     assert not (there / "here").exists()
+
+
+def test_a_sweep_over_splits_of_a_fitted_method_is_a_line_a_split_and_their_mean(tmp_path: Path) -> None:
+    words = ["-m", "method=l1lr", "data.split=0,1,2", f"outputs={tmp_path}", *FITTED]
+    done = in_process("train.py", *words)
+    assert done.code == 0, done.err
+    lines = [line for line in done.out.splitlines() if line.strip()]
+    splits = [line for line in lines if line.startswith("synthetic · l1lr · vgg_small · split ")]
+    assert len(splits) == 3 and lines[:3] == splits
+    found = [json.loads(path.read_text())["test"]["mAP"] for path in sorted(tmp_path.rglob("metrics.json"))]
+    assert " ".join(lines[-2].split()).startswith(f"mean of 3 {np.mean(found):.4f} ")
+    assert " ".join(lines[-1].split()).startswith(f"± standard deviation {np.std(found, ddof=1):.4f} ")
