@@ -1,0 +1,336 @@
+"""A run as files that need no retdm: what is in them, that they compute the same, and that nothing half-done stays."""
+
+import contextlib
+import errno
+import io
+import json
+import re
+import runpy
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from command_line import Done, in_a_run
+from PIL import ExifTags, Image
+
+from retdm.batch import BagBatch, Batch
+from retdm.data.synthetic import Synthetic
+from retdm.errors import UserError
+from retdm.methods.retdm import RETDM
+from retdm.runs import export as room
+from retdm.runs.build import build_method
+from retdm.runs.export import export
+from retdm.runs.folder import RunFolder
+from retdm.runs.help import CONF
+from retdm.runs.model import load
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
+# One of each class: the others are its variants.
+METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml") if "_target_" in file.read_text())
+HAS_ONNX = all(find_spec(name) for name in room.EXTRA)
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason='pip install "retdm[onnx]"')
+KINDS = ["model.pt2", pytest.param("model.onnx", marks=needs_onnx)]
+Save = Callable[..., RunFolder]
+
+
+def command(*arguments: str) -> Done:
+    """``python -m retdm.export <arguments>``, without a process of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    argv = mock.patch.object(sys, "argv", ["export", *arguments])
+    with in_a_run(), argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module("retdm.export", run_name="__main__")
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def scores_of(file: Path, images: torch.Tensor) -> np.ndarray:
+    if file.suffix == ".pt2":
+        return torch.export.load(file).module()(images).numpy()
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(file)).run(None, {"images": images.numpy()})[0]
+
+
+def card_in(file: Path) -> dict[str, Any]:
+    if file.suffix == ".pt2":
+        found = {"retdm.json": ""}
+        torch.export.load(file, extra_files=found)
+        return json.loads(found["retdm.json"])
+    import onnxruntime
+
+    return json.loads(onnxruntime.InferenceSession(str(file)).get_modelmeta().custom_metadata_map["retdm.json"])
+
+
+@pytest.fixture(scope="module")
+def out(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny run's export, with the command's ``log.txt``. Not to be changed."""
+    folder = tmp_path_factory.mktemp("run") / "export"
+    done = command(f"run={tiny_run}", f"out={folder}", f"onnx={HAS_ONNX}")
+    assert done.code == 0, done.err
+    (folder / "printed.txt").write_text(done.out)
+    return folder
+
+
+@pytest.fixture
+def save(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Save:
+    """``save("bce", backbone={…})``: a run folder whose network was never trained, at 32 pixels; what training
+    would have moved from zero, and BatchNorm's statistics, have moved all the same."""
+
+    def make(
+        name: str = "bce", backbone: dict[str, str] | None = None, decide: str = "half", precision: str = "32-true"
+    ) -> RunFolder:
+        settings = tiny(
+            f"method={name}", f"method.decide={decide}", f"trainer.precision={precision}", "data.image_size=32"
+        )
+        settings["backbone"] = backbone or settings["backbone"]
+        network = build_method(settings, ["a", "b", "c"], load=False)
+        generator = torch.Generator().manual_seed(0)
+        for name, tensor in network.state_dict().items():
+            if "running_" in name or not tensor.any():
+                noise = torch.rand(tensor.shape, generator=generator) * 0.1
+                tensor.copy_(noise + 0.5 if "running_" in name else noise - 0.05)
+        run = RunFolder(tmp_path / "run")
+        run.checkpoints.mkdir(parents=True)
+        torch.save({"state_dict": network.state_dict(), "retdm": network.description}, run.best)
+        return run
+
+    return make
+
+
+# What is written
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_gives_the_runs_scores_for_any_number_of_images(tiny_run: Path, out: Path, name: str) -> None:
+    source = Synthetic(60, side=18)
+    model = load(tiny_run)
+    views = torch.stack([model.view(source.read(i)) for i in range(7)])
+    expected = model.scores(views)
+    assert np.ptp(expected, axis=0).max() > 0.05, "scores so alike that a file could hardly be wrong"
+    for images, scores in ((views, expected), (views[:1], expected[:1])):
+        found = scores_of(out / name, images)
+        assert found.dtype == np.float32
+        assert np.abs(found - scores).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_refuses_images_of_another_type_or_size(out: Path, name: str) -> None:
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    assert scores_of(out / name, images).shape == (2, 5)
+    others = [images[:, :, :15], images[:, :1]]
+    if name == "model.onnx":  # a program of PyTorch 2.6 takes any type
+        others.append(images.float())
+    for wrong in others:
+        with pytest.raises(Exception, match=r"(?i)expected|invalid|guard|mismatch"):
+            scores_of(out / name, wrong)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_carries_labels_transform_and_rule(out: Path, name: str) -> None:
+    card = card_in(out / name)
+    assert card["labels"] == Synthetic(1).names
+    assert card["images"] == {"type": "uint8", "shape": ["batch", 3, 16, 16]}
+    transform = card["transform"]
+    assert (transform["resize"], transform["interpolation"], transform["colours"]) == ([18, 16], "bilinear", "RGB")
+    assert transform["mean"] == [0.485, 0.456, 0.406]
+    assert card["decide"] == {"rule": "half", "threshold": 0.5}
+
+
+def test_the_threshold_of_the_validation_rule_is_the_runs(save: Save) -> None:
+    run = save(decide="validation")
+    with pytest.raises(UserError, match="takes its threshold from"):
+        export(run, run.path / "export", onnx=False)
+    run.metrics.write_text('{"threshold": 0.375}')
+    assert export(run, run.path / "export", onnx=False).card["decide"] == {"rule": "validation", "threshold": 0.375}
+
+
+def test_the_command_says_where_the_files_are_and_how_they_are_loaded(out: Path) -> None:
+    printed = (out / "printed.txt").read_text()
+    names = ["model.pt2", "model.onnx"] if HAS_ONNX else ["model.pt2"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*names, "printed.txt"])
+    for name in names:
+        assert re.search(rf"{name}: \d\.\d MB, scores differ from the run's by at most \d\.\de-\d\d\n", printed)
+    assert f'torch.export.load("{out / "model.pt2"}")' in printed
+    assert "uint8 RGB (n, 3, 16, 16)" in printed
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_the_docs_say_gives_the_runs_scores_of_a_photograph_that_lies_on_its_side(
+    tiny_run: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (code,) = [block for block in blocks if f'"{name}"' in block]
+    (tmp_path / name).write_bytes((out / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    shades = np.linspace(0, 255, 60 * 41 * 3).reshape(60, 41, 3).astype(np.uint8)
+    lying = Image.Exif()
+    lying[ExifTags.Base.Orientation] = 6
+    Image.fromarray(shades).save("beach.jpg", exif=lying, quality=95)
+    model = load(tiny_run)
+    expected = model.predict(["beach.jpg"])
+    assert np.abs(model.predict([Image.open("beach.jpg")]) - expected).max() > 0.02, "turning it changes nothing"
+    room_of_code: dict[str, Any] = {}
+    exec(code, room_of_code)
+    assert np.abs(room_of_code["scores"] - expected).max() < 0.002
+
+
+# Methods and networks
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_exported(save: Save, tmp_path: Path, name: str) -> None:
+    run = save(name)
+    assert np.ptp(load(run.path).scores(room.random_views(32)), axis=0).max() > 1e-3, "scores of all images alike"
+    assert max(export(run, tmp_path / "out", onnx=False).differences.values()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "batchnorm", "convolutions"),
+    [
+        ("retdm.backbones.mobilenet.MobileNetV2", "imagenet", "frozen", 52),  # no file is read
+        ("nets.Normed", "none", "trained", 1),
+    ],
+)
+def test_batchnorm_becomes_part_of_a_plain_convolution(
+    save: Save, tmp_path: Path, network: str, weights: str, batchnorm: str, convolutions: int
+) -> None:
+    run = save(backbone={"_target_": network, "weights": weights})
+    assert load(run.path, own_classes=True).method.image_net.backbone.batchnorm == batchnorm
+    file = tmp_path / "out" / "model.pt2"
+    assert export(run, file.parent, onnx=False, own_classes=True).differences[file] < 1e-5
+    program = torch.export.load(file)
+    operators = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert operators.count("aten.conv2d.default") == convolutions
+    assert not [name for name in operators if re.search(r"norm|rsqrt|mul|autocast", name)]
+    assert not [name for name in program.state_dict if "running" in name]
+
+
+def test_a_network_of_ones_own_is_exported_only_where_it_is_allowed(save: Save, tmp_path: Path) -> None:
+    run = save(backbone={"_target_": "nets.Normed", "weights": "none"})
+    with pytest.raises(UserError, match="not a class of this package"):
+        export(run, tmp_path / "out", onnx=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_in_bfloat16_is_exported_in_float32(save: Save, tmp_path: Path) -> None:
+    run = save(precision="bf16-mixed")
+    model = load(run.path)
+    assert model.method.image_net.autocast == torch.bfloat16
+    export(run, tmp_path / "out", onnx=False)
+    model.method.image_net.autocast = None
+    views = room.random_views(32)
+    assert np.abs(scores_of(tmp_path / "out" / "model.pt2", views) - model.scores(views)).max() < 1e-5
+
+
+# What is refused, and what is left then
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "which run? run=<folder> is missing"),
+        (["run=nowhere", "onnx=auto"], "onnx=auto is not true or false"),
+        (["run=nowhere", "onnx=false"], "there is no checkpoint nowhere"),
+        (["run=nowhere", "onxx=false"], "onxx is not a setting\n  did you mean onnx?"),
+    ],
+)
+def test_a_command_that_cannot_be_is_told_in_one_message(arguments: list[str], says: str) -> None:
+    done = command(*arguments)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {says}")
+    assert len(done.err.splitlines()) <= 6
+
+
+def test_missing_packages_are_told_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "find_spec", lambda name: None if name == "onnxscript" else object())
+    done = command(f"run={tmp_path / 'no_such_run'}", f"out={tmp_path / 'out'}")
+    assert done.code == 2
+    assert "not installed: onnxscript\n" in done.err
+    assert 'pip install "retdm[onnx]"' in done.err
+    assert "onnx=false" in done.err
+
+
+def test_an_earlier_export_stays_unless_it_may_be_replaced(save: Save, tmp_path: Path) -> None:
+    run, out = save(), tmp_path / "out"
+    out.mkdir()
+    for name in ("model.pt2", "model.onnx", "notes.txt"):
+        (out / name).write_text("old")
+    with pytest.raises(UserError, match=r"model\.pt2 is there already"):
+        export(run, out, onnx=False)
+    assert {path.read_text() for path in out.iterdir()} == {"old"}
+    export(run, out, onnx=False, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == ["model.pt2", "notes.txt"], "another run's model.onnx stays"
+    assert card_in(out / "model.pt2")["labels"] == ["a", "b", "c"]
+
+
+def by_value(self: RETDM, batch: Batch) -> torch.Tensor:
+    return batch.image.mean((2, 3)) * 0 + (1.0 if batch.image.mean() > 0 else 0.5)
+
+
+def by_mode(self: RETDM, batch: Batch) -> torch.Tensor:
+    return batch.image.mean((2, 3)).sigmoid() * (0.9 if torch.compiler.is_compiling() else 1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [
+        (by_value, "RETDM cannot be exported: "),
+        (by_mode, r"model\.pt2 would give scores that differ from the run's by \d\.\de-\d\d"),
+    ],
+)
+def test_a_method_that_computes_otherwise_as_a_file_is_refused_and_nothing_is_left(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: Any, says: str
+) -> None:
+    monkeypatch.setattr(RETDM, "scores", scores)
+    done = command(f"run={tiny_run}", f"out={tmp_path / 'out'}", "onnx=false")
+    assert done.code == 2
+    assert re.match(f"error: {says}", done.err), done.err
+    assert len(done.err.splitlines()) <= 6
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_method_of_bags_is_refused(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RETDM, "takes", frozenset({BagBatch}))
+    with pytest.raises(UserError, match="RETDM cannot be exported: it does not take images"):
+        export(RunFolder(tiny_run), tmp_path / "out", onnx=False)
+
+
+def test_a_full_disk_leaves_the_earlier_export_as_it_was(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = save(), tmp_path / "out"
+    out.mkdir()
+    (out / "model.pt2").write_text("old")
+
+    def save_half(program: Any, file: io.BufferedWriter, **more: Any) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch.export, "save", save_half)
+    with pytest.raises(OSError, match="No space left"):
+        export(run, out, onnx=False, overwrite=True)
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"model.pt2": "old"}
+
+
+def test_a_place_that_cannot_be_written_is_named(save: Save, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match=f"cannot write to {tmp_path / 'file'}"):
+        export(save(), tmp_path / "file", onnx=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_within"),
+    [([1.0], True), ([1.0 + 5e-5], True), ([1.0 + 5e-4], False), ([float("nan")], False), ([1.0, 1.0], False)],
+)
+def test_a_difference_is_told_from_rounding(found: list[float], is_within: bool) -> None:
+    expected = np.array([[1.0]], np.float32)
+    assert (room._difference([np.array([found], np.float32)], expected) <= room.TOLERANCE) is is_within
