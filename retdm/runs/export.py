@@ -194,7 +194,7 @@ def trace(model: Model) -> ExportedProgram:
     try:
         with _quiet(), torch.no_grad():
             program: ExportedProgram = torch.export.export(
-                _Deployed(method).eval(), (example,), dynamic_shapes=({0: Dim("batch")},), strict=False
+                _Deployed(method).eval(), (example,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False
             )
             # Autocast is an operator of its own, with what it encloses inside: this brings that to the outside.
             program = program.run_decompositions({})
