@@ -235,7 +235,7 @@ def labels_of_one_image_less(images: Path) -> None:
     [
         (cut_in_half, "scene/original/3.jpg cannot be read as an image: "),
         (text_for_an_image, "scene/original/3.jpg cannot be read as an image: "),
-        (two_empty_files, "scene/original/3.jpg is empty (0 bytes) (and 1 more)"),
+        (two_empty_files, "2 of 12 images cannot be read (2 empty); the first: "),
         (no_third_image, "has 11 images, expected 12 (1.jpg to 12.jpg); first missing: 3.jpg"),
         (labels_of_one_image_less, "miml data.mat: targets are 5 x 11, expected 5 x 12"),
     ],

@@ -38,7 +38,7 @@ def test_a_bug_in_a_thread_shows_its_traceback(capsys: pytest.CaptureFixture[str
 def test_a_log_that_cannot_be_written_prints_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = RunFolder(tmp_path)
     folder.log.symlink_to("/dev/full")
-    with _logging(folder):
+    with _logging(folder, quiet=False):
         logging.getLogger("retdm").info("a line")
     out, err = capsys.readouterr()
     assert out == "a line\n"
