@@ -71,7 +71,7 @@ class Scene:
 def _checked(folder: Path, counts: Counts) -> tuple[list[str], list[str], NDArray[np.uint8]]:
     """(ids, names, targets (n, L)) of a folder that is what was published, else ``UserError``."""
     ids = _images(folder / "original", counts.images)
-    names, targets = _targets(folder / TARGETS, counts)
+    names, targets = read_targets(folder / TARGETS, counts)
     return ids, names, targets
 
 
@@ -89,7 +89,7 @@ def _images(folder: Path, expected: int) -> list[str]:
     return [f"original/{name}" for name in wanted]
 
 
-def _targets(file: Path, counts: Counts) -> tuple[list[str], NDArray[np.uint8]]:
+def read_targets(file: Path, counts: Counts) -> tuple[list[str], NDArray[np.uint8]]:
     def wrong(what: str, found: object, expected: object) -> UserError:
         return UserError(f"{file}: {what} {found}, expected {expected}", f"unpack {ADDRESS} anew")
 

@@ -15,7 +15,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from retdm.data.bag_rows import Bags, stacked
-from retdm.data.scene import ADDRESS, TARGETS, Scene, _targets
+from retdm.data.scene import ADDRESS, TARGETS, Scene, read_targets
 from retdm.data.source import Counts, data_root
 from retdm.errors import UserError
 
@@ -51,7 +51,7 @@ class SceneBags(Bags):
                 f"get them with data.download=true, or unpack {ADDRESS} there; data.root or $RETDM_DATA names the "
                 "folder that holds scene/",
             )
-        names, targets = _targets(file, self.counts)
+        names, targets = read_targets(file, self.counts)
         ids = [f"original/{i + 1}.jpg" for i in range(len(targets))]
         bags = _bags(file, len(targets))
         if order == "mended":
