@@ -135,7 +135,7 @@ class Group:
         Args:
             part: ``test``, ``test_validation_threshold`` or ``validation``.
         """
-        rows = [run.metrics[part] for run in self.runs if run.metrics is not None]
+        rows = [run.metrics[part] or {} for run in self.runs if run.metrics is not None]  # null after refit
         names = dict.fromkeys(
             [*(name for name in CRITERIA if name in rows[0]), *(name for row in rows for name in row)]
         )
