@@ -27,7 +27,7 @@ from retdm.report.drawing import (
     draw_setting_curve,
     styles_of,
 )
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder import RunFolder, whole
 
 DPI = 200
 CURVES = ("average_precision", "coverage_normalised", "hamming_loss", "one_error", "ranking_loss")
@@ -96,18 +96,17 @@ def draw_all(groups: Sequence[Group], methods: Sequence[str], earlier: Earlier) 
 
 
 def _save(drawn: Drawn, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    if isinstance(drawn.figure, Path):
-        about = PngInfo()
-        about.add_text("Title", drawn.title)
-        about.add_text("Description", drawn.caption)
-        with Image.open(drawn.figure) as image:
-            image.save(part, format="PNG", pnginfo=about)
-    else:
-        # Without Software the same runs give the same file under another Matplotlib, where it draws alike.
-        about_figure = {"Title": drawn.title, "Description": drawn.caption, "Software": None}
-        drawn.figure.savefig(part, format="png", dpi=DPI, metadata=about_figure)
-    part.replace(path)
+    with whole(path) as part:
+        if isinstance(drawn.figure, Path):
+            about = PngInfo()
+            about.add_text("Title", drawn.title)
+            about.add_text("Description", drawn.caption)
+            with Image.open(drawn.figure) as image:
+                image.save(part, format="PNG", pnginfo=about)
+        else:
+            # Without Software the same runs give the same file under another Matplotlib, where it draws alike.
+            about_figure = {"Title": drawn.title, "Description": drawn.caption, "Software": None}
+            drawn.figure.savefig(part, format="png", dpi=DPI, metadata=about_figure)
 
 
 def _free(folder: Path, name: str, taken: Sequence[Path]) -> Path:

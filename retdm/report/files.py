@@ -7,20 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from retdm.criteria import CRITERIA
 from retdm.report.collect import Group
 from retdm.report.paper import paper_tables
 from retdm.report.tables import Table
+from retdm.runs.tables import console
 
 PARTS = ("test", "test_validation_threshold", "validation")
 
 
 def show(tables: Sequence[Table], notes: Sequence[str]) -> None:
     """Print for a terminal of any width; 120 characters where there is none."""
-    found = Console(highlight=False)
-    out = found if found.is_terminal else Console(highlight=False, width=120)
+    out = console()
     for table in tables:
         for block in table.rich(out.width):
             out.print(block)

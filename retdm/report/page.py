@@ -10,7 +10,7 @@ from PIL import Image
 
 from retdm.report.collect import Group
 from retdm.report.tables import Table
-from retdm.runs.folder import shown
+from retdm.runs.folder import shown, whole
 
 SHOWN_WIDTH = 900  # pixels; figures have twice as many, for screens that show them
 
@@ -24,11 +24,9 @@ def write_page(path: Path, groups: list[Group], tables: list[Table], notes: list
         notes: lines of text below tables and figures, such as runs that are not finished; code between backticks.
         figures: PNG files, whose ``Title`` and ``Description`` become alternative text and caption.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    # A folder's name need not be UTF-8.
-    part.write_bytes(page(groups, tables, notes, figures).encode(errors="backslashreplace"))
-    part.replace(path)
+    with whole(path) as part:
+        # A folder's name need not be UTF-8.
+        part.write_bytes(page(groups, tables, notes, figures).encode(errors="backslashreplace"))
 
 
 def page(groups: Sequence[Group], tables: Sequence[Table], notes: Sequence[str], figures: Sequence[Path]) -> str:

@@ -13,7 +13,7 @@ from retdm.data.module import Data, ImageData
 from retdm.errors import UserError
 from retdm.runs.build import build_data
 from retdm.runs.errors import guarded
-from retdm.runs.folder import shown
+from retdm.runs.folder import shown, whole
 from retdm.runs.settings import cache_folder, check_group
 from retdm.runs.tables import console
 
@@ -35,16 +35,15 @@ def _check(config: DictConfig) -> None:
         settings["data"]["faults"] = "skip"  # to look at them is what this command is for
     data = build_data(settings)
     out = Path(settings["out"] or Path(settings["outputs"], "check", name))
-    found = overview.findings(data)
+    found, title = overview.findings(data), _title(data, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
         overview.write_findings(out / "findings.csv", found)
-        part = out / "overview.png.part"
-        overview.draw(data, _title(data, name)).savefig(part, format="png")
-        part.replace(out / "overview.png")
+        with whole(out / "overview.png") as part:
+            overview.draw(data, title).savefig(part, format="png")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}", "choose another with out=") from error
-    _print(data, name, found)
+    _print(data, title, found)
     print(f"picture   {shown(out.absolute() / 'overview.png')}")
     print(f"findings  {shown(out.absolute() / 'findings.csv')}  ({len(found):,} rows)")
     if isinstance(data, ImageData) and data.faults:
@@ -59,9 +58,9 @@ def _title(data: Data, name: str) -> str:
     )
 
 
-def _print(data: Data, name: str, found: list[overview.Finding]) -> None:
+def _print(data: Data, title: str, found: list[overview.Finding]) -> None:
     screen = console()
-    screen.print(_title(data, name))
+    screen.print(title)
     table = Table(box=None, pad_edge=False)
     rows = overview.label_counts(data)
     for key in rows[0]:

@@ -112,12 +112,19 @@ def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
         )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file so that it is there whole or not at all: beside its place, renamed when the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    yield part
     part.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with whole(path) as part:
+        part.write_text(text)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from retdm import criteria
 from retdm.data.module import Data
 from retdm.methods.base import Method
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder import RunFolder, whole
 from retdm.training.evaluation import Evaluation
 from retdm.training.resume import continue_from
 
@@ -69,6 +69,5 @@ def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: li
     """``predictions.npz`` of the test part, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **rows, labels=np.array(labels))  # type: ignore[arg-type]
-    part = folder.predictions.with_name(folder.predictions.name + ".part")
-    part.write_bytes(buffer.getvalue())
-    part.replace(folder.predictions)
+    with whole(folder.predictions) as part:
+        part.write_bytes(buffer.getvalue())

@@ -27,7 +27,7 @@ from retdm.data.source import UnreadableImage, read_image
 from retdm.errors import UserError
 from retdm.runs import build
 from retdm.runs.errors import guarded
-from retdm.runs.folder import RunFolder, shown, write_json
+from retdm.runs.folder import RunFolder, shown, whole, write_json
 from retdm.runs.gallery import MOST, Card, gallery_page, printable, thumbnail
 from retdm.runs.model import Model
 from retdm.runs.names import nearest
@@ -347,7 +347,5 @@ def predictions_json(found: Found, labels: list[str], decided: np.ndarray) -> di
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    with whole(path) as part:
+        part.write_bytes(content)

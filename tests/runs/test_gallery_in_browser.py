@@ -1,13 +1,12 @@
 """The page of predictions as a browser shows it."""
 
-import importlib.util
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from browsers import NEEDS_BROWSER
 from PIL import Image
 
 from retdm.runs.gallery import Card, gallery_page, thumbnail
@@ -15,11 +14,7 @@ from retdm.runs.gallery import Card, gallery_page, thumbnail
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-]
+pytestmark = NEEDS_BROWSER
 
 LABELS = ["desert", "sea", "trees"]
 SCORES = {
@@ -37,16 +32,6 @@ def page_of(scores: dict[str, list[float]], labels: list[str] = LABELS) -> bytes
         for name, row in scores.items()
     ]
     return gallery_page(cards, labels, run=Path("outputs/scene/retdm/x"), rule="labels scored 0.5 or more")
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
