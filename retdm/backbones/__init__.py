@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from retdm.backbones.base import Backbone, Transform
+from retdm.backbones.base import Backbone, NoBackbone, Transform
 from retdm.backbones.weights import WeightsReport, file_hash, find_file, imagenet_name
 from retdm.errors import UserError
 from retdm.targets import resolve
 
-__all__ = ["Backbone", "Transform", "WeightsReport", "build_backbone", "weights_hash"]
+__all__ = ["Backbone", "NoBackbone", "Transform", "WeightsReport", "build_backbone", "weights_hash"]
 
 
 def build_backbone(config: Mapping[str, Any], *, load: bool = True, trusted_only: bool = False) -> Backbone:

@@ -56,6 +56,7 @@ class Backbone(nn.Module, ABC):
             VGG16's fully connected layer), to which a method adds a linear layer of its own.
         batchnorm: as above; ``frozen`` where there is none.
         report: what was loaded and what was not.
+        frozen: it stands still, in evaluation mode; see ``freeze``.
     """
 
     name: ClassVar[str]
@@ -84,6 +85,7 @@ class Backbone(nn.Module, ABC):
         moves = batchnorm == "trained" or (batchnorm is None and weights == "none")
         has_one = any(map(_is_batchnorm, net.modules()))
         self.batchnorm: Literal["frozen", "trained"] = "trained" if moves and has_one else "frozen"
+        self.frozen = False
         self.report: WeightsReport | None = load_weights(self, weights) if load else None
         if self.batchnorm == "frozen":
             fold_batchnorm(net)
@@ -101,6 +103,20 @@ class Backbone(nn.Module, ABC):
     def torchvision_name(cls, name: str) -> str:
         """The present torchvision name of a tensor that older files may call otherwise."""
         return name
+
+    def freeze(self) -> Self:
+        """Let it stand still from now on."""
+        self.frozen = True
+        return self.requires_grad_(False).eval()
+
+    @property
+    def channels(self) -> int:
+        """C of ``maps``."""
+        with torch.no_grad():
+            blank = next(self.parameters()).new_zeros(1, 3, self.smallest, self.smallest)
+            for _, last in self.levels(blank):
+                pass
+        return last.shape[1]
 
     def maps(self, image: Tensor) -> Tensor:
         """The last feature map. (B, 3, H, W) -> (B, C, h, w)"""
@@ -145,7 +161,7 @@ class Backbone(nn.Module, ABC):
         return torch.cat(features, 1)
 
     def train(self, mode: bool = True) -> Self:
-        super().train(mode)
+        super().train(mode and not self.frozen)
         if self.batchnorm == "frozen":
             for module in self.modules():
                 if _is_batchnorm(module):
@@ -167,6 +183,24 @@ class Backbone(nn.Module, ABC):
                 f"images of {height} x {width} are too small for {self.name}",
                 f"data.image_size={self.smallest} or more",
             )
+
+
+class NoBackbone(Backbone):
+    """What stands for a backbone where the data gives instances of ``dim`` features instead of images."""
+
+    name = "none"
+    stages = ()
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Identity(), dim=dim, weights="none", load=False)
+        self.freeze()
+
+    @property
+    def channels(self) -> int:
+        return self.dim
+
+    def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        raise UserError("a method of bags was given images", "give it instances, as its training data did")
 
 
 def _quadrants(level: Tensor) -> Tensor:

@@ -8,18 +8,21 @@ from numpy.typing import ArrayLike
 from retdm.criteria.arrays import Bools, probabilities, relevant_and_known
 from retdm.errors import UserError
 
-RULES = ("half", "top3", "validation")
+RULES = ("half", "top3", "validation", "t_criterion", "train_threshold")
 
 
-def decide(scores: ArrayLike, rule: str, threshold: float = 0.5) -> Bools:
+def decide(scores: ArrayLike, rule: str, threshold: ArrayLike = 0.5) -> Bools:
     """The label set of every image under a named rule.
 
     Args:
         scores: (n, L) in [0, 1].
         rule: ``half``: every label scored at least one half. ``top3``: the three highest of each row, at a tie the
             earlier label; all where L < 3 (CNN-RNN's rule, Wang et al., CVPR 2016). ``validation``: every label
-            scored at least ``threshold``, the one `best_threshold` found on the validation part.
-        threshold: read by ``validation`` alone.
+            scored at least ``threshold``, the one `best_threshold` found on the validation part. ``t_criterion``: as
+            ``half``, and where that leaves none, the highest of the row, at a tie the earlier label (Boutell et al.,
+            Pattern Recognition 2004; MIMLSVM's rule). ``train_threshold``: every label scored at least its own
+            threshold, which the method has chosen on its training part.
+        threshold: a number for ``validation``, (L,) for ``train_threshold``; other rules do not read it.
 
     Returns:
         (n, L) bool.
@@ -37,8 +40,13 @@ def decide(scores: ArrayLike, rule: str, threshold: float = 0.5) -> Bools:
     values = probabilities(scores)
     if rule == "half":
         return values >= 0.5
-    if rule == "validation":
-        return values >= threshold
+    if rule in ("validation", "train_threshold"):
+        return values >= np.asarray(threshold)
+    if rule == "t_criterion":
+        chosen = values >= 0.5
+        none = ~chosen.any(axis=1)
+        chosen[none, values[none].argmax(axis=1)] = True
+        return chosen
     chosen = np.zeros(values.shape, dtype=bool)
     np.put_along_axis(chosen, np.argsort(-values, axis=1, kind="stable")[:, :3], True, axis=1)
     return chosen

@@ -251,8 +251,8 @@ def main(arguments: list[str]) -> int:
         print("python -m retdm.data.cache [clear] [folder, outputs/cache if none is named]")
         return 0 if rest in (["-h"], ["--help"]) else 2
     folder = Path(rest[0] if rest else "outputs/cache")
-    # Nothing but files that this module names: a wrong folder loses nothing.
-    endings = (".pixels", ".jpeg", ".npz", ".lock", ".part")
+    # Nothing but files that are named like caches: a wrong folder loses nothing.
+    endings = (".pixels", ".jpeg", ".npz", ".features", ".distances", ".place", ".lock", ".part")
     found = [file for file in sorted(folder.glob("*")) if file.suffix in endings and _is_key(file.name.split(".")[0])]
     size = sum(file.stat().st_size for file in found)
     for file in found if clear else ():

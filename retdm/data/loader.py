@@ -99,25 +99,28 @@ class Images(Dataset[Batch]):
         )
 
 
-class Vectors(Dataset[Batch]):
-    """Rows of a data set as batches of features (B, F) in the place of images.
+class KeptFeatures(Dataset[Batch]):
+    """Rows of a data set as batches of features (B, …) in the place of images.
 
     Args:
-        features: float32 (N, G).
-        columns: int64 (F,), those of the G that are given.
+        features: (N, G), or maps (N, C, h, w).
+        columns: int64 (F,), those of the G that are given; None gives all.
         target: uint8 (N, L).
         known: bool (N, L).
     """
 
-    def __init__(self, features: np.ndarray, columns: np.ndarray, target: np.ndarray, known: np.ndarray) -> None:
+    def __init__(
+        self, features: np.ndarray, columns: np.ndarray | None, target: np.ndarray, known: np.ndarray
+    ) -> None:
         self.features, self.columns, self.target, self.known = features, columns, target, known
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         index = np.array([index for _, index in keys])
         known = self.known[index]
+        given = self.features[index]
         return Batch(
             torch.from_numpy(index),
-            torch.from_numpy(self.features[index][:, self.columns]),
+            torch.from_numpy(given if self.columns is None else given[:, self.columns]),
             torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
             torch.from_numpy(known),
         )

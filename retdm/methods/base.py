@@ -9,8 +9,10 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch
+from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
+from retdm.methods.heads import head_of
+from retdm.methods.image_net import ImageNet
 from retdm.methods.stage import Stage, parse_stages
 
 
@@ -21,37 +23,6 @@ class Predictions(NamedTuple):
     scores: Tensor
     target: Tensor
     known: Tensor
-
-
-class ImageNet(nn.Module):
-    """Images (B, 3, H, W) to embeddings (B, D), float32.
-
-    The backbone may run in bfloat16; what follows never does, or scores would tie and ties count against us.
-
-    Args:
-        backbone: the network.
-        width: D; None takes the backbone's own output as it is. A backbone whose output is not yet a linear map of
-            this width gets one linear layer: pooled features are never negative, embeddings are.
-    """
-
-    def __init__(self, backbone: Backbone, width: int | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.dim = width or backbone.dim
-        fits = width is None or (backbone.projects and backbone.dim == width)
-        self.linear = nn.Identity() if fits else nn.Linear(backbone.dim, self.dim)
-        self.autocast: torch.dtype | None = None
-
-    def forward(self, image: Tensor) -> Tensor:
-        with autocast(image, self.autocast):
-            feature = self.backbone.embedding(image)
-        embedding: Tensor = self.linear(feature.float())
-        return embedding
-
-
-def autocast(image: Tensor, to: torch.dtype | None) -> torch.autocast:
-    """Where a backbone computes in ``to``; None computes in float32."""
-    return torch.autocast(image.device.type, dtype=to or torch.bfloat16, enabled=to is not None)
 
 
 def draw_seed(*numbers: int) -> int:
@@ -87,21 +58,26 @@ class Method(LightningModule):
         for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
             self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
 
-    def scores(self, batch: Batch) -> Tensor:
-        """Probabilities (B, L) in [0, 1]."""
+    def scores(self, batch: Any) -> Tensor:
+        """Probabilities (B, L) in [0, 1] of a batch of a kind that it ``takes``."""
         raise NotImplementedError
 
-    def predictions(self, batch: Batch) -> Predictions:
+    def predictions(self, batch: Any) -> Predictions:
         return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return {"predictions": self.predictions(batch)}
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch._replace(image=self.normalised(batch.image))
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch if isinstance(batch, BagBatch) else batch._replace(image=self.normalised(batch.image))
 
     def normalised(self, image: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform."""
+        """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform.
+
+        Features that stand in the place of images stay as they are.
+        """
+        if self.image_net.given:
+            return image
         image = (image.float() / 255 - self.pixel_mean) / self.pixel_deviation
         return image.contiguous(memory_format=torch.channels_last)
 
@@ -121,6 +97,8 @@ class DeepMethod(Method):
         stages: list of mappings, see :class:`retdm.methods.stage.Stage`.
         weights: weight of each loss in the total; a loss without one has weight 1.
         clip: part -> greatest norm of its gradient.
+        head: how an image's places become the labels' logits: ``average`` and ``max`` pool them before a linear layer;
+            ``csra`` and ``ml_decoder``, see ``retdm.methods.heads``. ``average`` is the backbone's own embedding.
         lr_factor: part -> what the stage's rate is multiplied by for it; 1 where none is named. A new layer on trained
             ones may learn faster than they.
         decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
@@ -139,6 +117,7 @@ class DeepMethod(Method):
         weights: Mapping[str, float] | None = None,
         clip: Mapping[str, float] | None = None,
         lr_factor: Mapping[str, float] | None = None,
+        head: str = "average",
         decide: str = "half",
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
@@ -153,8 +132,14 @@ class DeepMethod(Method):
         ):
             if not least <= value < below:
                 raise UserError(f"method.{key}={value} is out of range", f"it is from {least} up and below {below}")
-        self.image_net = ImageNet(backbone, width)
-        self.classifier = nn.Linear(self.image_net.dim, len(labels))
+        self.head = head
+        self.image_net = ImageNet(
+            backbone,
+            width,
+            view="embedding" if head == "average" else "cells",
+            pool="max" if head == "max" else "average",
+        )
+        self.classifier = head_of(head, self.image_net.dim, len(labels))
         self.stages = parse_stages(stages)
         self.weights = dict.fromkeys(self.terms, 1.0) | dict(weights or {})
         for term, weight in self.weights.items():
@@ -181,7 +166,29 @@ class DeepMethod(Method):
 
     def scores(self, batch: Batch) -> Tensor:
         """Probabilities (B, L) in [0, 1]."""
-        return self.classifier(self.image_net(batch.image)).sigmoid()  # type: ignore[no-any-return]
+        _, logits = self.look(batch)
+        return logits.sigmoid()
+
+    def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, D) of images and what the classifier says of them, logits (B, L)."""
+        if self.head in ("average", "max"):
+            embedding: Tensor = self.image_net(batch.image)
+            return embedding, self.classifier(embedding)
+        instances, mask = self.image_net.instances(batch)
+        return instances.mean(1), self.classifier(instances, mask)
+
+    def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
+        """What the head says of each instance by itself (B, N, L), in [0, 1]; 0 in empty places of bags.
+
+        Raises:
+            UserError: this head looks at whole images alone.
+        """
+        head: Any = self.classifier
+        if not hasattr(head, "instance_logits"):
+            raise UserError(f"method.head={self.head} gives no scores of regions", "method.head=csra does")
+        instances, mask = self.image_net.instances(batch)
+        scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
+        return scores
 
     def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
         """Called when a stage starts, with test views of (a sample of) the training images, to measure what the stage

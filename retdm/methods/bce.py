@@ -35,6 +35,6 @@ class BCE(DeepMethod):
         self.check_stages()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        logits = self.classifier(self.image_net(batch.image))
+        _, logits = self.look(batch)
         loss = binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)
         return {"classification": loss}

@@ -119,11 +119,13 @@ class RETDM(DeepMethod):
         log.info("unit of the metric: %.3f, the spread of %d training embeddings", self.unit, len(embeddings))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        image = self.image_net(batch.image)
-        first = self.training and self.stage_step == 0 and {"metric", "classification"} <= set(self.active)
+        image, logits = self.look(batch)
+        # Of the other heads the logits are no function of the embedding.
+        pooled = self.head in ("average", "max")
+        first = pooled and self.training and self.stage_step == 0 and {"metric", "classification"} <= set(self.active)
         if first and not image.requires_grad:
             image = image.detach().requires_grad_()
-        logits = self.classifier(image)
+            logits = self.classifier(image)
         terms = {"classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)}
         if {"metric", "reconstruction"} & set(self.active):
             label = self.label_net(batch.target)

@@ -15,17 +15,18 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 
-from retdm.backbones import build_backbone
-from retdm.batch import Batch
+from retdm.backbones import NoBackbone, build_backbone
 from retdm.data.module import BagData, Data, ImageData, module_of
 from retdm.errors import UserError
 from retdm.methods.base import Method
-from retdm.methods.fitted import FittedMethod
+from retdm.methods.by_distance import DistanceMethod
 from retdm.runs.help import CONF
 from retdm.runs.launch import accelerator, check_devices, devices_and_nodes
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
+from retdm.runs.settings import gives
 from retdm.targets import resolve
+from retdm.training.distances import use_distances
 from retdm.training.features import use_features
 
 log = logging.getLogger("retdm")
@@ -45,28 +46,34 @@ def check_takes(settings: dict[str, Any]) -> None:
     Raises:
         UserError: it does not; the methods that would are named.
     """
-    gives = getattr(resolve(settings["data"]["_target_"]), "gives", Batch)
-    if gives in resolve(settings["method"]["_target_"]).takes:  # type: ignore[attr-defined]
+    given = gives(settings["data"])
+    if given in resolve(settings["method"]["_target_"]).takes:  # type: ignore[attr-defined]
         return
     fitting = []
     for file in sorted((CONF / "method").glob("*.yaml")):
         target = (yaml.safe_load(file.read_text()) or {}).get("_target_")
-        if target and gives in resolve(target).takes:  # type: ignore[attr-defined]
+        if target and given in resolve(target).takes:  # type: ignore[attr-defined]
             fitting.append(file.stem)
     raise UserError(
-        f"data={settings['choices']['data']} gives {gives.__name__}, not what {settings['choices']['method']} takes",
+        f"data={settings['choices']['data']} gives {given.__name__}, not what {settings['choices']['method']} takes",
         f"methods that do: {', '.join(fitting) or 'none yet'}",
     )
 
 
 def build_method(
-    settings: dict[str, Any], labels: list[str], *, load: bool = True, trusted_only: bool = False
+    settings: dict[str, Any],
+    labels: list[str],
+    *,
+    dim: int | None = None,
+    load: bool = True,
+    trusted_only: bool = False,
 ) -> Method:
     """The method of a run.
 
     Args:
         settings: of the run.
         labels: their names, in order.
+        dim: features of an instance, where the data gives bags instead of images.
         load: False reads no weights, because a checkpoint will bring them.
         trusted_only: accept classes of this package alone, because the settings come out of a checkpoint.
     """
@@ -74,7 +81,12 @@ def build_method(
     target: Any = resolve(settings["method"]["_target_"], trusted_only=trusted_only)
     with torch.random.fork_rng(devices=[]):  # `retdm.load` must not change its caller's random numbers
         torch.manual_seed(settings["seed"])
-        backbone = build_backbone(settings["backbone"], load=load, trusted_only=trusted_only)
+        if dim is None:
+            backbone = build_backbone(settings["backbone"], load=load, trusted_only=trusted_only)
+        else:
+            backbone = NoBackbone(dim)
+        if settings["frozen"]:
+            backbone.freeze()
         method: Method = target(backbone, labels, **config, seed=settings["seed"])
     if settings["trainer"]["precision"] == "bf16-mixed":
         method.image_net.autocast = torch.bfloat16
@@ -82,7 +94,8 @@ def build_method(
     method.description = {
         "settings": settings,
         "labels": labels,
-        "image_size": settings["data"]["image_size"],
+        "image_size": settings["data"].get("image_size"),
+        "dim": dim,
         "transform": backbone.transform.as_dict(),
         "provenance": provenance(),
     }
@@ -91,22 +104,36 @@ def build_method(
     return method
 
 
-def give_features(settings: dict[str, Any], data: Data, method: FittedMethod, backbone: dict[str, Any]) -> None:
-    """Let the data give features of the method's backbone, from the cache where they are there.
+def give_features(settings: dict[str, Any], data: Data, method: Method, backbone: dict[str, Any]) -> None:
+    """Let the data give what a frozen backbone sees in the place of images, from the cache where it is there.
+
+    Where the backbone can learn, or the data gives bags, nothing is done.
 
     Args:
         settings: of the run.
-        data: which will give them.
+        data: which will give it.
         method: with its backbone's weights.
         backbone: its settings, with a hash of the weights' content, as ``identity`` has them.
     """
-    if not isinstance(data, ImageData):
-        raise UserError(f"data={settings['choices']['data']} has no images to take features of")
-    kind = accelerator(settings["trainer"]["accelerator"])
-    method.to("cpu" if kind == "cpu" else "cuda")
-    of = {"backbone": backbone, "seed": settings["seed"] if backbone["weights"] == "none" else None}
-    cache = settings["data"]["cache"]
-    use_features(data, method, of, None if cache == "none" else Path(cache))
+    net = method.image_net
+    if not net.backbone.frozen:
+        return
+    if isinstance(data, ImageData):
+        kind = accelerator(settings["trainer"]["accelerator"])
+        method.to("cpu" if kind == "cpu" else "cuda")
+        of = {"backbone": backbone, "seed": settings["seed"] if backbone["weights"] == "none" else None}
+        cache = settings["data"]["cache"]
+        use_features(data, method, of, None if cache == "none" else Path(cache))
+
+
+def give_distances(settings: dict[str, Any], data: ImageData | BagData, method: Method) -> None:
+    """Give a method that sees bags by their distances those of the whole data set, from the cache where they are there.
+
+    Features come first; other methods are left alone.
+    """
+    if isinstance(method, DistanceMethod):
+        cache = settings["data"]["cache"]
+        use_distances(data, method, None if cache == "none" else Path(cache))
 
 
 def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callback | None], epochs: int) -> Trainer:
@@ -151,6 +178,8 @@ def _is_checkpoint(callback: Callback | None) -> bool:
 
 
 def _trains_batchnorm(settings: dict[str, Any]) -> bool:
+    if settings["frozen"] or not settings["backbone"]:
+        return False
     with torch.device("meta"):
         backbone = build_backbone(settings["backbone"], load=False)
     return backbone.batchnorm == "trained"

@@ -107,8 +107,8 @@ def export(
         raise UserError(f"{shown(there[0])} is there already", "replace it with overwrite=true, or choose out=<folder>")
 
     model = load(run.path, own_classes=own_classes)
-    if Batch not in model.method.takes:
-        raise UserError(f"{type(model.method).__name__} cannot be exported: it does not take images")
+    if model.dim is not None:
+        raise UserError(f"{shown(run.path)} was trained on bags of instances: it cannot be exported")
     about = card(run, model)
     views = random_views(model.image_size)
     model.method.image_net.autocast = None
@@ -154,7 +154,7 @@ def card(run: RunFolder, model: Model) -> dict[str, Any]:
             "mean": list(transform.mean),
             "std": list(transform.std),
         },
-        "decide": {"rule": method.decide, "threshold": threshold_of(run, method.decide)},
+        "decide": {"rule": method.decide, "threshold": threshold_of(run, method.decide, method)},
         "made_by": {"retdm": __version__, "method": choices["method"], "backbone": choices["backbone"]},
     }
 

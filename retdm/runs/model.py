@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from retdm.backbones.folding import fold_batchnorm
-from retdm.batch import Batch
+from retdm.batch import BagBatch, Batch
 from retdm.data.augment import cached_side, test_view
 from retdm.data.source import read_image
 from retdm.errors import UserError
@@ -25,6 +25,8 @@ class Model:
 
     Attributes:
         labels: names of the L labels, in the order of the scores.
+        dim: D, where it was trained on bags of instances (N, D); None where on images.
+        image_size: side of the network's images in pixels; 0 where it was trained on bags.
     """
 
     def __init__(self, folder: Path | str, device: str = "cpu", own_classes: bool = False) -> None:
@@ -36,22 +38,32 @@ class Model:
             raise UserError(f"{run.best} is not a checkpoint of retdm", "give the folder of a run that train.py wrote")
         description = content["retdm"]
         self.labels: list[str] = description["labels"]
-        self.image_size: int = description["image_size"]
-        self.method = build.build_method(description["settings"], self.labels, load=False, trusted_only=not own_classes)
+        self.dim: int | None = description.get("dim")
+        self.image_size: int = description["image_size"] or 0
+        self.method = build.build_method(
+            description["settings"],
+            self.labels,
+            dim=self.dim,
+            load=False,
+            trusted_only=not own_classes,
+        )
         self.method.load_state_dict(content["state_dict"])
         fold_batchnorm(self.method.image_net.backbone.net)  # one that was trained is at rest now
         self.method.to(device).eval()
 
     def predict(self, images: Iterable[Picture], batch_size: int = 32) -> np.ndarray:
-        """Scores of images: paths, PIL images, or uint8 arrays (H, W, 3).
+        """Scores of images: paths, PIL images, or uint8 arrays (H, W, 3); of bags: arrays (N, D).
 
         Returns:
             float32 (n, L) in [0, 1].
 
         Raises:
-            UserError: an image cannot be read.
+            UserError: an image cannot be read, a bag does not fit.
         """
         images = list(images)
+        if self.dim is not None:
+            found = [self.bag_scores(np.asarray(bag), self.dim) for bag in images]
+            return np.stack(found) if found else np.zeros((0, len(self.labels)), np.float32)
         batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
         found = [self.scores(torch.stack([self.view(image) for image in batch])) for batch in batches]
         return np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
@@ -79,6 +91,18 @@ class Model:
         unused = torch.zeros(len(views), len(self.labels), device=device)
         batch = Batch(torch.arange(len(views), device=device), pixels, unused, unused.bool())
         return self.method.scores(batch).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def bag_scores(self, bag: np.ndarray, dim: int) -> np.ndarray:
+        """A bag (N, D) -> float32 (L,) in [0, 1]."""
+        if bag.ndim != 2 or bag.shape[1] != dim or len(bag) == 0:
+            raise UserError(f"a bag has shape {bag.shape}", f"expected (instances, {dim}) with at least one instance")
+        device = self.method.device
+        rows = torch.from_numpy(bag.astype(np.float32))[None].to(device)
+        unused = torch.zeros(1, len(self.labels), device=device)
+        mask = torch.ones(1, len(bag), dtype=torch.bool, device=device)
+        batch = BagBatch(torch.full((1,), -1, device=device), rows, mask, unused, unused.bool())
+        return self.method.scores(batch)[0].float().cpu().numpy()
 
 
 def load(folder: Path | str, device: str = "cpu", *, own_classes: bool = False) -> Model:

@@ -25,10 +25,12 @@ from retdm.criteria import decide
 from retdm.criteria.decide import RULES
 from retdm.data.source import UnreadableImage, read_image
 from retdm.errors import UserError
+from retdm.methods.base import Method
 from retdm.runs import build
 from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, shown, whole, write_json
 from retdm.runs.gallery import MOST, Card, gallery_page, printable, thumbnail
+from retdm.runs.judge import OWN, own_thresholds
 from retdm.runs.model import Model
 from retdm.runs.names import nearest
 from retdm.runs.values import fits, in_words
@@ -91,8 +93,13 @@ def _predict(config: DictConfig) -> None:
     build.prepare_process()
     run = RunFolder(asked["run"])
     model = Model(run.path, device, own_classes=asked["own_classes"])
+    if model.dim is not None:
+        raise UserError(
+            f"{printable(run.path)} was trained on bags of instances, not on images",
+            'retdm.load("<run>").predict([array of (instances, features), …]) gives its scores',
+        )
     rule = asked["decide"] or model.method.decide
-    threshold = threshold_of(run, rule)
+    threshold = threshold_of(run, rule, model.method)
     out = _writable(Path(asked["out"] or run.path / "predictions"))
 
     print(f"{len(files):,} files, on {device}; {in_plain_words(rule, threshold)}", flush=True)
@@ -102,7 +109,7 @@ def _predict(config: DictConfig) -> None:
     _tell_unreadable(found.unreadable, len(files))
     print(f"{len(found.files):,} images in {seconds:.1f} s: {len(found.files) / seconds:.1f} images/s", flush=True)
 
-    decided = decide(found.scores, rule, 0.5 if threshold is None else threshold)
+    decided = decide(found.scores, rule, 0.5 if threshold is None else np.array(threshold))
     written = [out / "predictions.csv", out / "predictions.json"]
     _write(written[0], predictions_csv(found, model.labels, decided))
     write_json(written[1], {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
@@ -205,12 +212,14 @@ def _is_image(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
 
 
-def threshold_of(run: RunFolder, rule: str) -> float | None:
-    """The score from which a label is decided for; None under ``top3``, which has none.
+def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[float] | None:
+    """The score from which a label is decided for, or one of each label; None where the rule has none.
 
     Raises:
         UserError: the rule takes the run's threshold, and its ``metrics.json`` has none.
     """
+    if rule == OWN:
+        return own_thresholds(method)
     if rule != "validation":
         return 0.5 if rule == "half" else None
     try:
@@ -220,13 +229,17 @@ def threshold_of(run: RunFolder, rule: str) -> float | None:
     if not fits(threshold, float):
         raise UserError(
             f"decide=validation takes its threshold from {run.metrics}, which is not there or has none",
-            "let the run reach its end: repeat its train.py command; or choose decide=half or decide=top3",
+            "let the run reach its end: repeat its train.py command; or choose another rule, such as half",
         )
     return float(threshold)
 
 
-def in_plain_words(rule: str, threshold: float | None) -> str:
+def in_plain_words(rule: str, threshold: float | list[float] | None) -> str:
     """What the rule decides for."""
+    if rule == "t_criterion":
+        return "labels scored 0.5 or more, or else the highest"
+    if isinstance(threshold, list):
+        return "labels scored at least their own threshold, as training chose"
     if threshold is None:
         return "the three highest labels of each image"
     return f"labels scored {threshold:.3g} or more" + (", as validation chose" if rule == "validation" else "")

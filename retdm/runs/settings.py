@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm.backbones import weights_hash
 from retdm.backbones.weights import file_hash
+from retdm.batch import BagBatch, Batch
 from retdm.criteria.decide import RULES
 from retdm.data.module import module_of
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
-from retdm.methods.fitted import FittedMethod
+from retdm.methods.fitted import BagMethod, FittedMethod
 from retdm.methods.stage import Stage
 from retdm.runs.help import CONF as CONF
 from retdm.runs.names import nearest
@@ -35,6 +36,7 @@ RUN: dict[str, Any] = {
     "run": str | None,
     "overwrite": bool,
     "refit": bool,
+    "frozen": bool,
     "tags": list[Any],
     "per_label": bool,
 }
@@ -86,6 +88,8 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     _check("", settings, RUN, chosen, "a run", complete=True)
     cache_folder(settings)
     settings["choices"] = {group: name for group, name in chosen.items() if name is not None}
+    if gives(settings["data"]) is BagBatch:
+        settings["backbone"], settings["choices"]["backbone"] = {}, "none"
     check_groups(settings)
     if settings["seed"] < 0:
         raise UserError(f"seed={settings['seed']} is out of range", "it is a whole number from 0 up")
@@ -111,6 +115,12 @@ def cache_folder(settings: dict[str, Any]) -> None:
         settings["data"]["cache"] = str(Path(settings["outputs"]) / "cache")
 
 
+def gives(data: Mapping[str, Any]) -> type:
+    """The kind of batches that a data set gives."""
+    found: type = getattr(resolve(data["_target_"]), "gives", Batch) if "_target_" in data else Batch
+    return found
+
+
 def check_groups(settings: dict[str, Any]) -> None:
     """Every key of data, method, backbone and trainer is a setting of what was chosen, and its value of the right kind.
 
@@ -118,7 +128,8 @@ def check_groups(settings: dict[str, Any]) -> None:
         UserError: one is not.
     """
     for group in ("data", "method", "backbone"):
-        check_group(group, settings)
+        if settings[group]:
+            check_group(group, settings)
     _check("trainer", settings["trainer"], TRAINER, settings["choices"], "the trainer", complete=True)
 
 
@@ -137,7 +148,7 @@ def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
     if group == "data":
         kinds = _without(_parameters(module_of(target)), "source", "seed") | kinds
     if group == "method":
-        base = FittedMethod if issubclass(target, FittedMethod) else DeepMethod
+        base = next(kind for kind in (BagMethod, FittedMethod, DeepMethod) if issubclass(target, kind))
         kinds = _without(_parameters(base) | kinds, "backbone", "labels", "width", "seed")
     return _without(kinds, "load") | {"_target_": str}
 
@@ -231,10 +242,11 @@ def identity(settings: dict[str, Any]) -> dict[str, Any]:
         "data": {"name": settings["choices"]["data"]}
         | {key: value for key, value in settings["data"].items() if key not in NOT_RESULTS}
         | _own_files(settings["data"]),
-        "backbone": {**settings["backbone"], "weights": weights_hash(settings["backbone"])},
+        "backbone": settings["backbone"] and {**settings["backbone"], "weights": weights_hash(settings["backbone"])},
         "method": settings["method"],
         "seed": settings["seed"],
         "refit": settings["refit"],
+        "frozen": settings["frozen"],
         "precision": settings["trainer"]["precision"],
     }
 

@@ -5,7 +5,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.errors import UserError
-from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
 from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, check_split, read_config, write_json
@@ -39,10 +38,11 @@ def _test(config: DictConfig) -> None:
     agree(None)
     data = build.build_data(settings)
     check_split(folder, data.manifest)
-    method = build.build_method(settings, data.labels, load=False)
-    if isinstance(method, FittedMethod):
+    method = build.build_method(settings, data.labels, dim=data.dim, load=False)
+    if method.image_net.backbone.frozen:
         method.load_state_dict(continue_from(folder.best)["state_dict"])  # the backbone's weights are in there
         build.give_features(settings, data, method, settings["identity"]["backbone"])
+        build.give_distances(settings, data, method)
     trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
     report = judge(trainer, method, data, folder.best)
     report.pop("predictions")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -16,16 +17,18 @@ from rich.progress import track
 from retdm.data.locked import locked
 from retdm.data.module import ImageData
 from retdm.errors import UserError
-from retdm.methods.fitted import FittedMethod
+from retdm.methods.base import Method
+from retdm.methods.fitted import Features
 
-VERSION = 1  # counts up when the same key would give other features
+VERSION = 2  # counts up when the same key would give other features
 SAVED_EVERY = 20.0  # seconds of work that a kill may cost
 
 
-def use_features(data: ImageData, method: FittedMethod, of: Mapping[str, Any], folder: Path | None) -> None:
-    """Let ``data`` give the method's features in the place of images.
+def use_features(data: ImageData, method: Method, of: Mapping[str, Any], folder: Path | None) -> None:
+    """Let ``data`` give what the method's frozen backbone sees in the place of images.
 
-    All stages of the backbone are kept in one file, so every method and view that it serves shares them.
+    Features of all stages are kept in one file, so every method and view that it serves shares them; regions, which are
+    many, in half precision.
 
     Args:
         data: whose images are looked at, with their test views.
@@ -36,10 +39,13 @@ def use_features(data: ImageData, method: FittedMethod, of: Mapping[str, Any], f
     Raises:
         UserError: the folder cannot be written or its disk is too small.
     """
-    widths = method.image_net.widths()
-    shape = (len(data.source), sum(widths.values()))
+    net = method.image_net
+    with torch.no_grad():
+        blank = torch.zeros(1, 3, data.image_size, data.image_size, device=method.device)
+        shape = (len(data.source), *net.seen(blank).shape[1:])
+    kind = np.dtype(np.float16 if len(shape) > 2 else np.float32)
     if folder is None:
-        features = np.zeros(shape, np.float32)
+        features = np.zeros(shape, kind)
         _compute(data, method, features, 0, lambda done: None)
     else:
         key = {
@@ -47,37 +53,40 @@ def use_features(data: ImageData, method: FittedMethod, of: Mapping[str, Any], f
             "images": data.source.fingerprint,
             "size": data.image_size,
             "kind": data.images_kind,
-            "transform": method.image_net.backbone.transform.as_dict(),
-            "precision": str(method.image_net.autocast),
+            "transform": net.backbone.transform.as_dict(),
+            "precision": str(net.autocast),
+            "view": net.kept,
             **of,
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         try:
-            features = _kept(data, method, folder / f"{name}.features", shape)
+            features = _kept(data, method, folder / f"{name}.features", shape, kind)
         except OSError as error:
             raise UserError(
                 f"the features cannot be written: {folder}: {error.strerror or error}",
                 "choose another folder with data.cache=<folder>, or make room there",
             ) from error
-    ends = dict(zip(widths, np.cumsum(list(widths.values())), strict=True))
-    columns = [np.arange(ends[name] - widths[name], ends[name]) for name in method.image_net.stages]
-    data.features, data.columns = features, np.concatenate(columns)
+    data.features = features
+    data.columns = net.columns() if isinstance(net, Features) else None
+    net.given = True
 
 
-def _kept(data: ImageData, method: FittedMethod, file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _kept(
+    data: ImageData, method: Method, file: Path, shape: tuple[int, ...], kind: np.dtype[Any]
+) -> NDArray[np.floating[Any]]:
     """The features in ``file``, computed where they are not there yet, from where a killed computation stopped."""
+    size = math.prod(shape) * kind.itemsize
     if not file.exists():
         with locked(file.with_suffix(".lock")):
             if not file.exists():
                 part, place = file.with_suffix(".part"), file.with_suffix(".place")
-                size = shape[0] * shape[1] * 4
                 begun = int(place.read_text()) if place.exists() and part.exists() else 0
                 if not begun and size > (free := shutil.disk_usage(file.parent).free):
                     raise UserError(
                         f"the features need {size / 1e9:.1f} GB in {file.parent}, where {free / 1e9:.1f} GB are free",
                         "choose another folder with data.cache=<folder>, or make room there",
                     )
-                features = np.memmap(part, np.float32, "r+" if begun else "w+", shape=shape)
+                features = np.memmap(part, kind, "r+" if begun else "w+", shape=shape)
 
                 def save(done: int) -> None:
                     features.flush()
@@ -88,12 +97,12 @@ def _kept(data: ImageData, method: FittedMethod, file: Path, shape: tuple[int, i
                 features.flush()
                 part.replace(file)
                 place.unlink(missing_ok=True)
-    if file.stat().st_size != shape[0] * shape[1] * 4:
+    if file.stat().st_size != size:
         raise UserError(f"the features {file} are damaged: another size", f"delete {file} and run again")
-    return np.memmap(file, np.float32, "r", shape=shape)
+    return np.memmap(file, kind, "r", shape=shape)
 
 
-def _compute(data: ImageData, method: FittedMethod, into: NDArray[np.float32], begun: int, save: Any) -> None:
+def _compute(data: ImageData, method: Method, into: NDArray[np.floating[Any]], begun: int, save: Any) -> None:
     """Fill ``into`` from the batch that begins with row ``begun`` of those that can be read; ``save(rows done)``."""
     rows = data.readable
     loader = data.views(rows[begun:])
@@ -102,8 +111,8 @@ def _compute(data: ImageData, method: FittedMethod, into: NDArray[np.float32], b
     title = f"features of {len(rows) - begun:,} images, once"
     for batch in track(loader, title, total=len(loader), transient=True):
         image = method.normalised(batch.image.to(device))
-        features = method.image_net(image, method.image_net.backbone.stages)
-        into[batch.index.numpy()] = features.cpu().numpy()
+        with torch.no_grad():
+            into[batch.index.numpy()] = method.image_net.seen(image).cpu().numpy()
         done += len(batch.index)
         if time.monotonic() - saved > SAVED_EVERY:
             save(done)

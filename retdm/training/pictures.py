@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from retdm.criteria import decide
 from retdm.criteria.average_precision import label_average_precision
 from retdm.data.loader import Pixels
-from retdm.data.module import ImageData
+from retdm.data.module import Data, ImageData
 from retdm.methods.base import DeepMethod
 from retdm.training.evaluation import Evaluation
 from retdm.training.resume import Stopped
@@ -65,22 +65,24 @@ class Pictures(Callback):
         stages = _callback(trainer, Stages)
         if stages.entered or not trainer.is_global_zero:
             return
-        method, data = cast(DeepMethod, pl_module), cast(ImageData, trainer.datamodule)  # type: ignore[attr-defined]
+        method, data = cast(DeepMethod, pl_module), cast(Data, trainer.datamodule)  # type: ignore[attr-defined]
         rows = _callback(trainer, Evaluation).predictions
         stage = method.stage.name
 
         def embedding() -> Figure:
-            space = embed(method, data)
+            space = embed(method, cast(ImageData, data))
             if trainer.logger is not None and trainer.logger.log_dir is not None:
                 write_projector(Path(trainer.logger.log_dir), stage, [each.name for each in stages.stages], space)
             return draw_embedding(space, f"validation images and label sets after stage {stage}")
 
         drawings: dict[str, Callable[[], Figure]] = {
-            "predictions": lambda: draw_predictions(
-                data.images, rows, method.labels, method.decide, f"validation images after stage {stage}"
-            ),
             "precision_recall": lambda: draw_curves(rows, method.labels, f"validation part after stage {stage}"),
         }
+        if isinstance(data, ImageData):
+            pixels = data.images
+            drawings["predictions"] = lambda: draw_predictions(
+                pixels, rows, method.labels, method.decide, f"validation images after stage {stage}"
+            )
         # A label net that no stage has trained yet would show nothing but its initial weights.
         if hasattr(method, "label_net") and any("label_net" in each.train for each in stages.stages[: stages.index]):
             drawings["embedding"] = embedding

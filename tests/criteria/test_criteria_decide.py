@@ -52,7 +52,9 @@ def test_validation_takes_the_threshold_itself():
 def test_an_unknown_rule_names_the_known_ones_and_the_nearest():
     with pytest.raises(UserError) as caught:
         decide(SCORES, "top5")
-    assert "half, top3, validation" in str(caught.value) and "did you mean top3?" in str(caught.value)
+    assert "half, top3, validation, t_criterion, train_threshold" in str(caught.value) and "did you mean top3?" in str(
+        caught.value
+    )
 
 
 def test_decisions_refuse_logits_and_nan():
@@ -122,3 +124,13 @@ def test_best_threshold_does_not_depend_on_the_order_of_cells(case):
     rows = np.random.default_rng(0).permutation(len(case.scores))
     again = best_threshold(case.scores[rows, ::-1], case.target[rows, ::-1], case.known[rows, ::-1])
     assert again == best_threshold(case.scores, case.target, case.known)
+
+
+def test_t_criterion_takes_the_highest_where_none_reaches_one_half():
+    scores = np.array([[0.5, 0.7, 0.1], [0.2, 0.4, 0.4], [0.0, 0.0, 0.0]])
+    assert decide(scores, "t_criterion").tolist() == [[True, True, False], [False, True, False], [True, False, False]]
+
+
+def test_train_threshold_takes_a_threshold_of_each_label():
+    scores = np.array([[0.5, 0.7], [0.2, 0.8]])
+    assert decide(scores, "train_threshold", [0.2, 0.75]).tolist() == [[True, False], [True, True]]
