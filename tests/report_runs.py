@@ -16,6 +16,7 @@ LABELS = ["cat", "dog", "owl"]
 def write_run(
     folder: Path,
     split: int = 0,
+    fold: int | None = None,
     *,
     data: str = "scene",
     method: str = "bce",
@@ -24,14 +25,21 @@ def write_run(
     validation: dict[str, float | None] | None = None,
     settings: dict[str, Any] | None = None,
     train_size: int | None = None,
+    refit: bool = False,
     test_fraction: float = 0.2,
     finished: bool = True,
     error: str | None = None,
     sizes: tuple[int, int, int] = (72, 8, 20),
 ) -> Path:
-    """One run; ``test`` and ``validation`` give criteria other values than .5, ``settings`` are the method's."""
+    """One run, of five folds where it has a ``fold``.
+
+    ``test`` and ``validation`` give criteria other values than .5, ``settings`` are the method's; after ``refit`` there
+    is no validation.
+    """
     folder.mkdir(parents=True)
-    own_data = {"split": split, "test_fraction": test_fraction, "train_size": train_size}
+    own_data: dict[str, Any] = {"split": split, "test_fraction": test_fraction, "train_size": train_size}
+    if fold is not None:
+        own_data |= {"folds": 5, "fold": fold}
     own_method = {
         "_target_": f"retdm.methods.{method}",
         "stages": [{"name": "joint", "train": ["image_net"], "losses": ["metric"], "lr": 0.1}],
@@ -41,7 +49,13 @@ def write_run(
         "data": {"root": "/somewhere", **own_data},
         "method": own_method,
         "choices": {"data": data, "method": method, "backbone": backbone},
-        "identity": {"data": {"name": data, **own_data}, "backbone": {}, "method": own_method, "seed": 0},
+        "identity": {
+            "data": {"name": data, **own_data},
+            "backbone": {},
+            "method": own_method,
+            "seed": 0,
+            "refit": refit,
+        },
         "provenance": {"command": f"python train.py data.split={split}", "machine": "box", "packages": {"torch": "2"}},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -54,7 +68,7 @@ def write_run(
         metrics = {
             "test": {**values, **(test or {})},
             "test_validation_threshold": {**values, **(test or {})},
-            "validation": {**values, **(validation or {})},
+            "validation": None if refit else {**values, **(validation or {})},
             "per_label": {label: {} for label in LABELS},
             "seconds": 90.0,
             "images": sum(sizes),

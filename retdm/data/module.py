@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from retdm.batch import BagBatch
+from retdm.batch import BagBatch, BagExamples
 from retdm.data import splits
 from retdm.data.augment import cached_side
 from retdm.data.bag_rows import BagRows
 from retdm.data.cache import CachedImages, Fault, open_images
-from retdm.data.loader import GlobalBatches, Images, Vectors, as_is
+from retdm.data.loader import GlobalBatches, Images, KeptFeatures, as_is
 from retdm.data.pairs import KEEP, Pairs, groups_of
 from retdm.data.source import SKIP_HINT, BagSource, Source
 from retdm.errors import UserError
@@ -32,11 +32,13 @@ class Data(LightningDataModule, ABC):
         manifest: what ``split.json`` holds.
         left_out: counts of what is in no part, for ``metrics.json``.
         judged: the part that a test pass reads.
+        dim: features of an instance; None where rows are images.
     """
 
     parts: dict[str, splits.Indices]
     manifest: dict[str, Any]
     left_out: dict[str, int]
+    dim: int | None = None
 
     def __init__(self, source: Source | BagSource, batch_size: int, workers: int | None, seed: int) -> None:
         super().__init__()
@@ -59,6 +61,12 @@ class Data(LightningDataModule, ABC):
 
         Examples are features (n, F) or :class:`BagExamples`.
         """
+
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and deviation (F,) of the features, or of the instances, of the training part."""
+        given, _, _ = self.examples("train")
+        rows = given.instances if isinstance(given, BagExamples) else given
+        return torch.from_numpy(rows.mean(0, dtype=np.float64)), torch.from_numpy(rows.std(0, dtype=np.float64))
 
     def cut(self, rows: NDArray[np.int64], pairs: Pairs | None, **how: Any) -> None:
         """Set ``parts`` and ``manifest`` from the ``rows`` that can be used; ``how`` is ``make_split``'s."""
@@ -154,6 +162,8 @@ class ImageData(Data):
         split: number of the random split.
         test_fraction: share of all images for testing.
         validation_fraction: share of the training part on which everything is chosen.
+        folds: cross-validation: the training part is cut into so many, and one of them chooses; None is no fold.
+        fold: which one, from 0.
         train_size: images to train on at most; None takes all.
         stratified: keep each label's share the same in all parts, as far as its images go.
         batch_size: rows of a global batch, at least 2.
@@ -173,6 +183,8 @@ class ImageData(Data):
         split: int = 0,
         test_fraction: float = 0.2,
         validation_fraction: float = 0.1,
+        folds: int | None = None,
+        fold: int = 0,
         train_size: int | None = None,
         stratified: bool = False,
         batch_size: int = 64,
@@ -191,7 +203,7 @@ class ImageData(Data):
             raise UserError(f"data.faults={faults} is not a policy", "error or skip")
         if keep_pairs_together not in KEEP:
             raise UserError(f"data.keep_pairs_together={keep_pairs_together} is unknown", f"choose {', '.join(KEEP)}")
-        splits.check_ranges(split, test_fraction, validation_fraction)
+        splits.check_ranges(split, test_fraction, validation_fraction, folds, fold)
         self.image_size = image_size
         folder = None if cache == "none" else Path(cache)
         self.images, scan = open_images(source, cached_side(image_size), folder, cache_limit)
@@ -203,8 +215,8 @@ class ImageData(Data):
         if len(rows) == 0:
             raise _unusable(scan.faults, len(source))
         self.faults, self.readable = scan.faults, rows
-        self.features: np.ndarray | None = None  # (N, G) of a frozen backbone, in the place of images
-        self.columns = np.empty(0, np.int64)
+        self.features: np.ndarray | None = None  # (N, …) of a frozen backbone, in the place of images
+        self.columns: NDArray[np.int64] | None = None  # those of the features that are given
         groups = groups_of(scan.pairs, keep_pairs_together, len(source))
         self.cut(
             rows,
@@ -212,6 +224,8 @@ class ImageData(Data):
             seed=split,
             test_fraction=test_fraction,
             validation_fraction=validation_fraction,
+            folds=folds,
+            fold=fold,
             train_size=train_size,
             stratified=stratified,
             groups=None if groups is None else groups[rows],
@@ -233,11 +247,18 @@ class ImageData(Data):
     def examples(self, *parts: str) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
         where = np.sort(np.concatenate([self.parts[part] for part in parts]))
         assert self.features is not None, "a fitted method's features come first"
-        return self.features[where][:, self.columns], self.source.targets[where], self.source.known[where]
+        given: Any = self.features[where]
+        if self.columns is not None:
+            given = given[:, self.columns]
+        if given.ndim == 4:  # a map of regions: a bag an image
+            bags = given.reshape(*given.shape[:2], -1).transpose(0, 2, 1)
+            offsets = np.arange(len(bags) + 1) * bags.shape[1]
+            given = BagExamples(bags.reshape(-1, bags.shape[2]).astype(np.float32), offsets, where)
+        return given, self.source.targets[where], self.source.known[where]
 
-    def rows(self, seed: int | None = None) -> Images | Vectors:
+    def rows(self, seed: int | None = None) -> Images | KeptFeatures:
         if self.features is not None:
-            return Vectors(self.features, self.columns, self.source.targets, self.source.known)
+            return KeptFeatures(self.features, self.columns, self.source.targets, self.source.known)
         return Images(self.images, self.source.targets, self.source.known, self.image_size, seed)
 
 
@@ -251,20 +272,14 @@ def _unusable(faults: dict[int, Fault], n: int) -> UserError:
     return UserError(message, SKIP_HINT)
 
 
-class BagExamples(NamedTuple):
-    """n bags: instances (T, D), and offsets (n + 1,) where each begins and the last ends."""
-
-    instances: NDArray[np.float32]
-    offsets: NDArray[np.int64]
-
-
 class BagData(Data):
     """Loaders over the parts of a set of bags.
 
     Args:
         source: the bags and their label sets.
-        split, test_fraction, validation_fraction, train_size, stratified: as of ``ImageData``.
+        split, test_fraction, validation_fraction, folds, fold, train_size, stratified: as of ``ImageData``.
         batch_size, workers, seed: as of ``ImageData``.
+        cache: folder of the distances between bags, which ``retdm.runs.build`` looks for; ``none`` keeps none.
     """
 
     def __init__(
@@ -274,10 +289,13 @@ class BagData(Data):
         split: int = 0,
         test_fraction: float = 1 / 3,
         validation_fraction: float = 0.1,
+        folds: int | None = None,
+        fold: int = 0,
         train_size: int | None = None,
         stratified: bool = False,
         batch_size: int = 64,
         workers: int | None = None,
+        cache: str = "outputs/cache",
         seed: int = 0,
     ) -> None:
         super().__init__(source, batch_size, workers, seed)
@@ -287,11 +305,14 @@ class BagData(Data):
             seed=split,
             test_fraction=test_fraction,
             validation_fraction=validation_fraction,
+            folds=folds,
+            fold=fold,
             train_size=train_size,
             stratified=stratified,
         )
         self.left_out = {}
         self._rows = BagRows(source)
+        self.dim = int(source.instances.shape[1])
 
     def rows(self, seed: int | None = None) -> BagRows:
         return self._rows
@@ -301,7 +322,7 @@ class BagData(Data):
         where = np.sort(np.concatenate([self.parts[part] for part in parts]))
         bags = [source.instances[source.offsets[i] : source.offsets[i + 1]] for i in where]
         offsets = np.cumsum([0, *map(len, bags)], dtype=np.int64)
-        return BagExamples(np.concatenate(bags), offsets), source.targets[where], source.known[where]
+        return BagExamples(np.concatenate(bags), offsets, where), source.targets[where], source.known[where]
 
 
 def module_of(source: Any) -> type[ImageData | BagData]:

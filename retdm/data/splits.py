@@ -1,7 +1,7 @@
 """Which images train, which choose, which test."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ def make_split(
     seed: int,
     test_fraction: float = 0.2,
     validation_fraction: float = 0.1,
+    folds: int | None = None,
+    fold: int = 0,
     train_size: int | None = None,
     groups: NDArray[np.integer[Any]] | None = None,
     given: NDArray[np.str_] | None = None,
@@ -43,12 +45,15 @@ def make_split(
         seed: which split (``data.split``), at least 0.
         test_fraction: the test part has round(n * test_fraction) images.
         validation_fraction: of the images that are not for testing, round(their number * this) are for validation.
+        folds: at least 2: the images that are not for testing are cut into so many parts of near-equal size instead,
+            the same for each ``fold``; None cuts off ``validation_fraction``.
+        fold: which of them is for validation, counted from 0.
         train_size: at most so many training images, counted after validation is cut off (test and validation stay as
             they are; a smaller size keeps a subset of a larger one's images). None keeps all.
         groups: (n,) ids; rows of one group come into one part. Sizes are then as near as whole groups allow, which is
             exact where single images are there to fill up. ``train_size`` may leave out a part of a group.
         given: (n,) of "train", "validation", "test", the publisher's own split, which is kept as it is (groups do not
-            mend it). A missing validation part is cut from its training part.
+            mend it). A missing validation part is cut from its training part; ``folds`` are cut from both together.
         stratified: each part gets its share of each label, by iterative stratification (Sechidis et al., ECML 2011),
             so that a rare label is in all parts that it can be in; sizes are then near the wanted ones.
         targets: (n, L), which ``stratified`` goes by.
@@ -56,7 +61,7 @@ def make_split(
     Raises:
         UserError: a part would be empty, an argument is out of its range, or a package is missing.
     """
-    check_ranges(seed, test_fraction, validation_fraction)
+    check_ranges(seed, test_fraction, validation_fraction, folds, fold)
     take = _take
     if stratified:
         assert targets is not None, "a stratified split goes by the targets"
@@ -72,8 +77,12 @@ def make_split(
             raise UserError(f"the publisher's split says {strange[0]!r}", f"it may say {', '.join(PARTS)}")
         test, validation = np.flatnonzero(given == "test"), np.flatnonzero(given == "validation")
         _not_empty(test, "test", "the publisher's split names no image of it")
-        order = [kept for rows in order if len(kept := rows[given[rows] == "train"])]
-    if validation is None or len(validation) == 0:
+        keep = given != "test" if folds else given == "train"
+        order = [kept for rows in order if len(kept := rows[keep[rows]])]
+    if folds is not None:
+        order = _cut(order, folds, take)
+        validation = order.pop(fold)
+    elif validation is None or len(validation) == 0:
         rest = sum(map(len, order))
         wanted = round(rest * validation_fraction)
         validation, order = take(order, wanted)
@@ -92,20 +101,29 @@ def make_split(
     return Split(*(np.sort(part).astype(np.int64) for part in (train, validation, test)))
 
 
-def check_ranges(seed: int, test_fraction: float, validation_fraction: float) -> None:
+def check_ranges(
+    seed: int, test_fraction: float, validation_fraction: float, folds: int | None = None, fold: int = 0
+) -> None:
     """What can be said of a split before its images are known. Raises ``UserError``."""
     for key, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):
         if not 0 < fraction < 1:
             raise UserError(f"data.{key}={fraction} is not between 0 and 1", "all three parts need images")
     if seed < 0:
         raise UserError(f"data.split={seed} is negative", "splits are numbered from 0")
+    if folds is None and fold != 0:
+        raise UserError(f"data.fold={fold} without data.folds", "data.folds=5 cuts the training part into five")
+    if folds is not None and folds < 2:
+        raise UserError(f"data.folds={folds} is too few", "take at least 2, or null for data.validation_fraction")
+    if folds is not None and not 0 <= fold < folds:
+        raise UserError(f"data.fold={fold} is none of data.folds={folds}", f"folds are numbered from 0 to {folds - 1}")
 
 
 def _not_empty(rows: Indices, part: str, reason: str) -> None:
     if len(rows) == 0:
         raise UserError(
             f"the {part} part would be empty: {reason}",
-            "change data.test_fraction or data.validation_fraction, use more images, or data.keep_pairs_together=none",
+            "change data.test_fraction, data.validation_fraction or data.folds, use more images, "
+            "or data.keep_pairs_together=none",
         )
 
 
@@ -121,6 +139,17 @@ def _shuffled_groups(n: int, rng: np.random.Generator, groups: NDArray[np.intege
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     by_group = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
     return [by_group[group] for group in np.argsort(place[first])]
+
+
+def _cut(order: list[Indices], folds: int, take: Callable[..., tuple[Indices, list[Indices]]]) -> list[Indices]:
+    """The rows of each of ``folds`` parts of near-equal size, one after the other taken off what is left."""
+    reason = f"{sum(map(len, order))} training images are too few, or in too few groups, for data.folds {folds}"
+    parts: list[Indices] = []
+    for left in range(folds, 0, -1):
+        rows, order = take(order, round(sum(map(len, order)) / left))
+        _not_empty(rows, "validation", reason)
+        parts.append(rows)
+    return parts
 
 
 def _take(order: list[Indices], wanted: int) -> tuple[Indices, list[Indices]]:
@@ -150,12 +179,12 @@ def _take_stratified(
         raise UserError(
             "data.stratified=true needs the package iterative-stratification", 'pip install -e ".[stratified]"'
         ) from error
-    if not 0 < wanted < len(order):  # nothing to share out
+    share = wanted / max(1, sum(map(len, order)))
+    if not 0 < share * len(order) <= len(order) - 1:  # nothing to share out
         return _take(order, wanted)
     carried = np.stack([targets[rows].max(0) for rows in order])
     if not carried.any():
         return _take(order, wanted)
-    share = wanted / sum(map(len, order))
     sharing = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     _, taken = next(sharing.split(carried, carried))
     chosen = set(taken.tolist())

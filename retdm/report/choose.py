@@ -10,31 +10,41 @@ import numpy as np
 
 from retdm.criteria import CRITERIA, LARGER_IS_BETTER
 from retdm.errors import UserError
-from retdm.report.collect import Group, Run, flat
+from retdm.report.collect import Group, cut_names, flat
 from retdm.report.results import by_task, heading, own_name
 from retdm.report.tables import Table, mean_and_std
 
 SPLITS = "range(30)"
 # Other places and numbers of hands give the same results; the split is what the command runs over.
-NOT_NAMED = {"data.split", "data.cache", "data.workers", "data.download"}
+NOT_NAMED = {"data.split", "data.fold", "data.cache", "data.workers", "data.download"}
 GROUPS = ("data", "backbone", "method", "schedule", "trainer")
 
 
 def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
-    """For each task and method its settings, best first, by the mean of a validation criterion over splits.
+    """For each task and method its settings, best first, by the mean of a validation criterion over splits and folds.
+
+    A method of which no run has such a value, because all learned from the validation part too, has no table.
 
     Raises:
         UserError: the criterion is none that the runs have.
     """
     known = {name for group in groups for name in group.criteria("validation")}
+    if not known:
+        raise UserError(
+            "none of these runs kept a validation part to choose by", "run the sweep with refit=false, or data.folds=5"
+        )
     if criterion not in known:
         names = [name for name in CRITERIA if name in known]
         raise UserError(f"choose={criterion} is not a criterion of these runs", f"choose one of {', '.join(names)}")
     tables = []
     for title, members in by_task(groups).items():
         for method in dict.fromkeys(group.method for group in members):
-            candidates = [group for group in members if group.method == method]
-            shared = sorted(set.intersection(*(set(group.splits) for group in candidates)))
+            candidates = [
+                group for group in members if group.method == method and criterion in group.criteria("validation")
+            ]
+            if not candidates:
+                continue
+            shared = sorted(set.intersection(*(set(group.cuts) for group in candidates)))
             ordered = ranked(candidates, criterion, shared)
             rows = [
                 [
@@ -46,34 +56,38 @@ def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
             ]
             columns = ["setting", "runs", f"validation {heading(criterion)}"]
             notes = [f"Chosen: {own_name(ordered[0])}", f"Over the splits: `{command(ordered[0])}`"]
-            if any(group.splits != shared for group in candidates):
-                by = (
-                    f"over split {', '.join(map(str, shared))}, which all have"
-                    if shared
-                    else "each over splits of its own"
-                )
-                notes.insert(0, f"Not all were run on the same splits; compared {by}.")
+            if any(group.cuts != shared for group in candidates):
+                folds = candidates[0].folds
+                kind = "splits" if folds is None else "folds"
+                by = f"over {cut_names(shared, folds)}, which all have" if shared else f"each over {kind} of its own"
+                notes.insert(0, f"Not all were run on the same {kind}; compared {by}.")
             tables.append(Table(f"{title}: {method} by validation", columns, rows, {(0, 2)}, notes))
     return tables
 
 
-def ranked(groups: Sequence[Group], criterion: str, splits: Sequence[int] = ()) -> list[Group]:
-    """Best validation mean over ``splits`` first (over each one's own where none are given); where undefined, last."""
+def ranked(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple[int, int]] = ()) -> list[Group]:
+    """Best validation mean over ``cuts`` first (over each one's own where none are given); where undefined, last.
+
+    A cut is a split and a fold.
+    """
 
     def place(group: Group) -> float:
         values = group.criteria("validation").get(criterion, np.full(len(group.runs), np.nan))
-        mean = float(values[[split in splits or not splits for split in group.splits]].mean())
+        mean = float(values[[cut in cuts or not cuts for cut in group.cuts]].mean())
         return math.inf if math.isnan(mean) else -mean if criterion in LARGER_IS_BETTER else mean
 
     return sorted(groups, key=place)
 
 
 def command(group: Group) -> str:
-    """``python train.py -m …`` that runs a group's settings over the splits, or why there is none."""
+    """``python train.py -m …`` that runs a group's settings over the splits, or why there is none.
+
+    Folds have done their work then, and where the method can, it learns from the validation part too.
+    """
     from retdm.runs.errors import as_user_error  # brings PyTorch and Lightning
 
     try:
-        words = overrides(group.runs[0])
+        words = overrides(final(group.runs[0].config))
     except Exception as error:
         if (told := as_user_error(error)) is None:
             raise
@@ -81,22 +95,28 @@ def command(group: Group) -> str:
     return " ".join(["python train.py -m", *map(shlex.quote, words), f"'data.split={SPLITS}'"])
 
 
-def overrides(run: Run) -> list[str]:
-    """What to add to ``python train.py`` for the settings of a run: choices first, then each key that they do not give.
+def final(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without folds, and with ``refit`` where no stage ends by the validation part."""
+    by_validation = any(stage.get("rule") == "plateau" for stage in settings["method"].get("stages", []))
+    return {**settings, "data": {**settings["data"], "folds": None}, "refit": not by_validation}
+
+
+def overrides(settings: Mapping[str, Any]) -> list[str]:
+    """What to add to ``python train.py`` for settings of a run: choices first, then each key that they do not give.
 
     Raises:
         UserError: what was chosen is not there any more.
     """
     from retdm.runs.settings import compose_settings  # brings PyTorch
 
-    choices = run.config["choices"]
+    choices = settings["choices"]
     words = [f"experiment={choices['experiment']}"] if choices.get("experiment") else []
     given = compose_settings(words)["choices"]
     words += [
         f"{group}={choices[group]}" for group in GROUPS if choices.get(group, given.get(group)) != given.get(group)
     ]
     composed = compose_settings(words)
-    return words + differences(_named(run.config), _named(composed))
+    return words + differences(_named(settings), _named(composed))
 
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,6 +125,7 @@ def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
     if settings.get("run") is None:
         kept["outputs"] = settings["outputs"]  # where the splits lie that were run already
     kept["trainer"] = {"precision": settings["trainer"]["precision"]}
+    kept["refit"] = settings.get("refit", False)
     return {key: value for key, value in flat(kept).items() if key not in NOT_NAMED}
 
 

@@ -1,4 +1,4 @@
-"""What run folders hold, read once: runs, and groups of runs that differ in their split alone."""
+"""What run folders hold, read once: runs, and groups of runs that differ in their split or fold alone."""
 
 import json
 from collections import defaultdict
@@ -57,6 +57,17 @@ class Run:
         return int(self.config["data"].get("split", 0))
 
     @property
+    def folds(self) -> int | None:
+        """``data.folds``; None where the validation part is no fold."""
+        folds = self.config["data"].get("folds")
+        return None if folds is None else int(folds)
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """``data.split`` and ``data.fold``: which images train, choose and test."""
+        return self.split, int(self.config["data"].get("fold", 0))
+
+    @property
     def train_size(self) -> int | None:
         """``data.train_size``; None where all training images were used."""
         size = self.config["data"].get("train_size")
@@ -96,11 +107,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Finished runs that differ in their split alone.
+    """Finished runs that differ in their split or fold alone.
 
     Args:
         name: data, method and backbone, then what tells the group from others of the same three.
-        runs: sorted by split, one a split.
+        runs: sorted by split and fold, one of each.
         varied: the settings in which groups of the same data, method and backbone differ, by their full keys.
     """
 
@@ -122,7 +133,18 @@ class Group:
 
     @property
     def splits(self) -> list[int]:
+        """Of each run; one with several folds as often as it has runs."""
         return [run.split for run in self.runs]
+
+    @property
+    def cuts(self) -> list[tuple[int, int]]:
+        """Split and fold of each run."""
+        return [run.cut for run in self.runs]
+
+    @property
+    def folds(self) -> int | None:
+        """``data.folds`` of its runs."""
+        return self.runs[0].folds
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -155,6 +177,13 @@ class Group:
 def mean_std(values: Floats) -> tuple[float, float]:
     """Mean and sample standard deviation (n - 1) of (n,) values; the deviation of one value is NaN."""
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def validation_map(group: Group) -> float:
+    """Mean over splits; minus infinity where it is unknown, so that it is no best."""
+    values = group.criteria("validation").get("mAP", np.array([]))
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("-inf")
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
@@ -202,17 +231,17 @@ def read_json(path: Path) -> Any:
 
 
 def group_runs(runs: Iterable[Run]) -> list[Group]:
-    """Finished runs by everything that changes results but the split, sorted by name.
+    """Finished runs by everything that changes results but split and fold, sorted by name.
 
-    Of two runs of the same settings and split the first is taken.
+    Of two runs of the same settings, split and fold the first is taken.
     """
-    alike: dict[str, dict[int, Run]] = defaultdict(dict)
+    alike: dict[str, dict[tuple[int, int], Run]] = defaultdict(dict)
     for run in runs:
         if run.state == "finished":
-            alike[json.dumps(settings_of(run), sort_keys=True, default=str)].setdefault(run.split, run)
+            alike[json.dumps(settings_of(run), sort_keys=True, default=str)].setdefault(run.cut, run)
     same_name: dict[tuple[str, str, str], list[list[Run]]] = defaultdict(list)
-    for by_split in alike.values():
-        members = [by_split[split] for split in sorted(by_split)]
+    for by_cut in alike.values():
+        members = [by_cut[cut] for cut in sorted(by_cut)]
         same_name[members[0].data, members[0].method, members[0].backbone].append(members)
     groups = []
     for name, several in same_name.items():
@@ -231,13 +260,30 @@ def _in_order(varied: Mapping[str, Any]) -> list[tuple[str, bool, float, str]]:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """What changes a run's results, without its split, flat: ``{"data.image_size": 224, "schedule.joint.lr": …}``.
+    """What changes a run's results but split and fold, flat: ``{"data.image_size": 224, "schedule.joint.lr": …}``.
 
     A stage's rate, rule and lengths go by the keys of the command line, ``schedule.<stage>.<key>``.
     """
     found = flat(run.config["identity"])
     found.pop("data.split", None)
+    found.pop("data.fold", None)
+    if found.get("data.folds") is None:  # as in runs that are older than folds
+        found.pop("data.folds", None)
     return found
+
+
+def cut_names(cuts: Iterable[tuple[int, int]], folds: int | None) -> str:
+    """``split 0``, ``splits 0, 1``; where there are folds ``split 0 (folds 0, 1), split 1 (fold 3)``."""
+    by_split: dict[int, list[int]] = defaultdict(list)
+    for split, fold in cuts:
+        by_split[split].append(fold)
+    if folds is None:
+        return _numbered("split", list(by_split))
+    return ", ".join(f"split {split} ({_numbered('fold', found)})" for split, found in by_split.items())
+
+
+def _numbered(thing: str, numbers: Sequence[int]) -> str:
+    return f"{thing}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Whether two methods differ by more than the splits do: a paired test over the splits that both were run on."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -66,15 +67,21 @@ def corrected_t_test(differences: ArrayLike, n_test: float, n_train: float) -> C
 
 
 def compare(first: Group, second: Group, criterion: str) -> Comparison | None:
-    """The test of two groups on the splits that both have; None where there are fewer than two."""
-    splits = sorted(set(first.splits) & set(second.splits))
+    """The test of two groups on the splits that both have; None where there are fewer than two.
+
+    Folds of a split have one test part, so their mean is one difference.
+    """
+    cuts = sorted(set(first.cuts) & set(second.cuts))
     values = [
-        dict(zip(group.splits, group.criteria().get(criterion, np.full(len(group.runs), np.nan)), strict=True))
+        dict(zip(group.cuts, group.criteria().get(criterion, np.full(len(group.runs), np.nan)), strict=True))
         for group in (first, second)
     ]
-    sizes = [run.sizes for group in (first, second) for run in group.runs if run.split in splits]
+    by_split: dict[int, list[float]] = defaultdict(list)
+    for cut in cuts:
+        by_split[cut[0]].append(values[0][cut] - values[1][cut])
+    sizes = [run.sizes for group in (first, second) for run in group.runs if run.cut in cuts]
     n_test, n_train = (float(np.mean([size[part] for size in sizes])) if sizes else 1.0 for part in ("test", "train"))
-    return corrected_t_test([values[0][split] - values[1][split] for split in splits], n_test, n_train)
+    return corrected_t_test([float(np.mean(differences)) for differences in by_split.values()], n_test, n_train)
 
 
 def significance_tables(

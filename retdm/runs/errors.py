@@ -17,6 +17,8 @@ from retdm.training.resume import Stopped
 DISK_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR
 }  # fmt: skip
+# What joblib and submitit raise where a job could not start or died: out of memory, of time, a machine gone.
+LOST_JOBS = {"TerminatedWorkerError", "FailedJobError", "UncompletedJobError"}
 
 
 def as_user_error(error: BaseException) -> UserError | None:
@@ -37,6 +39,12 @@ def as_user_error(error: BaseException) -> UserError | None:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(("full_key", "object_type", "Set the environment"))]
         return UserError(" ".join(lines[:3]), "python train.py --help lists what can be chosen")
+    if type(error).__name__ in LOST_JOBS:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return UserError(
+            f"a job of the sweep was lost: {' '.join(lines[:2])}",
+            "the same command runs what is missing, and shows them all",
+        )
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         place = error.filename2 or error.filename or "a file of the run"
         return UserError(

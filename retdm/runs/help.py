@@ -22,6 +22,7 @@ def help_text() -> str:
         ("schedule", "schedules"),
         ("trainer", "trainers"),
         ("experiment", "experiments"),
+        ("hydra/launcher", "launchers of the runs of a sweep"),
     ):
         lines += ["", f"{title} ({group}=…)"]
         lines += [f"  {file.stem:<22} {first_comment(file)}" for file in sorted((CONF / group).glob("*.yaml"))]

@@ -1,8 +1,12 @@
 """Many runs by one command: each job leaves a record, and the end shows them all."""
 
+import importlib
 import json
+import multiprocessing
+import shutil
 import subprocess
 import sys
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +17,42 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from retdm.errors import UserError
+from retdm.runs.errors import report
 from retdm.runs.folder import RunFolder, write_json
+from retdm.runs.settings import CONF, register_resolvers
 from retdm.runs.tables import console, number
 
+EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm"}
+CUT = ("data.split=", "data.fold=")  # over which a setting is averaged
 SHOWN = ("mAP", "O-F1", "C-F1", "hamming_loss", "one_error", "average_precision")
+
+
+# In a launcher's worker Hydra composes a job's settings before any code of ours runs, but after this import.
+register_resolvers()
+# Our launchers' YAML has the names by which the plugins call their own, and is complete without theirs.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+
+
+def check_launcher(name: str, target: str) -> None:
+    """The package that a launcher is of is there, and Slurm where it is wanted.
+
+    Raises:
+        UserError: it is not.
+    """
+    module = target.rpartition(".")[0]
+    package = module.split(".")[1]
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        if package in EXTRAS:
+            raise UserError(
+                f"hydra/launcher={name} needs the package {package.replace('_', '-')}",
+                f'pip install -e ".[{EXTRAS[package]}]"',
+            ) from error
+    if target.endswith(".SlurmLauncher") and not (shutil.which("sbatch") and shutil.which("srun")):
+        raise UserError(
+            f"hydra/launcher={name}: there is no sbatch or srun here", "start it on a machine of the cluster"
+        )
 
 
 def needs_own_process(settings: dict[str, Any]) -> bool:
@@ -31,7 +67,7 @@ def run_alone(overrides: list[str]) -> None:
     Raises:
         UserError: it failed; its own message stands above.
     """
-    done = subprocess.run([sys.executable, sys.argv[0], *overrides])
+    done = subprocess.run([sys.executable, str(CONF.parent / "train.py"), *overrides])
     if done.returncode:
         raise UserError(f"the job's own process ended with code {done.returncode}", "what it said stands above")
 
@@ -44,7 +80,19 @@ def record(hydra: Any, folder: Path | None, error: str | None) -> None:
 
 
 class SweepTable(Callback):
-    """Ends a sweep with a table of its runs and a non-zero exit if one failed."""
+    """Ends a sweep with a table of its runs, which any process may have run, and a non-zero exit if one failed."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            check_launcher(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_)
+        except UserError as error:
+            report(error)
+            sys.exit(2)  # Hydra goes on after a callback's error
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # Loading processes cannot be started in the way in which joblib started this one.
+        if multiprocessing.get_start_method(allow_none=True) == "loky":
+            multiprocessing.set_start_method(None, force=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -61,9 +109,9 @@ class SweepTable(Callback):
             name = " ".join(o for o in job["overrides"] if o not in common) or "(as it is)"
             metrics = RunFolder(job["run"]).metrics if job["run"] else None
             if metrics is not None and metrics.exists():
-                report = json.loads(metrics.read_text())
-                row = [report["test"][key] for key in SHOWN] + [report["seconds"] / 60]
-                over_splits[" ".join(o for o in name.split() if not o.startswith("data.split="))].append(row)
+                found = json.loads(metrics.read_text())
+                row = [found["test"][key] for key in SHOWN] + [found["seconds"] / 60]
+                over_splits[" ".join(o for o in name.split() if not o.startswith(CUT))].append(row)
                 table.add_row(name, *(number(value) for value in row[:-1]), f"{row[-1]:.1f}")
             else:
                 failed.append(f"{name} failed: {job['error'] or 'no metrics.json'}")

@@ -8,7 +8,7 @@ from report_runs import read, write_run
 from retdm.errors import UserError
 from retdm.report import choose
 from retdm.report.choose import choice_tables, command, differences, hydra_value, overrides, ranked
-from retdm.report.collect import Run
+from retdm.report.collect import Group, Run
 from retdm.runs.settings import compose_settings, identity
 
 
@@ -72,6 +72,65 @@ def test_each_method_and_each_data_set_has_its_own_choice(tmp_path: Path) -> Non
     assert titles == ["msrcv2: bce by validation", "scene: bce by validation", "scene: retdm by validation"]
 
 
+def make_folds(folder: Path, metric: float, values: list[float], split: int = 0) -> None:
+    for fold, value in enumerate(values):
+        settings = {"weights": {"metric": metric}}
+        write_run(folder / f"{metric}-{split}-{fold}", split, fold, settings=settings, validation={"mAP": value})
+
+
+@pytest.mark.usefixtures("no_command")
+def test_a_setting_is_judged_by_its_mean_over_splits_and_folds(tmp_path: Path) -> None:
+    make_folds(tmp_path, 0.1, [0.7, 0.8])
+    make_folds(tmp_path, 0.1, [0.5, 0.4], split=1)
+    make_folds(tmp_path, 0.3, [0.6, 0.5])
+    make_folds(tmp_path, 0.3, [0.7, 0.9], split=1)
+    (table,) = choice_tables(read(tmp_path)[1], "mAP")
+    assert table.rows == [
+        ["bce · vgg16 · metric=0.3", "4", ".675 ± .171"], ["bce · vgg16 · metric=0.1", "4", ".600 ± .183"],
+    ]  # fmt: skip
+    assert table.notes[0] == "Chosen: bce · vgg16 · metric=0.3"
+
+
+@pytest.mark.usefixtures("no_command")
+def test_a_setting_that_lacks_a_fold_is_compared_on_those_it_has(tmp_path: Path) -> None:
+    make_folds(tmp_path, 0.1, [0.6, 0.7, 0.99])
+    make_folds(tmp_path, 0.3, [0.7, 0.8])
+    (table,) = choice_tables(read(tmp_path)[1], "mAP")
+    assert table.notes[:2] == [
+        "Not all were run on the same folds; compared over split 0 (folds 0, 1), which all have.",
+        "Chosen: bce · vgg16 · metric=0.3",
+    ]
+
+
+@pytest.mark.usefixtures("no_command")
+def test_runs_that_learned_from_the_validation_part_are_not_chosen_from(tmp_path: Path) -> None:
+    make_folds(tmp_path, 0.1, [0.6, 0.7])
+    write_run(tmp_path / "final", settings={"weights": {"metric": 0.1}}, refit=True)
+    (table,) = choice_tables(read(tmp_path)[1], "mAP")
+    assert len(table.rows) == 1
+    with pytest.raises(UserError, match="none of these runs kept a validation part"):
+        choice_tables(read(tmp_path / "final")[1], "mAP")
+
+
+@pytest.mark.parametrize(
+    "words, refit",
+    [
+        (["experiment=scene_retdm", "method.weights.metric=0.3"], True),
+        (["experiment=scene_vgg_lr", "refit=false", "method.C=0.3"], True),
+        (["schedule=paper", "method.weights.metric=0.3"], False),
+    ],
+    ids=["one cycle", "fitted", "plateau"],
+)
+def test_the_command_leaves_folds_out_and_learns_from_validation_where_the_method_can(
+    tmp_path: Path, words: list[str], refit: bool
+) -> None:
+    chosen, wanted = compose_settings([*words, "data.folds=5", "data.fold=2"]), compose_settings([*words])
+    run = Run(tmp_path, {**chosen, "identity": identity(chosen)})
+    printed = shlex.split(command(Group("", [run], {})))
+    assert printed[:3] == ["python", "train.py", "-m"] and printed[-1] == "data.split=range(30)"
+    assert identity(compose_settings(printed[3:-1])) == {**identity(wanted), "refit": refit}
+
+
 def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path) -> None:
     make(tmp_path, 0.1, {0: 0.6})
     with pytest.raises(UserError, match="choose=pointing_accuracy is not a criterion"):
@@ -102,7 +161,7 @@ def test_the_command_gives_back_the_settings_of_the_run(tmp_path: Path, words: l
     (tmp_path / "it's mine").mkdir()
     (tmp_path / "it's mine" / "labels.csv").write_text("image,cat\na.jpg,1\n")
     settings = compose_settings([*(word.replace("{tmp}", str(tmp_path)) for word in words), "data.split=3"])
-    found = overrides(Run(tmp_path, {**settings, "identity": identity(settings)}))
+    found = overrides(settings)
     assert set(named) <= set(found)
     assert not any("split" in word for word in found)
     again = compose_settings([*found, "data.split=3"])
@@ -111,7 +170,7 @@ def test_the_command_gives_back_the_settings_of_the_run(tmp_path: Path, words: l
 
 
 def test_the_command_can_be_pasted_into_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "overrides", lambda run: ["data=csv", "data.root='/my pictures'"])
+    monkeypatch.setattr(choose, "overrides", lambda settings: ["data=csv", "data.root='/my pictures'"])
     make(tmp_path, 0.1, {0: 0.6})
     text = command(read(tmp_path)[1][0])
     assert shlex.split(text) == [

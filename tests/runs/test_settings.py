@@ -286,3 +286,8 @@ def test_a_users_own_data_is_told_apart_by_its_folder_and_its_labels(tmp_path: P
     assert run_folder(roots[0]) == first != run_folder(roots[1])
     (roots[0] / "labels.csv").write_text("image,cat\n1.jpg,1\n2.jpg,1\n")
     assert run_folder(roots[0]) != first
+
+
+def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_last_word() -> None:
+    assert compose_settings(["experiment=scene_vgg_lr", "backbone.weights=none"])["refit"] is True
+    assert compose_settings(["experiment=scene_vgg_lr", "backbone.weights=none", "refit=false"])["refit"] is False
