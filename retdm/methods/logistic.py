@@ -14,6 +14,7 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.errors import UserError
 from retdm.methods.fitted import FittedMethod
+from retdm.methods.shallow import lowest_loss
 
 Array = NDArray[np.float64]
 SMALL = 300_000  # numbers in the features
@@ -92,16 +93,35 @@ class Logistic(FittedMethod):
         return (features @ self.coefficients.T + self.intercepts).sigmoid()
 
     def details(self) -> dict[str, Any]:
-        """C, and of each label how many coefficients of each stage are not zero."""
+        """C, the features of each stage, and of each label how many of them have a coefficient that is not zero."""
         stages = self.image_net.stages
-        blocks = self.coefficients.split([self.widths[name] for name in stages], dim=1)
+        blocks = self._by_stage(self.coefficients)
         chosen = torch.stack([(block != 0).sum(1) for block in blocks], 1).tolist()
         return {
             "C": self.C,
+            "widths": {name: self.widths[name] for name in stages},
             "selected": {
                 label: dict(zip(stages, row, strict=True)) for label, row in zip(self.labels, chosen, strict=True)
             },
         }
+
+    def contributions(self, features: Tensor) -> Tensor:
+        """Features (B, F) to (B, L, S): what each stage adds to a label's logit, which is their sum + its intercept."""
+        pairs = zip(self._by_stage(features.double()), self._by_stage(self.coefficients), strict=True)
+        return torch.stack([block @ coefficients.T for block, coefficients in pairs], 2)
+
+    def explain(self, examples: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """``contributions`` (n, L, S) float32, the ``intercepts`` (L,) that complete them, and the names ``stages``."""
+        features = torch.from_numpy(examples).to(self.coefficients.device)
+        return {
+            "contributions": self.contributions(features).float().cpu().numpy(),
+            "intercepts": self.intercepts.cpu().numpy(),
+            "stages": np.array(self.image_net.stages),
+        }
+
+    def _by_stage(self, values: Tensor) -> tuple[Tensor, ...]:
+        """(n, F) cut into the (n, width) of each stage."""
+        return torch.split(values, [self.widths[name] for name in self.image_net.stages], dim=1)
 
     def _lines(self, x: Array, target: NDArray[Any], known: NDArray[Any], C: float) -> list[Line]:
         kind: dict[str, Any] = {"l1_ratio": float(self.penalty == "l1")} if NEW_NAMES else {"penalty": self.penalty}
@@ -120,19 +140,16 @@ class Logistic(FittedMethod):
 
     def _choose(self, x: Array, target: NDArray[Any], known: NDArray[Any]) -> float:
         """The C of the grid with the lowest log-loss over 5 folds, at a tie the smaller."""
-        fold = np.random.default_rng(self.seed).permutation(len(x)) % 5
-        losses = []
-        for C in sorted(self.grid):
+
+        def loss(C: float, fitted: NDArray[np.bool_], held: NDArray[np.bool_]) -> float:
             total = 0.0
-            for held in range(5):
-                out = fold == held
-                lines = self._lines(x[~out], target[~out], known[~out], C)
-                for j, line in enumerate(lines):
-                    logits = x[out] @ line.coefficients + line.intercept
-                    signs = np.where(target[out, j] > 0, 1.0, -1.0)
-                    total += float((np.logaddexp(0, -signs * logits) * known[out, j]).sum())
-            losses.append(total)
-        return sorted(self.grid)[int(np.argmin(losses))]
+            for j, line in enumerate(self._lines(x[fitted], target[fitted], known[fitted], C)):
+                logits = x[held] @ line.coefficients + line.intercept
+                signs = np.where(target[held, j] > 0, 1.0, -1.0)
+                total += float((np.logaddexp(0, -signs * logits) * known[held, j]).sum())
+            return total
+
+        return lowest_loss(sorted(self.grid), loss, len(x), self.seed)
 
 
 def _line(solver: LogisticRegression, x: Array, target: NDArray[Any], known: NDArray[np.bool_]) -> Line:

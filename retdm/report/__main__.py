@@ -8,7 +8,7 @@ from pathlib import Path
 
 from retdm.criteria import CRITERIA
 from retdm.errors import UserError
-from retdm.report import about, choose, paper, results, significance
+from retdm.report import about, by_stage, choose, paper, results, significance
 from retdm.report.collect import find_runs, group_runs
 from retdm.report.files import csv_of, markdown, show
 from retdm.runs.folder import shown, write_text
@@ -92,6 +92,8 @@ def asked(words: Sequence[str]) -> Asked:
 def write_report(wanted: Asked) -> None:
     """Print the tables and write ``report.md``, ``report.csv``, ``report.html`` and ``figures/``.
 
+    Where an L1 penalty selects features, ``selected.csv`` too.
+
     Raises:
         UserError: there is no finished run, or a file of a run cannot be read.
     """
@@ -109,6 +111,7 @@ def write_report(wanted: Asked) -> None:
         about.dataset_table(runs),
         *results.result_tables(groups),
         *significance.significance_tables(groups, wanted.criteria, wanted.baseline),
+        *by_stage.selection_tables(figures.by_data(groups)),
         *(choose.choice_tables(groups, wanted.choose) if wanted.choose else []),
     ]
     notes = [*lacking, *about.origin(groups)]
@@ -116,6 +119,8 @@ def write_report(wanted: Asked) -> None:
     drawn = figures.write_figures(wanted.out, groups, paper.best_earlier())
     write_text(wanted.out / "report.md", markdown(tables, notes, [path.relative_to(wanted.out) for path in drawn]))
     write_text(wanted.out / "report.csv", csv_of(groups))
+    if selected := by_stage.selected_csv(groups):
+        write_text(wanted.out / "selected.csv", selected)
     page.write_page(wanted.out / "report.html", groups, tables, notes, drawn)
     print(f"written    {', '.join(shown(wanted.out / f'report.{kind}') for kind in ('md', 'csv', 'html'))}", flush=True)
 

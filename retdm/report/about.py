@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from retdm.report.collect import Group, Run, read_json
+from retdm.report.collect import Group, Run, cut_names, read_json
 from retdm.report.paper import paper_datasets
 from retdm.report.tables import Table, number
 from retdm.runs.folder import RunFolder, shown
@@ -16,7 +16,7 @@ def left_out(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     used = {run.folder for group in groups for run in group.runs}
     lines = []
     for run in runs:
-        name = f"{shown(run.folder)} ({run.data} · {run.method} · {run.backbone}, split {run.split})"
+        name = f"{shown(run.folder)} ({run.data} · {run.method} · {run.backbone}, {cut_names([run.cut], run.folds)})"
         if run.state == "failed":
             lines.append(f"Left out: {name} failed: {' '.join((run.error or '').splitlines()[:1])}")
         elif run.state == "unfinished":

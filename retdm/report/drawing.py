@@ -147,13 +147,16 @@ def _error_bars(axes: Axes, points: Points, criterion: str, style: Style) -> Any
     )
 
 
-def _number_axis(axes: Axes, places: Sequence[float]) -> None:
-    """Logarithmic where the places span a factor of eight, with a tick at each while they can be read."""
-    if min(places) > 0 and max(places) >= 8 * min(places):
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
-    if len(places) <= 7:
-        axes.set_xticks(places, [f"{place:g}" for place in places])
+def _size_axis(axes: Axes, sizes: Sequence[float]) -> None:
+    """Logarithmic over numbers of images in order, with a tick at each that can be read beside the last one."""
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    apart = (sizes[-1] / sizes[0]) ** (1 / 8)
+    ticks = [sizes[-1]]
+    for size in reversed(sizes[:-1]):
+        if ticks[-1] >= apart * size:
+            ticks.append(size)
+    axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
     axes.margins(x=0.06)
 
 
@@ -178,7 +181,7 @@ def draw_learning_curves(
     for criterion, axes in zip(criteria, panels, strict=False):  # in this order, or a panel is lost at the end
         handles = [_error_bars(axes, points, criterion, styles[name]) for name, points in curves.items()]
         _quiet(axes)
-        _number_axis(axes, places)
+        _size_axis(axes, places)
         axes.set_title(better(criterion), size=10.5)
         axes.set_xlabel("training images", size=9.5)
         if criterion in earlier:

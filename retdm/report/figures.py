@@ -14,7 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from retdm.criteria import RULES, decide
-from retdm.report.collect import Floats, Group, Run, short
+from retdm.report.by_stage import MOST_PARTS, RAW, explained, selecting
+from retdm.report.collect import Floats, Group, Run, cut_names, differing, short, validation_map
+from retdm.report.draw_by_stage import MOST_SELECTING, draw_contributions, draw_selection
 from retdm.report.drawing import (
     MOST_LABELS,
     MOST_PAIRED,
@@ -92,6 +94,8 @@ def draw_all(groups: Sequence[Group], methods: Sequence[str], earlier: Earlier) 
     yield from label_precision(groups, methods)
     yield from convergence(groups, methods)
     yield from co_occurrence(groups)
+    yield from selection(groups)
+    yield from contributions(groups)
     yield from predictions(groups)
 
 
@@ -125,13 +129,6 @@ def by_data(groups: Sequence[Group]) -> list[list[Group]]:
     for group in groups:
         found[group.data, tuple(group.runs[0].labels)].append(group)
     return list(found.values())
-
-
-def validation_map(group: Group) -> float:
-    """Mean over splits; minus infinity where it is unknown, so that it is no best."""
-    values = group.criteria("validation").get("mAP", np.array([]))
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("-inf")
 
 
 def choose(groups: Sequence[Group], most: int) -> list[Group]:
@@ -194,43 +191,57 @@ def learning_curves(groups: Sequence[Group], methods: Sequence[str], earlier: Ea
 
 
 def _training_images(group: Group) -> float | None:
-    sizes = [run.sizes.get("train", run.train_size) for run in group.runs]
+    # A run that is fitted anew on the validation part too learns from both.
+    parts = [("train", "validation") if run.config.get("refit") else ("train",) for run in group.runs]
+    sizes = [
+        sum(run.sizes[part] for part in of) if run.sizes else run.train_size
+        for run, of in zip(group.runs, parts, strict=True)
+    ]
     known = [size for size in sizes if size is not None]
     return round(sum(known) / len(known)) if known else None
 
 
 def settings(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Drawn]:
-    """RETDM's Fig. 5: a heat map of two numeric settings, or a curve over one, on the validation part."""
-    alike: dict[tuple[str, str], list[Group]] = defaultdict(list)
+    """RETDM's Fig. 5: a heat map of two numeric settings, or a curve over one, on the validation part.
+
+    Runs that differ in more than numbers, as with ``refit``, are not of one figure.
+    """
+    alike: dict[tuple[str, ...], list[Group]] = defaultdict(list)
     for group in groups:
-        alike[group.method, group.backbone].append(group)
+        if "mAP" in group.criteria("validation"):
+            others = {key: value for key, value in group.varied.items() if not _axis(key, value)}
+            alike[group.method, group.backbone, *short(others)].append(group)
     curves: dict[str, list[Group]] = defaultdict(list)
     data = groups[0].data
-    for (method, backbone), members in alike.items():
-        keys = list(members[0].varied)
-        if SIZE in keys or "seed" in keys or not all(_number(group.varied[key]) for group in members for key in keys):
+    for names, members in alike.items():
+        keys = list(differing([group.varied for group in members])[0])
+        if SIZE in keys or "seed" in keys:
             continue
         if len(keys) == 1 and len(members) > 2:
             curves[keys[0]] += members
         elif len(keys) == 2:
             places, cells = _grid(members, keys)
             if 2 * len(members) > cells[TUNED[0]].size:  # a line of pairs is no grid
-                title = f"{method} · {backbone} on {data}, validation part"
-                caption = f"Mean over splits against {keys[0]} and {keys[1]}; framed: the best; grey: no run."
+                title = f"{' · '.join(names)} on {data}, validation part"
+                caption = f"Mean over {_cuts(members)} against {keys[0]} and {keys[1]}; framed: the best; grey: no run."
                 yield Drawn("settings", title, caption, draw_heat_map(title, (keys[0], keys[1]), places, cells))
     for key, members in curves.items():
-        names = names_of(members, without=[key])
+        lines = names_of(members, without=[key])
         points: dict[str, dict[float, dict[str, Floats]]] = defaultdict(dict)
-        for group, name in zip(members, names, strict=True):
+        for group, name in zip(members, lines, strict=True):
             points[name][group.varied[key]] = group.criteria("validation")
         title = f"{key} on {data}, validation part"
-        caption = "Mean over splits, bars one standard deviation."
-        styles = _styled(members, names, methods)
+        caption = f"Mean over {_cuts(members)}, bars one standard deviation."
+        styles = _styled(members, lines, methods)
         yield Drawn("settings", title, caption, draw_setting_curve(title, key, points, styles, TUNED))
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _axis(key: str, value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and key != "data.folds"
+
+
+def _cuts(groups: Sequence[Group]) -> str:
+    return "splits" if all(group.folds is None for group in groups) else "splits and folds"
 
 
 def _grid(groups: Sequence[Group], keys: Sequence[str]) -> tuple[tuple[list[float], list[float]], dict[str, Floats]]:
@@ -376,6 +387,40 @@ def _most_paired(parts: Sequence[tuple[Bools, Bools]]) -> NDArray[np.int64]:
     both: Floats = np.sum([_together(*part)[0] for part in parts], axis=0)
     pairs = (both - np.diag(np.diag(both))).sum(axis=0)
     return np.sort(np.argsort(-pairs, kind="stable")[:MOST_PAIRED])
+
+
+def selection(groups: Sequence[Group]) -> Iterator[Drawn]:
+    """Dong et al.'s argument for all depths of the network: what an L1 penalty selects of each stage."""
+    if (best := selecting(groups)) is None:
+        return
+    group, found = best
+    title = f"Features that {group.method} selects of each stage on {group.data}"
+    caption = (
+        f"{group.name}: coefficients that are not zero, mean over {_cuts([group])}, lines one standard deviation; "
+        "stages from the input on, in brackets the number of their features."
+    )
+    if len(found.labels) > MOST_SELECTING:
+        caption += f" Above, the {MOST_SELECTING} of {len(found.labels)} labels that select most."
+    if not found.standardised:
+        caption += f" {RAW}"
+    yield Drawn("selected", title, caption, draw_selection(title, found))
+
+
+def contributions(groups: Sequence[Group]) -> Iterator[Drawn]:
+    """What each stage adds to the scores of single images, of the group best on the validation part."""
+    for group in sorted(groups, key=validation_map, reverse=True):
+        run = group.runs[0]
+        stages, images = explained(run)
+        if images:
+            title = f"What each stage adds to the scores of test images of {run.data}"
+            caption = (
+                f"{group.name}, {cut_names([run.cut], run.folds)}: sums of coefficient times feature, and the "
+                f"intercept (b); together they are the logit. True and predicted labels, at most {MOST_PARTS} of "
+                "an image: hits green, missed ones orange with a minus, extra ones blue with a plus. The images were "
+                "chosen by their true labels alone."
+            )
+            yield Drawn("contributions", title, caption, draw_contributions(title, stages, images))
+            return
 
 
 def predictions(groups: Sequence[Group]) -> Iterator[Drawn]:

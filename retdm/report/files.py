@@ -47,7 +47,7 @@ def csv_of(groups: Sequence[Group]) -> str:
         minutes = [run.minutes for run in group.runs if run.minutes is not None]
         row: dict[str, Any] = {"source": "ours", "data": group.data, "method": group.method, "backbone": group.backbone}
         row["setting"] = " ".join(f"{key}={value}" for key, value in group.varied.items())
-        row |= {"runs": len(group.runs), "splits": " ".join(map(str, group.splits))}
+        row |= {"runs": len(group.runs), "splits": " ".join(map(str, dict.fromkeys(group.splits)))}
         row["minutes"] = sum(minutes) / len(minutes)
         for part in PARTS:
             values: dict[str, Any] = {}

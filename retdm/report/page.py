@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from retdm.report.collect import Group
+from retdm.report.collect import Group, cut_names
 from retdm.report.tables import Table
 from retdm.runs.folder import shown, whole
 
@@ -70,7 +70,7 @@ def _group(group: Group) -> dict[str, Any]:
     minutes = [run.minutes for run in group.runs if run.minutes is not None]
     sizes = group.runs[0].sizes
     settings: list[tuple[str, Any]] = [
-        ("splits", ", ".join(str(run.split) for run in group.runs)),
+        ("run on", cut_names(group.cuts, group.folds)),
         ("images", ", ".join(f"{part} {n:,}" for part, n in sizes.items())),
         *group.varied.items(),
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from retdm.criteria import CRITERIA, LARGER_IS_BETTER
-from retdm.report.collect import Floats, Group, differing, short
+from retdm.report.collect import Floats, Group, cut_names, differing, short
 from retdm.report.paper import PaperTable, tables_for
 from retdm.report.tables import Table, mean_and_std, number
 
@@ -147,11 +147,9 @@ def _readable(table: Table) -> Table:
 
 
 def _lacking_splits(groups: Sequence[Group]) -> list[str]:
-    """Which groups lack splits that others of the task have."""
-    everywhere = sorted({split for group in groups for split in group.splits})
-    lacking = [(own_name(group), [split for split in everywhere if split not in group.splits]) for group in groups]
+    """Which groups lack splits or folds that others of the task have."""
+    everywhere = sorted({cut for group in groups for cut in group.cuts})
+    lacking = [(group, [cut for cut in everywhere if cut not in group.cuts]) for group in groups]
     return [
-        f"{name} lacks split{'s' * (len(splits) > 1)} {', '.join(map(str, splits))}, which others have."
-        for name, splits in lacking
-        if splits
+        f"{own_name(group)} lacks {cut_names(cuts, group.folds)}, which others have." for group, cuts in lacking if cuts
     ]

@@ -5,14 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from pytorch_lightning import Trainer
 
 from retdm import criteria
 from retdm.data.module import Data
+from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.runs.folder import RunFolder, whole
 from retdm.training.evaluation import Evaluation
+from retdm.training.pictures import choose_rows
 from retdm.training.resume import continue_from
+
+OWN = "train_threshold"  # the rule whose thresholds a method brings
+SHOWN, SIDE = 6, 224  # images, and pixels of the longer side
 
 
 def judge(trainer: Trainer, method: Method, data: Data, checkpoint: Path) -> dict[str, Any]:
@@ -61,8 +67,21 @@ def predict(trainer: Trainer, method: Method, data: Data, part: str) -> dict[str
 
 def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshold: float | None) -> criteria.Evaluation:
     """What :func:`retdm.criteria.evaluate` says of predictions under a rule."""
-    predicted = criteria.decide(rows["scores"], rule, 0.5 if threshold is None else threshold)
+    predicted = criteria.decide(rows["scores"], rule, own_thresholds(method) if rule == OWN else threshold or 0.5)
     return criteria.evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
+
+
+def own_thresholds(method: Method) -> list[float]:
+    """The thresholds (L,) that a method has chosen on its training part.
+
+    Raises:
+        UserError: it chooses none.
+    """
+    found = getattr(method, "thresholds", None)
+    if found is None:
+        raise UserError(f"{type(method).__name__} chooses no thresholds on its training part", "take another decide=…")
+    thresholds: list[float] = found.tolist()
+    return thresholds
 
 
 def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: list[str]) -> None:
@@ -71,3 +90,17 @@ def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: li
     np.savez_compressed(buffer, **rows, labels=np.array(labels))  # type: ignore[arg-type]
     with whole(folder.predictions) as part:
         part.write_bytes(buffer.getvalue())
+
+
+def write_shown(folder: RunFolder, data: Any, rows: dict[str, np.ndarray]) -> None:
+    """A few test images as ``pictures/test-<index>.jpg``, for a report that tells what their scores are made of.
+
+    Args:
+        data: a set of images.
+        rows: index, target and known of the test part.
+    """
+    for index in rows["index"][choose_rows(rows["target"] * rows["known"], SHOWN)]:
+        image = Image.fromarray(np.array(data.images[int(index)]))
+        image.thumbnail((SIDE, SIDE))
+        with whole(folder.pictures / f"test-{index}.jpg") as part:
+            image.save(part, format="JPEG", quality=85)

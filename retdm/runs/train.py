@@ -15,14 +15,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
-from retdm.data.module import Data
+from retdm.data.module import BagData, Data
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build, sweep
 from retdm.runs.errors import as_user_error, guarded, is_leader
 from retdm.runs.folder import RunFolder, check_split, read_config, shown, write_json, write_text
-from retdm.runs.judge import judge, judge_validation, write_predictions
+from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import differences, folder_of, identity, settings_of
@@ -140,12 +140,16 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     started = time.monotonic()
     names = settings["choices"]
     title = f"{names['data']} · {names['method']} · {names['backbone']} · split {settings['data'].get('split', 0)}"
+    if settings["data"].get("folds"):
+        title += f" · fold {settings['data']['fold']}"
     log.info("%s   %s", title, shown(folder.path))
     data = build.build_data(settings)
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.parts.items())
-    log.info("%d images: %s; labels: %s", len(data.source), parts, ", ".join(data.labels))
-    # A fitted method is fitted anew, on features that are kept.
-    method = build.build_method(settings, data.labels, load=_is_fitted(settings) or not resume)
+    kind = "bags" if isinstance(data, BagData) else "images"
+    log.info("%d %s: %s; labels: %s", len(data.source), kind, parts, ", ".join(data.labels))
+    # A frozen backbone may have to look at images again, whatever a checkpoint brings.
+    load = not resume or settings["frozen"] or _is_fitted(settings)
+    method = build.build_method(settings, data.labels, dim=data.dim, load=load)
     report: dict[str, Any] | None
     if isinstance(method, FittedMethod):
         report = _fit(folder, settings, data, method)
@@ -185,6 +189,7 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
     folder.checkpoints.mkdir(exist_ok=True)
     _write_split(folder, data.manifest)
     build.give_features(settings, data, method, identity(settings)["backbone"])
+    build.give_distances(settings, data, method)
     started = time.monotonic()
     method.fit(*data.examples("train"))
     if settings["refit"]:
@@ -196,6 +201,9 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
     folder.last.unlink(missing_ok=True)
     folder.last.hardlink_to(folder.best)
     report = judge(trainer, method, data, folder.best)
+    if found := method.explain(data.examples("test")[0]):
+        report["predictions"] = {**report["predictions"], **found}
+        write_shown(folder, data, report["predictions"])
     _log_hparams(trainer, settings, report)
     return {**report, **method.details(), "stages": [], "seconds": seconds}
 
@@ -220,6 +228,9 @@ def _descend(
         data.parts["train"] = np.sort(np.concatenate([data.parts["train"], data.parts["validation"]]))
         method.description["validation"] = {"criteria": None, "threshold": None}
         log.info("refit: trains on %d images, those of validation too", len(data.parts["train"]))
+    build.give_features(settings, data, method, identity(settings)["backbone"])
+    if method.image_net.backbone.frozen and not resume:
+        method.image_net.measure(*data.moments())
     config = settings["trainer"]
     checkpoints = Checkpoints(
         folder.checkpoints, stages, request, config["checkpoint_minutes"], config["checkpoint_steps"]

@@ -165,6 +165,39 @@ def test_there_is_a_panel_for_each_of_the_five_criteria_and_a_line_for_the_best_
     assert "earlier" in drawn.caption
 
 
+def test_sizes_stand_on_a_logarithmic_axis_and_every_method_is_in_one_picture(make: Make, tmp_path: Path) -> None:
+    sizes = [25, 50, 100, 200]
+    for method in ("l1lr", "lr"):
+        for size in sizes:
+            make(method, 0, train_size=size, images=size)
+    (drawn,) = learning_curves(groups_in(tmp_path), ["l1lr", "lr"], {})
+    axes = panel(drawn, "hamming loss")
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["200", "100", "50", "25"]
+    assert isinstance(drawn.figure, Figure)
+    (legend,) = (each.get_legend() for each in drawn.figure.axes if each.get_legend())
+    assert [text.get_text() for text in legend.get_texts()] == ["l1lr", "lr"]
+
+
+def test_ticks_of_near_sizes_are_left_out_so_that_the_rest_can_be_read() -> None:
+    sizes = [10.0, 100.0, 990.0, 1000.0]
+    points = {"a": {size: {"mAP": np.array([0.5])} for size in sizes}}
+    figure = draw_learning_curves("t", points, styles_of([("a", "a")], ["a"]), ["mAP"], {})
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["1000", "100", "10"]
+
+
+def test_a_run_that_learned_from_validation_too_stands_over_the_images_of_both(make: Make, tmp_path: Path) -> None:
+    for size in (30, 60):
+        folder = make("bce", 0, train_size=size, images=size)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump(config | {"refit": True}))
+        parts = {"train": list(range(size)), "validation": list(range(10)), "test": []}
+        (folder / "split.json").write_text(json.dumps(parts))
+    (drawn,) = learning_curves(groups_in(tmp_path), ["bce"], {})
+    ((line, *_),) = (bars.lines for bars in panel(drawn, "one error").containers)  # type: ignore[attr-defined]
+    assert line.get_xdata().tolist() == [40, 70]
+
+
 def test_one_size_is_no_learning_curve(make: Make, tmp_path: Path) -> None:
     make("bce", 0, train_size=30, images=30)
     make("retdm", 0, train_size=60, images=60)
