@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from retdm.backbones.base import Backbone, NoBackbone, Transform
-from retdm.backbones.weights import WeightsReport, file_hash, find_file, imagenet_name
+from retdm.backbones.weights import WeightsReport, file_hash, find_file
 from retdm.errors import UserError
 from retdm.targets import resolve
 
@@ -43,7 +43,7 @@ def weights_hash(config: Mapping[str, Any]) -> str:
     if weights == "none":
         return "none"
     if weights == "imagenet":
-        return f"imagenet:{imagenet_name(backbone)}"
+        return f"imagenet:{backbone.imagenet_name(config)}"
     return file_hash(find_file(weights))
 
 

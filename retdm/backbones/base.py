@@ -1,7 +1,7 @@
 """What every backbone offers. Letters: B batch, H and W the image's sides, C channels, F features."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from retdm.backbones.folding import fold_batchnorm
-from retdm.backbones.weights import WeightsReport, load_weights
+from retdm.backbones.weights import WeightsReport, imagenet_name, load_weights
 from retdm.errors import UserError
 
 BatchNormMode = Literal["frozen", "trained"] | None
@@ -98,6 +98,11 @@ class Backbone(nn.Module, ABC):
     def vector(self, maps: Tensor) -> Tensor:
         """What the stage ``fc`` is, from the last feature map: its mean over places. (B, C, h, w) -> (B, C)"""
         return maps.mean((2, 3))
+
+    @classmethod
+    def imagenet_name(cls, config: Mapping[str, Any]) -> str:
+        """What names the content of its ImageNet weights, for its settings; downloads nothing."""
+        return imagenet_name(cls)
 
     @classmethod
     def torchvision_name(cls, name: str) -> str:

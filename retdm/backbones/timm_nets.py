@@ -1,0 +1,112 @@
+"""Any network of the timm library (Wightman, github.com/huggingface/pytorch-image-models), by its name there."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from retdm.backbones.base import Backbone, BatchNormMode, Transform
+from retdm.backbones.weights import WeightsReport
+from retdm.errors import UserError
+
+
+class Timm(Backbone):
+    """A network of timm without its classification layer; the embedding is what that layer would see.
+
+    Its stages are the intermediate maps that timm offers, by number from 1; those of a transformer are its blocks'
+    tokens, laid out as their patches lie in the image.
+
+    Args:
+        name: as timm lists it, such as ``resnet50d`` or ``vit_small_patch16_224``.
+        weights: ``imagenet`` (timm's own for this name, downloaded once), ``none``, or a path of a state dict under
+            timm's names.
+        batchnorm, load: see ``Backbone``.
+
+    Raises:
+        UserError: timm is not installed, has no such network, or its weights cannot be had.
+    """
+
+    net: Any
+
+    def __init__(
+        self,
+        name: str = "resnet50d",
+        weights: str = "imagenet",
+        *,
+        batchnorm: BatchNormMode = None,
+        load: bool = True,
+    ) -> None:
+        fetched = load and weights == "imagenet"
+        net = _created(name, pretrained=fetched)
+        self.name = name  # type: ignore[misc]  # the class is of many networks
+        self.last_layer = net.pretrained_cfg.get("classifier")  # type: ignore[misc]
+        size = net.pretrained_cfg["input_size"][-1]
+        self.transform = Transform(size, net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
+        self.side = size if net.pretrained_cfg.get("fixed_input_size") else None
+        self.smallest = self.side or 32
+        self.stages = (*(str(number + 1) for number in range(len(net.feature_info))), "fc")
+        given = batchnorm or ("trained" if weights == "none" else "frozen")
+        dim = getattr(net, "head_hidden_size", None) or net.num_features
+        super().__init__(
+            net,
+            dim=dim,
+            weights="none" if fetched else weights,
+            batchnorm=given,  # type: ignore[arg-type]
+            load=load,
+        )
+        if fetched:
+            self.report = WeightsReport(len(net.state_dict()), [], [], _source(net), "")
+
+    @classmethod
+    def imagenet_name(cls, config: Mapping[str, Any]) -> str:
+        name = str(config.get("name", "resnet50d"))
+        return _source(_created(name, pretrained=False))
+
+    def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        self._check_side(image)
+        maps = self.net.forward_intermediates(image, norm=True, output_fmt="NCHW", intermediates_only=True)
+        for number, level in enumerate(maps):
+            yield str(number + 1), level
+
+    def embedding(self, image: Tensor) -> Tensor:
+        self._check_size(image)
+        self._check_side(image)
+        embedding: Tensor = self.net.forward_head(self.net.forward_features(image), pre_logits=True)
+        return embedding
+
+    def _check_side(self, image: Tensor) -> None:
+        if self.side is not None and image.shape[-2:] != (self.side, self.side):
+            raise UserError(
+                f"{self.name} takes images of {self.side} x {self.side}, not of {image.shape[-2]} x {image.shape[-1]}",
+                f"data.image_size={self.side}",
+            )
+
+
+def _created(name: str, *, pretrained: bool) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError("backbone=timm needs a package that is not installed", 'pip install "retdm[timm]"') from error
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0]}*")[:3]
+        raise UserError(
+            f"timm has no network called {name}",
+            f"such as {', '.join(near)}" if near else "timm.list_models() lists them",
+        )
+    try:
+        net: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except Exception as error:  # whatever the hub's client raises without a network, or timm without weights
+        if not pretrained:
+            raise
+        raise UserError(
+            f"timm's weights of {name} cannot be had ({type(error).__name__})",
+            "fetch them elsewhere and say backbone.weights=<path of the file>, or backbone.weights=none",
+        ) from error
+    if not hasattr(net, "forward_intermediates"):
+        raise UserError(f"timm's {name} does not give its intermediate maps", "choose another backbone.name")
+    return net
+
+
+def _source(net: Any) -> str:
+    config = net.pretrained_cfg
+    return f"timm:{config.get('hf_hub_id') or config.get('url') or config['architecture']}"
