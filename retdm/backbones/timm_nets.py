@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from retdm.backbones.base import Backbone, BatchNormMode, Transform
 from retdm.backbones.weights import WeightsReport
@@ -51,7 +51,7 @@ class Timm(Backbone):
             net,
             dim=dim,
             weights="none" if fetched else weights,
-            batchnorm=given,  # type: ignore[arg-type]
+            batchnorm=given,
             load=load,
         )
         if fetched:
@@ -82,7 +82,7 @@ class Timm(Backbone):
             )
 
 
-def _created(name: str, *, pretrained: bool) -> nn.Module:
+def _created(name: str, *, pretrained: bool) -> Any:
     try:
         import timm
     except ImportError as error:
@@ -94,7 +94,7 @@ def _created(name: str, *, pretrained: bool) -> nn.Module:
             f"such as {', '.join(near)}" if near else "timm.list_models() lists them",
         )
     try:
-        net: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        net = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except Exception as error:  # whatever the hub's client raises without a network, or timm without weights
         if not pretrained:
             raise
