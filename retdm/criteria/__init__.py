@@ -13,8 +13,19 @@ from numpy.typing import ArrayLike
 from retdm.criteria import average_precision, counts, ranking
 from retdm.criteria.arrays import probabilities, relevant_and_known
 from retdm.criteria.decide import RULES, best_threshold, decide
+from retdm.criteria.instances import INSTANCE_CRITERIA, evaluate_instances
 
-__all__ = ["CRITERIA", "LARGER_IS_BETTER", "RULES", "Evaluation", "best_threshold", "decide", "evaluate"]
+__all__ = [
+    "CRITERIA",
+    "INSTANCE_CRITERIA",
+    "LARGER_IS_BETTER",
+    "RULES",
+    "Evaluation",
+    "best_threshold",
+    "decide",
+    "evaluate",
+    "evaluate_instances",
+]
 
 _OF_COUNTS = {
     "C-P": counts.c_precision,
@@ -52,10 +63,11 @@ CRITERIA: tuple[str, ...] = (
     "one_error",
     "average_precision",
 )
-"""Every criterion, in the order of reports."""
+"""Every criterion of label sets, in the order of reports."""
 
 LARGER_IS_BETTER: frozenset[str] = frozenset(
     {"C-P", "C-R", "C-F1", "C-F1_of_means", "O-P", "O-R", "O-F1", "example_F1", "mAP", "average_precision"}
+    | set(INSTANCE_CRITERIA)
 )
 """The criteria that improve as they grow; the others are losses."""
 

@@ -73,6 +73,7 @@ class MsrcV2:
         UserError: the set is absent, or is not what was published.
     """
 
+    has_void: ClassVar[bool] = True  # pixels whose labels nobody has said
     counts: ClassVar[Counts] = Counts(
         images=591,
         labels={

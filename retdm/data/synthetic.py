@@ -12,6 +12,7 @@ light, exposure and colour cast vary widely, so the labels lie in shape and text
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -501,6 +502,8 @@ class Synthetic:
     Raises:
         UserError: an argument is out of its range.
     """
+
+    has_void: ClassVar[bool] = False  # a pixel of no mask has no label
 
     def __init__(self, size: int = 2000, seed: int = 0, side: int = 64) -> None:
         for name, value, least in (("size", size, 1), ("seed", seed, 0), ("side", side, 16)):

@@ -62,6 +62,11 @@ class Method(LightningModule):
         """Probabilities (B, L) in [0, 1] of a batch of a kind that it ``takes``."""
         raise NotImplementedError
 
+    @property
+    def scores_instances(self) -> bool:
+        """It has ``instance_scores(batch) -> (B, N, L)`` of instances, in [0, 1]."""
+        return False
+
     def predictions(self, batch: Any) -> Predictions:
         return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
 
@@ -177,6 +182,10 @@ class DeepMethod(Method):
         instances, mask = self.image_net.instances(batch)
         return instances.mean(1), self.classifier(instances, mask)
 
+    @property
+    def scores_instances(self) -> bool:
+        return hasattr(getattr(self, "classifier", None), "instance_logits")
+
     def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
         """What the head says of each instance by itself (B, N, L), in [0, 1]; 0 in empty places of bags.
 
@@ -184,7 +193,7 @@ class DeepMethod(Method):
             UserError: this head looks at whole images alone.
         """
         head: Any = self.classifier
-        if not hasattr(head, "instance_logits"):
+        if not self.scores_instances:
             raise UserError(f"method.head={self.head} gives no scores of regions", "method.head=csra does")
         instances, mask = self.image_net.instances(batch)
         scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]

@@ -183,6 +183,10 @@ class BagMethod(FittedMethod):
         instances, mask = self.image_net.instances(batch)
         return self.bag_decision(instances.double(), mask, batch.index)
 
+    @property
+    def scores_instances(self) -> bool:
+        return type(self).instance_decision is not BagMethod.instance_decision
+
     def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
         """A score in [0, 1] of each instance (B, N, L); see :meth:`instance_decision`."""
         instances, mask = self.image_net.instances(batch)

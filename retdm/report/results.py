@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from retdm.criteria import CRITERIA, LARGER_IS_BETTER
+from retdm.criteria import CRITERIA, INSTANCE_CRITERIA, LARGER_IS_BETTER
 from retdm.report.collect import Floats, Group, cut_names, differing, short
 from retdm.report.paper import PaperTable, tables_for
 from retdm.report.tables import Table, mean_and_std, number
@@ -18,6 +18,7 @@ PAPERS = (
 )  # fmt: skip
 # What a run sees of its data, not which images it learns from and is tested on.
 NOT_THE_TASK = {"data.split", "data.batch_size", "data.image_size", "data.cache_limit", "data._target_"}
+EVERY = (*CRITERIA, *INSTANCE_CRITERIA)
 MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
 
 
@@ -107,7 +108,7 @@ def _rows(groups: Sequence[Group], cells: Sequence[tuple[str, str]]) -> tuple[li
         for row, (mean, std) in zip(rows, found, strict=True):
             row.append(mean_and_std(mean, std))
         means = [mean for mean, _ in found if not math.isnan(mean)]
-        if len(groups) > 1 and means and name in CRITERIA:
+        if len(groups) > 1 and means and name in EVERY:
             best = number(max(means) if name in LARGER_IS_BETTER else min(means))
             bold |= {(i, j) for i, (mean, _) in enumerate(found) if number(mean) == best}
     return rows, bold
@@ -138,7 +139,7 @@ def _paper_rows(papers: Sequence[PaperTable], criteria: Sequence[str]) -> tuple[
 
 def heading(criterion: str) -> str:
     """The criterion with the direction in which it improves."""
-    return f"{criterion} {'↑' if criterion in LARGER_IS_BETTER else '↓'}" if criterion in CRITERIA else criterion
+    return f"{criterion} {'↑' if criterion in LARGER_IS_BETTER else '↓'}" if criterion in EVERY else criterion
 
 
 def _readable(table: Table) -> Table:

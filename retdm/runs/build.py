@@ -126,7 +126,7 @@ def give_features(settings: dict[str, Any], data: Data, method: Method, backbone
         use_features(data, method, of, None if cache == "none" else Path(cache))
 
 
-def give_distances(settings: dict[str, Any], data: ImageData | BagData, method: Method) -> None:
+def give_distances(settings: dict[str, Any], data: Data, method: Method) -> None:
     """Give a method that sees bags by their distances those of the whole data set, from the cache where they are there.
 
     Features come first; other methods are left alone.

@@ -13,6 +13,7 @@ from retdm.data.module import Data
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.runs.folder import RunFolder, whole
+from retdm.runs.instances import judge_instances
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import choose_rows
 from retdm.training.resume import continue_from
@@ -38,7 +39,7 @@ def judge(trainer: Trainer, method: Method, data: Data, checkpoint: Path) -> dic
     threshold = validation["threshold"]
     return {
         "validation": validation["criteria"],
-        "test": own["criteria"],
+        "test": {**own["criteria"], **(judge_instances(method, data) if trainer.is_global_zero else {})},
         "test_validation_threshold": None
         if threshold is None
         else criteria_of(rows, method, "validation", threshold)["criteria"],

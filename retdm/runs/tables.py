@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from retdm.criteria import CRITERIA
+from retdm.criteria import CRITERIA, INSTANCE_CRITERIA
 from retdm.runs.folder import RunFolder, shown
 
 
@@ -31,8 +31,8 @@ def criteria_table(report: dict[str, Any]) -> Table:
     table.add_column("criterion")
     for title in columns.values():
         table.add_column(title, justify="right")
-    for name in CRITERIA:
-        table.add_row(name, *(number(report[key][name]) for key in columns))
+    for name in (*CRITERIA, *(name for name in INSTANCE_CRITERIA if name in report["test"])):
+        table.add_row(name, *(number(report[key][name]) if name in report[key] else "" for key in columns))
     return table
 
 

@@ -22,6 +22,7 @@ from retdm.methods.fitted import FittedMethod
 from retdm.runs import build, sweep
 from retdm.runs.errors import as_user_error, guarded, is_leader
 from retdm.runs.folder import RunFolder, check_split, read_config, shown, write_json, write_text
+from retdm.runs.instances import heat_maps
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance
@@ -29,7 +30,7 @@ from retdm.runs.settings import differences, folder_of, identity, settings_of
 from retdm.runs.tables import line_of, print_report
 from retdm.targets import resolve
 from retdm.training.evaluation import Evaluation
-from retdm.training.pictures import Pictures
+from retdm.training.pictures import Pictures, write_picture
 from retdm.training.progress import EpochLines, progress_bar
 from retdm.training.resume import Checkpoints, Stopped, StopRequest, continue_from, save_fitted
 from retdm.training.stages import Stages
@@ -160,6 +161,8 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     report["seconds_in_all"] = time.monotonic() - started
     report["images"] = len(data.source)
     write_predictions(folder, report.pop("predictions"), data.labels)
+    if (figure := heat_maps(method, data)) is not None:
+        write_picture(folder.pictures / "heat_maps.png", figure)
     write_json(folder.metrics, report)
     if in_sweep:
         print(line_of(title, report), flush=True)

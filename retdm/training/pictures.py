@@ -96,11 +96,7 @@ class Pictures(Callback):
                 log.debug("where it failed", exc_info=True)
 
     def _write(self, trainer: Trainer, name: str, stage: str, pixels: np.ndarray) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{name}-{stage}.png"
-        part = path.with_name(path.name + ".part")
-        Image.fromarray(pixels).save(part, format="PNG")
-        part.replace(path)
+        write_pixels(self.folder / f"{name}-{stage}.png", pixels)
         if trainer.logger is not None:
             writer: SummaryWriter = trainer.logger.experiment  # type: ignore[attr-defined]
             # Not add_figure, which goes through pyplot and so through state that all of the process shares.
@@ -109,6 +105,19 @@ class Pictures(Callback):
 
 def _callback(trainer: Trainer, kind: type[Found]) -> Found:
     return next(each for each in trainer.callbacks if isinstance(each, kind))  # type: ignore[attr-defined]
+
+
+def write_picture(path: Path, figure: Figure) -> None:
+    """A PNG file, whole or not at all; its folder is made."""
+    write_pixels(path, rendered(figure))
+
+
+def write_pixels(path: Path, pixels: np.ndarray) -> None:
+    """The same of uint8 (H, W, 3)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    Image.fromarray(pixels).save(part, format="PNG")
+    part.replace(path)
 
 
 def rendered(figure: Figure) -> np.ndarray:
