@@ -9,10 +9,11 @@ import torch
 import yaml
 
 from retdm.backbones import build_backbone
+from retdm.batch import BagBatch
 from retdm.errors import UserError
 from retdm.runs import help, settings
 from retdm.runs.build import check_takes
-from retdm.runs.settings import CONF, compose_settings, differences, folder_of, precision
+from retdm.runs.settings import CONF, compose_settings, differences, folder_of, gives, precision
 from retdm.targets import resolve
 
 GROUPS = ("method", "data", "backbone", "schedule", "trainer", "experiment")
@@ -26,34 +27,37 @@ def choices(group: str) -> list[str]:
 
 
 @pytest.mark.parametrize("method", choices("method"))
-@pytest.mark.parametrize("schedule", choices("schedule"))
-def test_every_method_composes_with_every_schedule_and_each_stage_is_complete(method: str, schedule: str) -> None:
-    found = compose_settings([f"method={method}", f"schedule={schedule}"])
+def test_every_method_composes_with_each_stage_complete_and_every_schedule_knows_its_stages(method: str) -> None:
+    found = compose_settings([f"method={method}", "schedule=short"])
     assert issubclass(resolve(found["method"]["_target_"]), torch.nn.Module)
     assert found["choices"]["method"] == method
-    lengths = yaml.safe_load((CONF / "schedule" / f"{schedule}.yaml").read_text())
-    for stage in found["method"].get("stages", []):
-        for key, value in lengths[stage["name"]].items():
-            assert stage[key] == value
-        assert {"name", "train", "losses", "lr", "max_epochs", "rule"} <= set(stage)
     assert "schedule" not in found
+    stages = {stage["name"]: stage for stage in found["method"].get("stages", [])}
+    for schedule in choices("schedule"):
+        lengths = yaml.safe_load((CONF / "schedule" / f"{schedule}.yaml").read_text())
+        for name, stage in stages.items():
+            assert {"lr", "rule", "max_epochs"} <= set(lengths[name])
+            assert {"name", "train", "losses", "lr", "max_epochs", "rule"} <= set(stage)
+            assert schedule != "short" or all(stage[key] == value for key, value in lengths[name].items())
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
-def test_every_experiment_composes_with_every_method_and_keeps_to_what_it_says(experiment: str) -> None:
+def test_every_experiment_composes_with_methods_of_each_kind_and_keeps_to_what_it_says(experiment: str) -> None:
     own = compose_settings([f"experiment={experiment}"])
+    check_takes(own)
     for group, name in own["choices"].items():
-        assert name in choices(group)
-    for method in choices("method"):
+        assert name in (*choices(group), "none")
+    for method in ("retdm", "l1lr"):
         found = compose_settings([f"experiment={experiment}", f"method={method}"])
         assert found["choices"] == own["choices"] | {"method": method}
-        check_takes(found)
 
 
 @pytest.mark.parametrize("group", ["data", "backbone", "trainer"])
 def test_every_other_choice_composes(group: str) -> None:
     for name in choices(group):
-        assert compose_settings([f"{group}={name}"])["choices"][group] == name
+        settings = compose_settings([f"{group}={name}"])
+        assert settings["choices"][group] == name
+        assert (settings["choices"]["backbone"] == "none") == (gives(settings["data"]) is BagBatch)
 
 
 @pytest.mark.parametrize("group", GROUPS)

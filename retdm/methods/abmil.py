@@ -1,0 +1,36 @@
+"""ABMIL: attention-based deep multiple-instance learning (Ilse, Tomczak & Welling, ICML 2018)."""
+
+from typing import Any
+
+from retdm.backbones.base import Backbone
+from retdm.methods.bag_net import BagNet, Regions
+from retdm.methods.heads import GatedAttention
+
+
+class ABMIL(BagNet):
+    """A bag's embedding is its instances', weighted by an attention, one a label.
+
+    Args:
+        attention_dim: width of the attention's hidden layer.
+        gated: False is the paper's attention without its gate.
+        instances, grid, embedding_dim: see :class:`retdm.methods.bag_net.BagNet`.
+        training: see :class:`retdm.methods.base.DeepMethod`.
+    """
+
+    classifier: GatedAttention
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        attention_dim: int = 128,
+        gated: bool = True,
+        instances: Regions = "cells",
+        grid: int = 3,
+        embedding_dim: int | None = None,
+        **training: Any,
+    ) -> None:
+        super().__init__(backbone, labels, embedding_dim=embedding_dim, instances=instances, grid=grid, **training)
+        self.classifier = GatedAttention(self.image_net.dim, len(labels), attention_dim, gated=gated)
+        self.check_stages()

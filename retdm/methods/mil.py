@@ -1,0 +1,53 @@
+"""Multiple-instance networks that pool: a label is in a bag as its instances say."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+
+from retdm.backbones.base import Backbone
+from retdm.batch import Batch
+from retdm.losses import gather_rows
+from retdm.methods.bag_net import BagNet, Regions
+from retdm.methods.heads import Pooled
+from retdm.methods.pooling import Pooling
+from retdm.methods.stage import Stage
+
+
+class MIL(BagNet):
+    """Scores of instances, or their embeddings, pooled.
+
+    Args:
+        pooling, space, sharpness, top: see :class:`retdm.methods.heads.Pooled`.
+        instances, grid, embedding_dim: see :class:`retdm.methods.bag_net.BagNet`.
+        training: see :class:`retdm.methods.base.DeepMethod`.
+    """
+
+    classifier: Pooled
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        pooling: Pooling = "max",
+        space: Literal["scores", "embeddings"] = "scores",
+        sharpness: float = 5.0,
+        top: float = 0.1,
+        instances: Regions = "cells",
+        grid: int = 3,
+        embedding_dim: int | None = None,
+        **training: Any,
+    ) -> None:
+        super().__init__(backbone, labels, embedding_dim=embedding_dim, instances=instances, grid=grid, **training)
+        self.classifier = Pooled(self.image_net.dim, len(labels), pooling, space, sharpness=sharpness, top=top)
+        self.check_stages()
+
+    @torch.no_grad()
+    def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
+        """Set the bias of noisy-or before the first step: where n instances are unsure, a bag of them is all but sure,
+        and its negatives would push everything down at once."""
+        if self.classifier.pooling == "noisy_or" and stage is self.stages[0]:
+            _, mask = self.image_net.instances(next(iter(images)))
+            size = gather_rows(mask.sum(1)).float().mean()
+            self.classifier.linear.bias.copy_(-size.log())
