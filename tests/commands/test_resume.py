@@ -21,7 +21,7 @@ from retdm.training.stages import Stages
 STEPS = 16
 
 
-def settings_for(folder: Path, cache: Path, workers: int = 0) -> dict[str, Any]:
+def settings_for(folder: Path, cache: Path, workers: int = 0, *more: str) -> dict[str, Any]:
     return compose_settings(
         [
             "data.size=60",
@@ -35,6 +35,7 @@ def settings_for(folder: Path, cache: Path, workers: int = 0) -> dict[str, Any]:
             "trainer.accelerator=cpu",
             "trainer.checkpoint_steps=2",
             f"run={folder}",
+            *more,
         ]
     )
 
@@ -73,8 +74,8 @@ def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return state
 
 
-def assert_same_end(one: Path, other: Path) -> None:
-    for name in ("last", "best", "best-classification"):
+def assert_same_end(one: Path, other: Path, *checkpoints: str) -> None:
+    for name in checkpoints or ("last", "best", "best-classification"):
         a, b = weights(one, name), weights(other, name)
         assert a.keys() == b.keys()
         assert [key for key in a if not torch.equal(a[key], b[key])] == []
@@ -116,6 +117,16 @@ def test_killed_at_a_step_it_ends_bitwise_equal(
     assert not (folder / "metrics.json").exists()
     assert in_a_process(run, settings_for(folder, cache, workers)) == 0
     assert_same_end(straight, folder)
+
+
+def test_killed_between_moves_of_its_centres_the_center_loss_ends_bitwise_equal(cache: Path, tmp_path: Path) -> None:
+    more = ["method=center", "schedule.end_to_end.max_epochs=4"]
+    straight, killed = (settings_for(tmp_path / name, cache, 0, *more) for name in ("straight", "killed"))
+    assert in_a_process(run, straight) == 0
+    assert in_a_process(run, killed, 7) == -signal.SIGKILL
+    assert in_a_process(run, killed) == 0
+    assert weights(tmp_path / "killed")["centers"].any()
+    assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -68,6 +68,17 @@ def ready(tiny: Callable[..., dict[str, Any]]) -> Ready:
     return make
 
 
+def stages_of(name: str) -> list[dict[str, Any]]:
+    """As the method's YAML, or that of the method it is a variant of, names them."""
+    content = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())
+    return content["stages"] if "stages" in content else stages_of(content["defaults"][0])  # type: ignore[no-any-return]
+
+
+def last_part(name: str) -> str:
+    """The last part of the last stage."""
+    return str(stages_of(name)[-1]["train"][-1])
+
+
 def at_stage(method: DeepMethod, name: str) -> None:
     method.set_stage(next(stage for stage in method.stages if stage.name == name), 0.1)
 
@@ -165,18 +176,20 @@ def test_the_optimiser_holds_every_parameter_once_in_the_group_of_its_part(ready
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_parts_rate_is_the_stages_times_its_factor(ready: Ready, name: str) -> None:
-    method, _ = ready(f"method={name}", "+method.lr_factor.classifier=10")
+    last = last_part(name)
+    method, _ = ready(f"method={name}", f"+method.lr_factor.{last}=10")
     method.set_stage(method.stages[0], 0.02)
     (optimizer,) = method.trainer.strategy.optimizers
     rates = {group["part"]: group["lr"] for group in optimizer.param_groups}
-    assert rates == {part: pytest.approx(0.2 if part == "classifier" else 0.02) for part in method.parts}
+    assert rates == {part: pytest.approx(0.2 if part == last else 0.02) for part in method.parts}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_gradient_of_a_part_is_clipped_to_its_norm(ready: Ready, name: str) -> None:
     method, batch = ready(f"method={name}")
     method.set_stage(method.stages[-1], 0.1)
-    method.clip = {"classifier": 1e-3}
+    last = last_part(name)
+    method.clip = {last: 1e-3}
     method.training_step(batch, 0)["loss"].backward()
 
     def norm(part: nn.Module) -> float:
@@ -184,7 +197,7 @@ def test_the_gradient_of_a_part_is_clipped_to_its_norm(ready: Ready, name: str) 
 
     image_net = norm(method.image_net)
     method.on_before_optimizer_step(method.trainer.strategy.optimizers[0])
-    assert norm(method.classifier) == pytest.approx(1e-3, rel=1e-3)
+    assert norm(method.parts[last]) == pytest.approx(1e-3, rel=1e-3)
     assert norm(method.image_net) == image_net > 1e-3
 
 
@@ -209,7 +222,7 @@ def test_only_the_backbone_computes_in_bfloat16(ready: Ready, name: str) -> None
     inside, outside = set(), set()
 
     def remember(place: set[torch.dtype]) -> Callable[..., None]:
-        return lambda module, inputs, output: place.add(output.dtype)
+        return lambda module, inputs, output: place.add((output[0] if isinstance(output, tuple) else output).dtype)
 
     for module in method.modules():
         if isinstance(module, nn.Conv2d):
@@ -267,17 +280,19 @@ def test_building_a_method_leaves_the_callers_random_numbers_alone(
     "overrides, message",
     [
         (["+method.weights.metrik=1"], "method.weights.metrik: there is no such loss"),
-        (["method.weights.classification=-1"], "method.weights.classification=-1 is out of range"),
+        (["++method.weights.TERM=-1"], "method.weights.TERM=-1 is out of range"),
         (["+method.clip.head=1"], "method.clip names head"),
-        (["+method.clip.classifier=0"], "method.clip.classifier=0 is out of range"),
+        (["+method.clip.image_net=0"], "method.clip.image_net=0 is out of range"),
         (["+method.lr_factor.head=1"], "method.lr_factor names head"),
-        (["+method.lr_factor.classifier=-1"], "method.lr_factor.classifier=-1 is out of range"),
+        (["+method.lr_factor.image_net=-1"], "method.lr_factor.image_net=-1 is out of range"),
         (["method.embedding_dim=0"], "method.embedding_dim=0 is out of range"),
         (["method.momentum=1.5"], "method.momentum=1.5 is out of range"),
         (["method.weight_decay=-1"], "method.weight_decay=-1 is out of range"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(ready: Ready, name: str, overrides: list[str], message: str) -> None:
+    term = stages_of(name)[0]["losses"][0]
+    overrides, message = [override.replace("TERM", term) for override in overrides], message.replace("TERM", term)
     with pytest.raises(UserError, match=message) as error:
         ready(f"method={name}", *overrides)
     assert error.value.hint
