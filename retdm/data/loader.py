@@ -109,9 +109,7 @@ class KeptFeatures(Dataset[Batch]):
         known: bool (N, L).
     """
 
-    def __init__(
-        self, features: np.ndarray, columns: np.ndarray | None, target: np.ndarray, known: np.ndarray
-    ) -> None:
+    def __init__(self, features: np.ndarray, columns: np.ndarray | None, target: np.ndarray, known: np.ndarray) -> None:
         self.features, self.columns, self.target, self.known = features, columns, target, known
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
