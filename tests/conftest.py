@@ -2,12 +2,16 @@
 
 import copy
 import functools
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands too: two workers share two cores
+
 import torch
 from browsers import CHROMIUM
 

@@ -41,10 +41,12 @@ class Method(LightningModule):
 
     Attributes:
         takes: kinds of batches.
+        exports: its scores are tensor operations of fixed shapes, which can be written down as a program.
         description: what the checkpoint says beside the weights, plain values.
     """
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch})
+    exports: ClassVar[bool] = True
     image_net: Any  # what looks at images: ``ImageNet``, or ``Features`` of a fitted method
     pixel_mean: Tensor
     pixel_deviation: Tensor

@@ -85,6 +85,7 @@ class FittedMethod(Method):
     """
 
     learned: ClassVar[tuple[str, ...]] = ()
+    exports: ClassVar[bool] = False
 
     def __init__(
         self,

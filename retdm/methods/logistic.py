@@ -45,6 +45,7 @@ class Logistic(FittedMethod):
         fitted: see :class:`retdm.methods.fitted.FittedMethod`.
     """
 
+    exports = True
     coefficients: Tensor
     intercepts: Tensor
 

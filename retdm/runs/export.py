@@ -109,6 +109,11 @@ def export(
     model = load(run.path, own_classes=own_classes)
     if model.dim is not None:
         raise UserError(f"{shown(run.path)} was trained on bags of instances: it cannot be exported")
+    if not model.method.exports:
+        raise UserError(
+            f"{type(model.method).__name__} cannot be exported: its scores are no fixed tensor program",
+            'retdm.load("<run>").predict(images) gives them',
+        )
     about = card(run, model)
     views = random_views(model.image_size)
     model.method.image_net.autocast = None

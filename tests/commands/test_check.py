@@ -55,6 +55,7 @@ def test_a_setting_that_the_set_has_not_is_named(scene: Path) -> None:
     assert done.code == 2 and "data.splt is not a setting of scene" in done.err
 
 
+@pytest.mark.slow
 def test_the_module_is_a_command_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "retdm.data.check", "data.size=20", "data.image_size=16", f"outputs={tmp_path}"],

@@ -10,16 +10,18 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from command_line import Done, in_a_run
 from PIL import ExifTags, Image
 
-from retdm.batch import BagBatch, Batch
+from retdm.batch import Batch
 from retdm.data.synthetic import Synthetic
 from retdm.errors import UserError
 from retdm.methods.retdm import RETDM
@@ -29,10 +31,15 @@ from retdm.runs.export import export
 from retdm.runs.folder import RunFolder
 from retdm.runs.help import CONF
 from retdm.runs.model import load
+from retdm.targets import resolve
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
-# One of each class: the others are its variants.
-METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml") if "_target_" in file.read_text())
+# One of each class that can be exported: the others are its variants.
+METHODS = sorted(
+    file.stem
+    for file in (CONF / "method").glob("*.yaml")
+    if (target := yaml.safe_load(file.read_text()).get("_target_")) and resolve(target).exports  # type: ignore[attr-defined]
+)
 HAS_ONNX = all(find_spec(name) for name in room.EXTRA)
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason='pip install "retdm[onnx]"')
 KINDS = ["model.pt2", pytest.param("model.onnx", marks=needs_onnx)]
@@ -186,7 +193,12 @@ def test_what_the_docs_say_gives_the_runs_scores_of_a_photograph_that_lies_on_it
 # Methods and networks
 
 
-@pytest.mark.parametrize("name", METHODS)
+LIKE_BCE = ("asl", "center", "cnn_softmax", "cnn_warp")  # the same network, trained otherwise
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_BCE else name for name in METHODS]
+)
 def test_every_method_is_exported(save: Save, tmp_path: Path, name: str) -> None:
     run = save(name)
     assert np.ptp(load(run.path).scores(room.random_views(32)), axis=0).max() > 1e-3, "scores of all images alike"
@@ -303,9 +315,17 @@ def test_a_method_that_computes_otherwise_as_a_file_is_refused_and_nothing_is_le
     assert not list(tmp_path.iterdir())
 
 
-def test_a_method_of_bags_is_refused(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RETDM, "takes", frozenset({BagBatch}))
-    with pytest.raises(UserError, match="RETDM cannot be exported: it does not take images"):
+def test_a_run_on_bags_is_refused(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "load", lambda *rest, **more: SimpleNamespace(dim=4))
+    with pytest.raises(UserError, match="was trained on bags of instances: it cannot be exported"):
+        export(RunFolder(tiny_run), tmp_path / "out", onnx=False)
+
+
+def test_a_method_whose_scores_are_no_program_is_refused(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RETDM, "exports", False)
+    with pytest.raises(UserError, match="RETDM cannot be exported: its scores are no fixed tensor program"):
         export(RunFolder(tiny_run), tmp_path / "out", onnx=False)
 
 

@@ -11,6 +11,7 @@ from retdm.report.collect import read_json
 FITTED = tuple(word for word in TINY if not word.startswith(("method.", "schedule=")))
 
 
+@pytest.mark.slow
 def test_jobs_of_other_processes_end_in_one_table(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     done = start("train.py", "-m", "hydra/launcher=joblib", "method=lr", "data.split=0,1,-1", *FITTED, folder=tmp_path)

@@ -49,7 +49,7 @@ def one(folder: Path) -> Path:
     return folder / "one"
 
 
-@pytest.mark.parametrize("way", ["devices", "torchrun"])
+@pytest.mark.parametrize("way", ["devices", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_two_processes_end_where_one_does(way: str, one: Path, folder: Path) -> None:
     two = folder / way
     overrides = [f"run={two}", f"data.cache={folder / 'cache'}"]

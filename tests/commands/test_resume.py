@@ -102,10 +102,10 @@ def straight(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     [
         (1, 0),  # nothing saved yet
         (3, 0),  # inside the first stage
-        (4, 0),  # its last step, before validation
+        pytest.param(4, 0, marks=pytest.mark.slow),  # its last step, before validation
         (5, 2),  # first step of the second stage
         (8, 0),  # border of the second and third stage
-        (11, 2),  # inside the third
+        pytest.param(11, 2, marks=pytest.mark.slow),  # inside the third
         (16, 0),  # the very last step
     ],
 )

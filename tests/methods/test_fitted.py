@@ -116,6 +116,7 @@ def test_tuning_takes_the_C_of_the_lowest_loss_over_folds(problem: Any) -> None:
     assert min(losses, key=losses.__getitem__) == method.C
 
 
+@pytest.mark.slow
 def test_processes_learn_what_one_learns(problem: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for small in (10**9, 0):

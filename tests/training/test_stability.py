@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from retdm.runs.settings import compose_settings
 from retdm.runs.train import train
@@ -48,6 +49,7 @@ def test_at_ten_times_the_default_rates_it_neither_diverges_nor_collapses(tmp_pa
     assert "has collapsed" not in next(tmp_path.rglob("log.txt")).read_text()
 
 
+@pytest.mark.slow
 def test_too_large_a_metric_weight_is_warned_of_at_the_stage_start(tmp_path: Path) -> None:
     report(tmp_path, 1, "method.weights.metric=100", "schedule.joint.max_epochs=1")
     assert "lower method.weights.metric (now 100)" in next(tmp_path.rglob("log.txt")).read_text()
