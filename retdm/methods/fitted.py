@@ -86,6 +86,7 @@ class FittedMethod(Method):
 
     learned: ClassVar[tuple[str, ...]] = ()
     exports: ClassVar[bool] = False
+    explains: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -127,8 +128,9 @@ class FittedMethod(Method):
         return {}
 
     def explain(self, examples: Any) -> dict[str, NDArray[Any]]:
-        """What ``predictions.npz`` says of the test part's examples beside their scores, arrays by name."""
-        return {}
+        """What ``predictions.npz`` says of the test part's examples beside their scores, arrays by name; asked where
+        ``explains``."""
+        raise NotImplementedError
 
     # What the commands of retdm.runs call
 

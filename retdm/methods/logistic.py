@@ -45,7 +45,7 @@ class Logistic(FittedMethod):
         fitted: see :class:`retdm.methods.fitted.FittedMethod`.
     """
 
-    exports = True
+    exports = explains = True
     coefficients: Tensor
     intercepts: Tensor
 

@@ -204,8 +204,8 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
     folder.last.unlink(missing_ok=True)
     folder.last.hardlink_to(folder.best)
     report = judge(trainer, method, data, folder.best)
-    if found := method.explain(data.examples("test")[0]):
-        report["predictions"] = {**report["predictions"], **found}
+    if method.explains:
+        report["predictions"] |= method.explain(data.examples("test")[0])
         write_shown(folder, data, report["predictions"])
     _log_hparams(trainer, settings, report)
     return {**report, **method.details(), "stages": [], "seconds": seconds}
