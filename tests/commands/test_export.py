@@ -208,7 +208,9 @@ def test_every_method_is_exported(save: Save, tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize(
     ("network", "weights", "batchnorm", "convolutions"),
     [
-        ("retdm.backbones.mobilenet.MobileNetV2", "imagenet", "frozen", 52),  # no file is read
+        pytest.param(  # no file is read
+            "retdm.backbones.mobilenet.MobileNetV2", "imagenet", "frozen", 52, marks=pytest.mark.slow
+        ),
         ("nets.Normed", "none", "trained", 1),
     ],
 )

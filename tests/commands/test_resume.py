@@ -104,7 +104,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
         (3, 0),  # inside the first stage
         pytest.param(4, 0, marks=pytest.mark.slow),  # its last step, before validation
         (5, 2),  # first step of the second stage
-        (8, 0),  # border of the second and third stage
+        pytest.param(8, 0, marks=pytest.mark.slow),  # border of the second and third stage
         pytest.param(11, 2, marks=pytest.mark.slow),  # inside the third
         (16, 0),  # the very last step
     ],

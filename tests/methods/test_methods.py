@@ -275,7 +275,7 @@ def test_building_a_method_leaves_the_callers_random_numbers_alone(
     assert not torch.equal(next(one.parameters()), next(other.parameters()))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["bce", "retdm"])  # what the base class checks, with one loss and with several
 @pytest.mark.parametrize(
     "overrides, message",
     [

@@ -47,7 +47,7 @@ def test_every_experiment_composes_with_methods_of_each_kind_and_keeps_to_what_i
     check_takes(own)
     for group, name in own["choices"].items():
         assert name in (*choices(group), "none")
-    for method in ("retdm", "l1lr"):
+    for method in ("retdm",):
         found = compose_settings([f"experiment={experiment}", f"method={method}"])
         assert found["choices"] == own["choices"] | {"method": method}
 

@@ -39,6 +39,7 @@ def report(folder: Path, times: float, *overrides: str) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_at_ten_times_the_default_rates_it_neither_diverges_nor_collapses(tmp_path: Path) -> None:
     retdm = report(tmp_path, 10)
     for stage in retdm["stages"]:
