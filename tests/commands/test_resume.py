@@ -101,7 +101,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     ("step", "workers"),
     [
         (1, 0),  # nothing saved yet
-        (3, 0),  # inside the first stage
+        pytest.param(3, 0, marks=pytest.mark.slow),  # inside the first stage
         pytest.param(4, 0, marks=pytest.mark.slow),  # its last step, before validation
         (5, 2),  # first step of the second stage
         pytest.param(8, 0, marks=pytest.mark.slow),  # border of the second and third stage
@@ -129,7 +129,7 @@ def test_killed_between_moves_of_its_centres_the_center_loss_ends_bitwise_equal(
     assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_where_it_stands_and_the_run_goes_on(
     number: int, straight: Path, cache: Path, tmp_path: Path
 ) -> None:
