@@ -2,6 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ class Data(LightningDataModule, ABC):
 
         Examples are features (n, F) or :class:`BagExamples`.
         """
+
+    def batches_of(self, rows: NDArray[np.int64]) -> Iterator[Any]:
+        """Some rows as they are judged, in batches; without a loader, which would draw a random number."""
+        views: Any = self.rows()
+        for start in range(0, len(rows), self.batch_size):
+            yield views.__getitems__([(0, int(i)) for i in rows[start : start + self.batch_size]])
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and deviation (F,) of the features, or of the instances, of the training part."""

@@ -33,4 +33,3 @@ class ABMIL(BagNet):
     ) -> None:
         super().__init__(backbone, labels, embedding_dim=embedding_dim, instances=instances, grid=grid, **training)
         self.classifier = GatedAttention(self.image_net.dim, len(labels), attention_dim, gated=gated)
-        self.check_stages()

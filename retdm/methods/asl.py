@@ -19,7 +19,6 @@ class ASL(DeepMethod):
     The defaults of its numbers are those of the authors' class; their training on COCO has ``gamma_positive`` 0.
 
     Args:
-        embedding_dim: width of a linear layer between the backbone and the classifier; None has none.
         gamma_positive, gamma_negative: how much less cells count that are right already; 0 is no difference.
         clip_negative: negatives below this probability count nothing.
         detach: the gradient takes those weights as constants.
@@ -34,7 +33,6 @@ class ASL(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        embedding_dim: int | None = None,
         gamma_positive: float = 1.0,
         gamma_negative: float = 4.0,
         clip_negative: float = 0.05,
@@ -42,7 +40,7 @@ class ASL(DeepMethod):
         reduction: Literal["mean", "sum"] = "mean",
         **training: Any,
     ) -> None:
-        super().__init__(backbone, labels, width=embedding_dim, **training)
+        super().__init__(backbone, labels, **training)
         for key, value in (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative)):
             if not 0 <= value < float("inf"):
                 raise UserError(f"method.{key}={value} is out of range", "it is a number from 0 up")
@@ -50,7 +48,6 @@ class ASL(DeepMethod):
             raise UserError(f"method.clip_negative={clip_negative} is out of range", "it is from 0 up and below 1")
         self.gamma_positive, self.gamma_negative, self.clip_negative = gamma_positive, gamma_negative, clip_negative
         self.detach, self.reduction = detach, reduction
-        self.check_stages()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         _, logits = self.look(batch)

@@ -48,7 +48,7 @@ class BagNet(DeepMethod):
             raise UserError(f"method.instances={instances} is not known", "it is one of: cells, grid")
         if embedding_dim is None and isinstance(backbone, NoBackbone):
             embedding_dim = BAG_WIDTH
-        super().__init__(backbone, labels, width=embedding_dim, **training)
+        super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
         self.image_net = ImageNet(backbone, embedding_dim, view=instances, grid=grid)
 
     def look(self, batch: Batch | BagBatch) -> tuple[Tensor, Tensor]:

@@ -104,6 +104,7 @@ class DeepMethod(Method):
         stages: list of mappings, see :class:`retdm.methods.stage.Stage`.
         weights: weight of each loss in the total; a loss without one has weight 1.
         clip: part -> greatest norm of its gradient.
+        embedding_dim: width of a linear layer between the backbone and what follows; None has none.
         head: how an image's places become the labels' logits: ``average`` and ``max`` pool them before a linear layer;
             ``csra`` and ``ml_decoder``, see ``retdm.methods.heads``. ``average`` is the backbone's own embedding.
         lr_factor: part -> what the stage's rate is multiplied by for it; 1 where none is named. A new layer on trained
@@ -129,11 +130,11 @@ class DeepMethod(Method):
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
         seed: int = 0,
-        width: int | None = None,
+        embedding_dim: int | None = None,
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
         for key, value, least, below in (
-            ("embedding_dim", 1 if width is None else width, 1, float("inf")),
+            ("embedding_dim", 1 if embedding_dim is None else embedding_dim, 1, float("inf")),
             ("momentum", momentum, 0, 1),
             ("weight_decay", weight_decay, 0, float("inf")),
         ):
@@ -142,7 +143,7 @@ class DeepMethod(Method):
         self.head = head
         self.image_net = ImageNet(
             backbone,
-            width,
+            embedding_dim,
             view="embedding" if head == "average" else "cells",
             pool="max" if head == "max" else "average",
         )

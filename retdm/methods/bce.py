@@ -14,7 +14,6 @@ class BCE(DeepMethod):
     """The image net and one linear layer, trained on binary cross-entropy (the BCE rows of Li et al., TNNLS 2020).
 
     Args:
-        embedding_dim: width of a linear layer between the backbone and the classifier; None has none.
         reduction: ``mean`` or ``sum`` over labels.
         training: see :class:`retdm.methods.base.DeepMethod`.
     """
@@ -26,13 +25,11 @@ class BCE(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        embedding_dim: int | None = None,
         reduction: Literal["mean", "sum"] = "mean",
         **training: Any,
     ) -> None:
-        super().__init__(backbone, labels, width=embedding_dim, **training)
+        super().__init__(backbone, labels, **training)
         self.reduction = reduction
-        self.check_stages()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         _, logits = self.look(batch)

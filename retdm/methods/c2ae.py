@@ -27,7 +27,6 @@ class C2AE(DeepMethod):
     known. Training differs: SGD as of every method here, not the authors' RMSprop with a momentum of 0.99.
 
     Args:
-        embedding_dim: width of a linear layer between the backbone and F_x; None has none.
         latent: K as a share of the number of labels (0.8 in the paper).
         orthonormality: weight within the loss ``embedding`` (½ in the authors' code).
         rows: what a batch counts as there, see :func:`retdm.losses.canonical_correlation_loss`; the scale of the
@@ -44,7 +43,6 @@ class C2AE(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        embedding_dim: int | None = None,
         latent: float = 0.8,
         orthonormality: float = 0.5,
         rows: int = 16,
@@ -52,7 +50,7 @@ class C2AE(DeepMethod):
         **training: Any,
     ) -> None:
         check_pooled(training.get("head", "average"))
-        super().__init__(backbone, labels, width=embedding_dim, **training)
+        super().__init__(backbone, labels, **training)
         self.classifier = nn.Identity()  # the decoder gives the scores
         for key, value in (("latent", latent), ("steepness", steepness)):
             if not 0 < value < float("inf"):
@@ -66,7 +64,6 @@ class C2AE(DeepMethod):
         self.image_encoder = nn.Sequential(*_layers(self.image_net.dim, WIDTH, WIDTH, width), Centred())
         self.label_encoder = nn.Sequential(*_layers(len(labels), WIDTH, width), Centred())
         self.decoder = nn.Sequential(*_layers(width, WIDTH, len(labels)), nn.Sigmoid())
-        self.check_stages()
 
     @property
     def parts(self) -> dict[str, nn.Module]:

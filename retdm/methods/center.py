@@ -39,13 +39,12 @@ class Center(DeepMethod):
         reduction: Literal["mean", "sum"] = "mean",
         **training: Any,
     ) -> None:
-        super().__init__(backbone, labels, width=embedding_dim, **training)
+        super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
         if not 0 <= center_rate <= 1:
             raise UserError(f"method.center_rate={center_rate} is out of range", "it is a number from 0 to 1")
         self.center_rate, self.reduction = center_rate, reduction
         self.register_buffer("centers", torch.zeros(len(labels), self.image_net.dim))
         self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # what the centres move by when the step is done
-        self.check_stages()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         embedding, logits = self.look(batch)

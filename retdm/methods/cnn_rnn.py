@@ -30,7 +30,6 @@ class CNNRNN(DeepMethod):
     label's score is the probability that it is told, as far as a beam search has followed the paths.
 
     Args:
-        embedding_dim: width of a linear layer between the backbone and the LSTM's projection; None has none.
         label_dim: width of a label's embedding.
         hidden_dim: width of the LSTM's state.
         length: labels that are told of an image at most.
@@ -46,7 +45,6 @@ class CNNRNN(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        embedding_dim: int | None = None,
         label_dim: int = 64,
         hidden_dim: int = 512,
         length: int = 20,
@@ -54,7 +52,7 @@ class CNNRNN(DeepMethod):
         **training: Any,
     ) -> None:
         check_pooled(training.get("head", "average"))
-        super().__init__(backbone, labels, width=embedding_dim, **training)
+        super().__init__(backbone, labels, **training)
         self.classifier = nn.Identity()  # the LSTM gives the scores
         sizes = {"label_dim": label_dim, "hidden_dim": hidden_dim, "length": length, "beams": beams}
         for key, value in sizes.items():
@@ -63,7 +61,6 @@ class CNNRNN(DeepMethod):
         self.length, self.beams = min(length, len(labels)), beams
         self.rnn = LabelRNN(self.image_net.dim, len(labels), label_dim, hidden_dim)
         self.register_buffer("order", torch.arange(len(labels)))
-        self.check_stages()
 
     @property
     def parts(self) -> dict[str, nn.Module]:

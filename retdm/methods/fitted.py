@@ -66,7 +66,13 @@ class Features(nn.Module):
         """Features of every stage of the backbone, in the order in which they stand."""
         size = self.backbone.smallest
         blank = next(self.backbone.parameters()).new_zeros(1, 3, size, size)
-        return {name: self.backbone.multilevel(blank, [name]).shape[1] for name in self.backbone.stages}
+        widths = {}
+        for name, level in self.backbone.levels(blank):
+            if name in self.backbone.stages:
+                widths[name] = 4 * level.shape[1]
+        if "fc" in self.backbone.stages:
+            widths["fc"] = self.backbone.vector(level).shape[1]
+        return widths
 
 
 class FittedMethod(Method):

@@ -30,12 +30,11 @@ from retdm.methods.shallow import (
     Bools,
     check_grid,
     check_positive,
-    log_loss,
-    lowest_loss,
     mean_and_deviation,
     nearest,
     of_one_class,
     shares,
+    tuned,
 )
 
 log = logging.getLogger("retdm")
@@ -102,19 +101,13 @@ class LMMOkNN(FittedMethod):
 
     def fit(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
         if self.tune:
-
-            def loss(ridge: float, fitted: Bools, held: Bools) -> float:
-                self.ridge = ridge
-                self._fit(examples[fitted], target[fitted], known[fitted])
-                scores = self.decision(torch.from_numpy(examples[held]).to(self.device).double())
-                return log_loss(scores.cpu().numpy(), target[held], known[held])
-
-            self.ridge = lowest_loss(self.grid, loss, len(examples), self.seed)
-        self._fit(examples, target, known)
+            self.ridge = tuned(self, "ridge", self.grid, examples, target, known)
+        self.fit_once(examples, target, known)
         first, last = self.objective[0], self.objective[-1]
         log.info("metric: objective %.6g, after %d rounds %.6g", first, len(self.objective) - 1, last)
 
-    def _fit(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
+        """:meth:`fit` with ridge as it stands."""
         x = np.asarray(examples, np.float64)
         mean, deviation = mean_and_deviation(x, self.standardise)
         x = (x - mean) / deviation

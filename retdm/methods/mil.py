@@ -41,7 +41,6 @@ class MIL(BagNet):
     ) -> None:
         super().__init__(backbone, labels, embedding_dim=embedding_dim, instances=instances, grid=grid, **training)
         self.classifier = Pooled(self.image_net.dim, len(labels), pooling, space, sharpness=sharpness, top=top)
-        self.check_stages()
 
     @torch.no_grad()
     def measure(self, stage: Stage, images: Iterable[Batch]) -> None:

@@ -29,4 +29,3 @@ class MILAttention(BagNet):
     ) -> None:
         super().__init__(backbone, labels, embedding_dim=embedding_dim, instances=instances, grid=grid, **training)
         self.classifier = DetectorClassifier(self.image_net.dim, len(labels))
-        self.check_stages()

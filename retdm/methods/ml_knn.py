@@ -14,11 +14,10 @@ from retdm.methods.shallow import (
     check_grid,
     check_positive,
     leave_out_oneself,
-    log_loss,
-    lowest_loss,
     mean_and_deviation,
     of_one_class,
     shares,
+    tuned,
 )
 
 CHUNK = 1024  # rows whose distances to all others are held at once
@@ -69,17 +68,11 @@ class MLkNN(FittedMethod):
 
     def fit(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
         if self.tune:
+            self.k = tuned(self, "k", self.grid, examples, target, known)
+        self.fit_once(examples, target, known)
 
-            def loss(k: int, fitted: NDArray[np.bool_], held: NDArray[np.bool_]) -> float:
-                self.k = k
-                self._fit(examples[fitted], target[fitted], known[fitted])
-                scores = self.decision(torch.from_numpy(examples[held]).to(self.device).double())
-                return log_loss(scores.cpu().numpy(), target[held], known[held])
-
-            self.k = lowest_loss(self.grid, loss, len(examples), self.seed)
-        self._fit(examples, target, known)
-
-    def _fit(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
+        """:meth:`fit` with k as it stands."""
         _, deviation = mean_and_deviation(np.asarray(examples, np.float64), self.standardise)
         carried = (target > 0) & known
         self.learn(rows=np.ascontiguousarray(examples), target=carried, known=known.astype(bool), deviation=deviation)

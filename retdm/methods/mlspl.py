@@ -35,11 +35,10 @@ from retdm.methods.shallow import (
     Bools,
     check_grid,
     check_positive,
-    log_loss,
-    lowest_loss,
     mean_and_deviation,
     of_one_class,
     shares,
+    tuned,
 )
 
 log = logging.getLogger("retdm")
@@ -111,20 +110,14 @@ class MLSPL(FittedMethod):
 
     def fit(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
         if self.tune:
-
-            def loss(penalty: float, fitted: Bools, held: Bools) -> float:
-                self.penalty = penalty
-                self._fit(examples[fitted], target[fitted], known[fitted])
-                scores = self.decision(torch.from_numpy(examples[held]).to(self.device).double())
-                return log_loss(scores.cpu().numpy(), target[held], known[held])
-
-            self.penalty = lowest_loss(self.grid, loss, len(examples), self.seed)
-        self._fit(examples, target, known)
+            self.penalty = tuned(self, "penalty", self.grid, examples, target, known)
+        self.fit_once(examples, target, known)
         for number, row in enumerate(self.history, 1):
             said = "round %d: pace %.2f, mean weight %.2f, objective %.6g, after the steps %.6g"
             log.info(said, number, row["share"], row["weight"], row["begun"], row["objective"])
 
-    def _fit(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
+        """:meth:`fit` with penalty as it stands."""
         x = np.asarray(examples, np.float64)
         mean, deviation = mean_and_deviation(x, self.standardise)
         x = (x - mean) / deviation

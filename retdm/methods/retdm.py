@@ -68,7 +68,7 @@ class RETDM(DeepMethod):
         reduction: str = "mean",
         **training: Any,
     ) -> None:
-        super().__init__(backbone, labels, width=embedding_dim, **training)
+        super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
         for name, value, least in (("k", k, 1), ("violation", violation, 0), ("mu", mu, 0)):
             if not value >= least:
                 raise UserError(f"method.{name}={value} is out of range", f"it is a number from {least} up")
@@ -91,7 +91,6 @@ class RETDM(DeepMethod):
         self.pool, self.rival_image, self.reduction = pool, rival_image, reduction
         self.measures_unit = unit == "spread"
         self.register_buffer("unit", torch.tensor(1.0 if unit == "spread" else float(unit)))
-        self.check_stages()
 
     @property
     def parts(self) -> dict[str, nn.Module]:

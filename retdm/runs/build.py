@@ -18,7 +18,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from retdm.backbones import NoBackbone, build_backbone
 from retdm.data.module import BagData, Data, ImageData, module_of
 from retdm.errors import UserError
-from retdm.methods.base import Method
+from retdm.methods.base import DeepMethod, Method
 from retdm.methods.by_distance import DistanceMethod
 from retdm.runs.help import CONF
 from retdm.runs.launch import accelerator, check_devices, devices_and_nodes
@@ -88,6 +88,8 @@ def build_method(
         if settings["frozen"]:
             backbone.freeze()
         method: Method = target(backbone, labels, **config, seed=settings["seed"])
+    if isinstance(method, DeepMethod):
+        method.check_stages()
     if settings["trainer"]["precision"] == "bf16-mixed":
         method.image_net.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)

@@ -21,13 +21,11 @@ SHOWN, LABELS = 10, 4  # images of the picture, and labels of each
 def scored(method: Method, data: Data, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Some bags or images, each with scores (P, L) of its instances, or of its ``SIDE`` x ``SIDE`` pixels row by row
     (bilinear between the regions that the method sees). This process computes them alone."""
-    views: Any = data.rows()
     training = method.training
     method.eval()
     try:
         with torch.inference_mode():
-            for start in range(0, len(rows), data.batch_size):
-                batch = views.__getitems__([(0, int(i)) for i in rows[start : start + data.batch_size]])
+            for batch in data.batches_of(rows):
                 batch = method.on_after_batch_transfer(type(batch)(*(column.to(method.device) for column in batch)), 0)
                 found = method.instance_scores(batch).float()  # type: ignore[operator]
                 if isinstance(data, ImageData):

@@ -149,7 +149,7 @@ def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
         kinds = _without(_parameters(module_of(target)), "source", "seed") | kinds
     if group == "method":
         base = next(kind for kind in (BagMethod, FittedMethod, DeepMethod) if issubclass(target, kind))
-        kinds = _without(_parameters(base) | kinds, "backbone", "labels", "width", "seed")
+        kinds = _without(_parameters(base) | kinds, "backbone", "labels", "seed")
     return _without(kinds, "load") | {"_target_": str}
 
 

@@ -305,7 +305,6 @@ def embed(method: Any, data: ImageData) -> Space:
     source = data.source
     rows = data.parts["validation"]
     rows = rows[spread(len(rows), POINTS)]
-    views = data.rows()
     train = data.parts["train"]
     complete = train[source.known[train].all(axis=1)]
     targets, counts = np.unique(source.targets[complete], axis=0, return_counts=True)
@@ -315,8 +314,7 @@ def embed(method: Any, data: ImageData) -> Space:
     try:
         with torch.inference_mode():
             images, names = [], []
-            for start in range(0, len(rows), data.batch_size):
-                batch = views.__getitems__([(0, int(i)) for i in rows[start : start + data.batch_size]])
+            for batch in data.batches_of(rows):
                 images.append(method.image_net(method.normalised(batch.image.to(method.device))).float().cpu())
                 for target, known in zip(batch.target.numpy(), batch.known.numpy(), strict=True):
                     names.append(set_name(target, data.labels) + ("" if known.all() else "?"))
