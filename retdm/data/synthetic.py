@@ -7,11 +7,15 @@ drawn from back to front in coordinates of [0, 1], so one scene can be had at an
 last, belongs to the pixels. Every label has look-alikes in images without it (warm light without a low sun, plains of
 the sea's colours, round hills and cloud banks, meadows of sand's colours, rocks and grass of the trees' colours), and
 light, exposure and colour cast vary widely, so the labels lie in shape and texture more than in colour.
+
+With ``tiles`` an image is a mosaic of small scenes instead, each an instance of at most one label, as hard to learn
+from as ``retdm/data/difficulties.py`` lets one say. A companion is stripes of the label's own slant, a look-alike is
+the label's scene upside down, and what instances have in common is a cast of colour.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +23,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
+from retdm.data.difficulties import Difficulties, Kind, Places, arrange
 from retdm.errors import UserError
 
 Array = NDArray[np.floating]  # float32 throughout: half the time of float64
@@ -483,17 +488,73 @@ def _draw(rng: Generator, labels: NDArray[np.uint8], side: int) -> tuple[NDArray
     return _develop(rng, s.image), s.visible
 
 
+def draw_label_set(rng: Generator) -> NDArray[np.uint8]:
+    """A label set (L,), as often as it occurs in MIML Scene."""
+    found: NDArray[np.uint8] = _SETS[np.searchsorted(_CUMULATIVE, rng.random(), side="right")]
+    return found
+
+
+def noisy(labels: NDArray[np.uint8], place: tuple[int, int], share: float) -> NDArray[np.uint8]:
+    """The labels (L,), or with probability ``share`` another's; ``place`` is (seed, i)."""
+    rng = np.random.default_rng((*place, 1))
+    return draw_label_set(rng) if rng.random() < share else labels
+
+
+def _stripes(rng: Generator, label: int, side: int) -> NDArray[np.uint8]:
+    """What accompanies a label: stripes of its own slant in any two colours, (S, S, 3)."""
+    angle = np.pi * label / len(NAMES)
+    x = np.arange(side) / side
+    run = x[None, :] * np.cos(angle) + x[:, None] * np.sin(angle)
+    share = _step(np.sin(2 * np.pi * (rng.uniform(2.5, 4) * run + rng.random())), -0.3, 0.3)[..., None]
+    one, other = _colour(rng, _DUSK, _ROCK, _GREEN), _colour(rng, _PALE, _SAND, _SNOW)
+    return (np.clip(_mix(one, other, share), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _mosaic(rng: Generator, places: Places, side: int, alike: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Pixels (S, S, 3) of a square grid of scenes, and where each label is visible (L, S, S)."""
+    grid = round(len(places.kind) ** 0.5)
+    edges = np.arange(grid + 1) * side // grid
+    pixels = np.zeros((side, side, 3), np.uint8)
+    visible = np.zeros((len(NAMES), side, side), bool)
+    tile = -(-side // grid)
+    # A tile has its own generator, so that what is drawn in it moves no other.
+    for at, own in enumerate(rng.spawn(grid**2)):
+        kind, label = places.kind[at], places.label[at]
+        if kind == Kind.COMPANION:
+            drawn, seen = _stripes(own, int(label), tile), np.ones((tile, tile), bool)
+        else:
+            labels = np.zeros(len(NAMES), np.uint8)
+            labels[label] = kind != Kind.BACKGROUND
+            drawn, masks = _draw(own, labels, tile)
+            seen = masks[label]
+            if kind == Kind.LOOK_ALIKE:
+                drawn = drawn[::-1]
+        row, column = divmod(at, grid)
+        where = (slice(edges[row], edges[row + 1]), slice(edges[column], edges[column + 1]))
+        cut = (slice(edges[row + 1] - edges[row]), slice(edges[column + 1] - edges[column]))
+        pixels[where] = drawn[cut]
+        if places.carries[at]:
+            visible[(label, *where)] = seen[cut]
+    if alike:
+        cast = np.exp(alike * rng.normal(0, 0.5, 3))
+        pixels = (np.clip(pixels * cast, 0, 255) + 0.5).astype(np.uint8)
+    return pixels, visible
+
+
 class Synthetic:
-    """A source of drawn landscapes.
+    """A source of drawn landscapes, or of mosaics of them.
 
     Args:
         size: number of images n, at least 1.
         seed: which series of images; image i depends on (seed, i) alone, at least 0.
-        side: height and width S in pixels, at least 16.
+        side: height and width S in pixels, at least 16, or 16 a tile.
+        tiles: g, at least 2, draws g x g scenes an image; None draws one.
+        difficulties: of :class:`Difficulties`, of mosaics; ``label_noise`` of any image.
 
     Attributes:
         names: the five labels.
         targets: uint8 (n, L), 1 where a label is present.
+        true_targets: the same before ``label_noise``; the test part is judged by them.
         known: bool (n, L), all True.
         split: None, the data comes without one.
         ids: "00000", "00001", ...
@@ -505,32 +566,55 @@ class Synthetic:
 
     has_void: ClassVar[bool] = False  # a pixel of no mask has no label
 
-    def __init__(self, size: int = 2000, seed: int = 0, side: int = 64) -> None:
-        for name, value, least in (("size", size, 1), ("seed", seed, 0), ("side", side, 16)):
+    def __init__(
+        self,
+        size: int = 2000,
+        seed: int = 0,
+        side: int = 64,
+        tiles: int | None = None,
+        difficulties: dict[str, float] | None = None,
+    ) -> None:
+        for name, value, least in (("size", size, 1), ("seed", seed, 0), ("side", side, 16 * (tiles or 1))):
             if value < least:
                 raise UserError(f"data.{name} is {value}", f"Choose {least} or more.")
-        self.size, self.seed, self.side = size, seed, side
+        if tiles is not None and tiles < 2:
+            raise UserError(f"data.tiles is {tiles}", "Choose 2 or more, or null for one scene an image.")
+        self.hard = Difficulties.of(difficulties)
+        if tiles is None and replace(self.hard, label_noise=0.0) != Difficulties():
+            raise UserError(
+                f"data.difficulties ({self.hard}) are those of mosaics, and data.tiles is null", "data.tiles=4"
+            )
+        self.size, self.seed, self.side, self.tiles = size, seed, side, tiles
         self.names = list(NAMES)
         self.ids = [f"{i:05d}" for i in range(size)]
-        self.targets = np.stack([self._begin(i)[1] for i in range(size)])
+        self.true_targets = np.stack([self._begin(i)[1] for i in range(size)])
+        share = self.hard.label_noise
+        self.targets = np.stack([noisy(labels, (seed, i), share) for i, labels in enumerate(self.true_targets)])
         self.known = np.ones_like(self.targets, dtype=bool)
         self.split = None
-        self.fingerprint = f"{type(self).__name__}-{VERSION}-{size}-{seed}-{side}"
+        mosaic = "" if tiles is None else f"-{tiles}-{self.hard}"
+        self.fingerprint = f"{type(self).__name__}-{VERSION}-{size}-{seed}-{side}{mosaic}"
 
     def __len__(self) -> int:
         return self.size
 
     def read(self, i: int) -> Image.Image:
         """Image i, RGB, S x S."""
-        return Image.fromarray(_draw(*self._begin(i), self.side)[0])
+        return Image.fromarray(self._drawn(i)[0])
 
     def masks(self, i: int) -> NDArray[np.bool_]:
         """bool (L, S, S): where each label is visible in image i; empty for absent labels."""
-        return _draw(*self._begin(i), self.side)[1]
+        return self._drawn(i)[1]
+
+    def _drawn(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        rng, labels = self._begin(i)
+        if self.tiles is None:
+            return _draw(rng, labels, self.side)
+        return _mosaic(rng, arrange(rng, labels, self.tiles**2, self.hard), self.side, self.hard.alike)
 
     def _begin(self, i: int) -> tuple[Generator, NDArray[np.uint8]]:
         """The generator of image i after its first draw, which is its label set."""
         if not 0 <= i < self.size:
             raise IndexError(f"image {i} of {self.size}")
         rng = np.random.default_rng((self.seed, i))
-        return rng, _SETS[np.searchsorted(_CUMULATIVE, rng.random(), side="right")]
+        return rng, draw_label_set(rng)

@@ -233,6 +233,34 @@ def draw_setting_curve(
     return figure
 
 
+def draw_difficulties(
+    title: str, panels: Mapping[str, Mapping[str, Points]], styles: Mapping[str, Style], criterion: str
+) -> Figure:
+    """A panel a difficulty: a criterion's mean over splits against its level, bars one standard deviation.
+
+    Args:
+        panels: by difficulty, curves by the name of the line.
+    """
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    figure = _figure(0.6 + 2.1 * rows + _legend_height(names), title)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+    handles: dict[str, Any] = {}
+    for (difficulty, curves), axes in zip(panels.items(), grid, strict=False):
+        for name, points in curves.items():
+            handles[name] = _error_bars(axes, points, criterion, styles[name])
+        _quiet(axes)
+        places = sorted({place for points in curves.values() for place in points})
+        axes.set_xticks(places, [f"{place:.2g}" for place in places])
+        axes.set_title(plain(difficulty.replace("_", " ")), size=10.5)
+    for axes in grid:
+        axes.set_axis_off()
+    figure.supylabel(better(criterion), size=10)
+    _legend(figure, [handles[name] for name in names], [plain(name) for name in names])
+    return figure
+
+
 def _written_in(axes: Axes, cells: Floats, colour: ScalarMappable, form: str) -> None:
     """Each cell's number in it, black or white by how light the cell is."""
     for (y, x), value in np.ndenumerate(cells):

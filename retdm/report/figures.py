@@ -1,7 +1,7 @@
 """Which figures the runs allow, and what they show. Letters: n images, L labels."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +21,10 @@ from retdm.report.drawing import (
     MOST_LABELS,
     MOST_PAIRED,
     History,
+    better,
     draw_co_occurrence,
     draw_convergence,
+    draw_difficulties,
     draw_heat_map,
     draw_label_precision,
     draw_learning_curves,
@@ -34,7 +36,9 @@ from retdm.runs.folder import RunFolder, whole
 DPI = 200
 CURVES = ("average_precision", "coverage_normalised", "hamming_loss", "one_error", "ranking_loss")
 TUNED = ("mAP", "O-F1")  # on the validation part: a setting is not chosen on the test part
+HARD = ("mAP", "instance_average_precision")  # what difficulties may spoil
 SIZE = "data.train_size"
+DIFFICULTIES = "data.difficulties."
 MOST_SHOWN = 6  # groups in one figure
 MOST_BESIDE = 3  # groups whose panels stand beside the true one
 
@@ -91,6 +95,7 @@ def draw_all(groups: Sequence[Group], methods: Sequence[str], earlier: Earlier) 
     """
     yield from learning_curves(groups, methods, earlier)
     yield from settings(groups, methods)
+    yield from difficulties(groups, methods)
     yield from label_precision(groups, methods)
     yield from convergence(groups, methods)
     yield from co_occurrence(groups)
@@ -234,6 +239,30 @@ def settings(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Drawn]
         caption = f"Mean over {_cuts(members)}, bars one standard deviation."
         styles = _styled(members, lines, methods)
         yield Drawn("settings", title, caption, draw_setting_curve(title, key, points, styles, TUNED))
+
+
+def difficulties(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Drawn]:
+    """How methods bear each difficulty of drawn bags where the others are as in most runs."""
+    levels = [{key: value for key, value in g.varied.items() if key.startswith(DIFFICULTIES)} for g in groups]
+    keys = sorted({key for level in levels for key in level})
+    usual = {key: Counter(level[key] for level in levels).most_common(1)[0][0] for key in keys}
+    names = names_of(groups, without=keys)
+    styles = _styled(groups, names, methods)
+    for criterion in HARD:
+        panels: dict[str, dict[str, dict[float, dict[str, Floats]]]] = {}
+        for key in keys:
+            curves: dict[str, dict[float, dict[str, Floats]]] = defaultdict(dict)
+            for group, level, name in zip(groups, levels, names, strict=True):
+                alone = all(level[other] == usual[other] for other in keys if other != key)
+                if alone and criterion in (found := group.criteria()):
+                    curves[name][level[key]] = found
+            panels[key.removeprefix(DIFFICULTIES)] = {n: points for n, points in curves.items() if len(points) > 1}
+        panels = {key: curves for key, curves in panels.items() if curves}
+        if panels:
+            title = f"What {better(criterion)[:-2]} suffers from on {groups[0].data}, test part"
+            caption = f"Mean over {_cuts(groups)}, bars one standard deviation; one difficulty at a time."
+            figure = draw_difficulties(title, panels, styles, criterion)
+            yield Drawn(f"difficulties_{criterion}", title, caption, figure)
 
 
 def _axis(key: str, value: object) -> bool:

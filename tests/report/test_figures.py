@@ -30,6 +30,7 @@ from retdm.report.figures import (
     choose,
     co_occurrence,
     convergence,
+    difficulties,
     history_of,
     label_precision,
     learning_curves,
@@ -54,6 +55,7 @@ def make(tmp_path: Path) -> Make:
         split: int,
         *,
         data: str = "scene",
+        difficulties: Mapping[str, float] | None = None,
         train_size: int | None = None,
         images: int = 40,
         weights: Mapping[str, Any] | None = None,
@@ -68,7 +70,9 @@ def make(tmp_path: Path) -> Make:
     ) -> Path:
         folder = tmp_path / "runs" / f"{len(list(tmp_path.glob('runs/*'))):03d}"
         folder.mkdir(parents=True)
-        of_data = {"name": data, "split": split, "train_size": train_size}
+        of_data: dict[str, Any] = {"name": data, "split": split, "train_size": train_size}
+        if difficulties is not None:
+            of_data["difficulties"] = {"alike": 0.0, "label_noise": 0.0} | dict(difficulties)
         of_method = {"weights": dict(weights or {}), "decide": decide}
         identity = {"data": of_data, "method": {"name": method, **of_method}, "backbone": {"name": "net"}, "seed": 0}
         config = {
@@ -254,6 +258,32 @@ def test_what_is_neither_a_curve_nor_a_grid_is_not_drawn(
     for each in weights:
         make("retdm", 0, weights=each)
     assert list(settings(groups_in(tmp_path), ["retdm"])) == []
+
+
+# Difficulties
+
+
+def test_each_difficulty_gives_a_panel_of_the_runs_where_the_others_are_as_usual(make: Make, tmp_path: Path) -> None:
+    hard: list[tuple[dict[str, float], float]] = [
+        ({}, 0.9), ({"alike": 0.5}, 0.8), ({"alike": 1}, 0.7), ({"label_noise": 0.4}, 0.6),
+        ({"alike": 1, "label_noise": 0.4}, 0.1),
+    ]  # fmt: skip
+    for levels, value in hard:
+        make("mil", 0, difficulties=levels, test={"mAP": value, "instance_average_precision": value / 2})
+        make("bce", 0, difficulties=levels, test={"mAP": value / 3})
+    bag, instance = difficulties(groups_in(tmp_path), ["bce", "mil"])
+    assert heights(panel(bag, "alike"), COLOURS[1]) == [0.9, 0.8, 0.7]
+    assert heights(panel(bag, "label noise"), COLOURS[1]) == [0.9, 0.6]
+    assert heights(panel(bag, "alike"), COLOURS[0]) == pytest.approx([0.3, 0.8 / 3, 0.7 / 3])
+    assert heights(panel(instance, "label noise"), COLOURS[1]) == [0.45, 0.3]
+    assert instance.title.startswith("What instance average precision suffers")
+
+
+def test_runs_of_one_level_give_no_panel(make: Make, tmp_path: Path) -> None:
+    for method in ("mil", "bce"):
+        make(method, 0, difficulties={"alike": 0.5})
+        make(method, 1, difficulties={"alike": 0.5})
+    assert list(difficulties(groups_in(tmp_path), ["bce", "mil"])) == []
 
 
 # Labels
