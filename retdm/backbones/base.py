@@ -117,10 +117,13 @@ class Backbone(nn.Module, ABC):
     @property
     def channels(self) -> int:
         """C of ``maps``."""
-        with torch.no_grad():
-            blank = next(self.parameters()).new_zeros(1, 3, self.smallest, self.smallest)
-            for _, last in self.levels(blank):
-                pass
+        training = self.training
+        self.eval()  # a blank image must not enter BatchNorm's statistics
+        try:
+            with torch.no_grad():
+                last = self.maps(next(self.parameters()).new_zeros(1, 3, self.smallest, self.smallest))
+        finally:
+            self.train(training)
         return last.shape[1]
 
     def maps(self, image: Tensor) -> Tensor:

@@ -6,12 +6,14 @@ Letters: L labels.
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
+from matplotlib import colormaps
 from PIL import Image
 
 MOST = 5_000  # cards; a page of so many takes some 40 MB
@@ -26,13 +28,15 @@ class Card(NamedTuple):
         file: its path.
         scores: (L,) in [0, 1].
         decided: bool (L,), the labels it is said to carry.
-        thumbnail: JPEG.
+        thumbnail: JPEG, of the whole image.
+        seen: label -> scores (h, w) in [0, 1] of regions that together are the whole image.
     """
 
     file: Path
     scores: np.ndarray
     decided: np.ndarray
     thumbnail: bytes
+    seen: Mapping[int, np.ndarray] = MappingProxyType({})
 
 
 def thumbnail(image: Image.Image) -> bytes:
@@ -41,6 +45,14 @@ def thumbnail(image: Image.Image) -> bytes:
     small.thumbnail((SIDE, SIDE))
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=82)
+    return stream.getvalue()
+
+
+def heat_map(scores: np.ndarray) -> bytes:
+    """Scores (h, w) as a PNG of as many pixels, black where they are 0 and brightest where highest."""
+    colours = colormaps["inferno"](scores / max(float(scores.max()), 1e-12), bytes=True)
+    stream = io.BytesIO()
+    Image.fromarray(colours[..., :3]).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -70,6 +82,7 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
             run=printable(run),
             folder=printable(Path(root)),
             rule=rule,
+            tells=any(card.seen for card in cards),
         )
         .encode()
     )
@@ -78,13 +91,26 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
 def _shown(card: Card, name: str) -> dict[str, object]:
     best = np.argsort(-card.scores, kind="stable")
     bars = [int(j) for place, j in enumerate(best) if place < BARS or card.decided[j]]
+    seen = {j: (f"{scores.max():.2f}", _text(heat_map(scores))) for j, scores in card.seen.items()}
     return {
         "name": printable(Path(name)),
         "decided": [int(j) for j in np.flatnonzero(card.decided)],
         "scores": [f"{score:.4f}" for score in card.scores],
-        "bars": [(j, float(card.scores[j]), bool(card.decided[j])) for j in bars],
-        "thumbnail": base64.b64encode(card.thumbnail).decode(),
+        "bars": [(j, float(card.scores[j]), bool(card.decided[j]), seen.get(j)) for j in bars],
+        "thumbnail": _text(card.thumbnail),
+        "margins": margins(card.thumbnail) if seen else None,
     }
+
+
+def margins(picture: bytes) -> tuple[float, float]:
+    """What the page's 4:3 frame leaves free above and beside a picture that fills it, in percent of its width."""
+    with Image.open(io.BytesIO(picture)) as image:
+        scale = min(4 / image.width, 3 / image.height)
+        return 12.5 * (3 - scale * image.height), 12.5 * (4 - scale * image.width)
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def printable(path: Path | str) -> str:

@@ -15,6 +15,7 @@ from retdm.data.source import read_image
 from retdm.errors import UserError
 from retdm.runs import build
 from retdm.runs.folder import RunFolder
+from retdm.training.regions import region_maps
 from retdm.training.resume import continue_from
 
 Picture = str | Path | Image.Image | np.ndarray
@@ -86,11 +87,21 @@ class Model:
     @torch.inference_mode()
     def scores(self, views: Tensor) -> np.ndarray:
         """uint8 (B, 3, S, S) as ``view`` gives them -> float32 (B, L) in [0, 1]."""
+        return self.method.scores(self._batch(views)).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def region_scores(self, views: Tensor) -> np.ndarray:
+        """The same of each of h x h regions, which together are the whole image: float32 (B, L, h, h) in [0, 1].
+
+        Of methods with ``scores_instances``.
+        """
+        return region_maps(self.method, self._batch(views)).cpu().numpy()
+
+    def _batch(self, views: Tensor) -> Batch:
         device = self.method.device
-        pixels = self.method.normalised(views.to(device))
         unused = torch.zeros(len(views), len(self.labels), device=device)
-        batch = Batch(torch.arange(len(views), device=device), pixels, unused, unused.bool())
-        return self.method.scores(batch).float().cpu().numpy()
+        pixels = self.method.normalised(views.to(device))
+        return Batch(torch.arange(len(views), device=device), pixels, unused, unused.bool())
 
     @torch.inference_mode()
     def bag_scores(self, bag: np.ndarray, dim: int) -> np.ndarray:

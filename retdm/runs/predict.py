@@ -66,13 +66,15 @@ class Found(NamedTuple):
     Attributes:
         files: n paths as they were asked for.
         scores: float32 (n, L).
-        thumbnails: n JPEG files, empty where no gallery is asked for.
+        decided: bool (n, L), labels that the rule gives.
+        cards: what a gallery shows of each, where one is asked for.
         unreadable: the other files.
     """
 
     files: list[Path]
     scores: np.ndarray
-    thumbnails: list[bytes]
+    decided: np.ndarray
+    cards: list[Card]
     unreadable: list[Unread]
 
 
@@ -104,21 +106,23 @@ def _predict(config: DictConfig) -> None:
 
     print(f"{len(files):,} files, on {device}; {in_plain_words(rule, threshold)}", flush=True)
     started = time.monotonic()
-    found = _score(model, files, asked["batch_size"], asked["gallery"])
+    found = _score(
+        model,
+        files,
+        asked["batch_size"],
+        lambda scores: decide(scores, rule, 0.5 if threshold is None else np.array(threshold)),
+        gallery=asked["gallery"],
+    )
     seconds = time.monotonic() - started
     _tell_unreadable(found.unreadable, len(files))
     print(f"{len(found.files):,} images in {seconds:.1f} s: {len(found.files) / seconds:.1f} images/s", flush=True)
 
-    decided = decide(found.scores, rule, 0.5 if threshold is None else np.array(threshold))
     written = [out / "predictions.csv", out / "predictions.json"]
-    _write(written[0], predictions_csv(found, model.labels, decided))
+    _write(written[0], predictions_csv(found, model.labels))
     write_json(written[1], {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
-               | predictions_json(found, model.labels, decided))  # fmt: skip
+               | predictions_json(found, model.labels))  # fmt: skip
     if asked["gallery"]:
-        rows = zip(found.files, found.scores, decided, found.thumbnails, strict=True)
-        page = gallery_page(
-            [Card(*row) for row in rows], model.labels, run=run.path, rule=in_plain_words(rule, threshold)
-        )
+        page = gallery_page(found.cards, model.labels, run=run.path, rule=in_plain_words(rule, threshold))
         written.append(out / "gallery.html")
         _write(written[2], page)
     for path in written:
@@ -263,13 +267,15 @@ class _Read(NamedTuple):
     thumbnail: bytes
 
 
-def _score(model: Model, files: list[Path], batch_size: int, with_thumbnails: bool) -> Found:
+def _score(
+    model: Model, files: list[Path], batch_size: int, deciding: Callable[[np.ndarray], np.ndarray], *, gallery: bool
+) -> Found:
     def read(file: Path) -> _Read | Unread:
         try:
             image = read_image(file)
         except UnreadableImage as error:
             return Unread(file, error.message.removeprefix(f"{file} "))
-        return _Read(file, model.view(image), thumbnail(image) if with_thumbnails else b"")
+        return _Read(file, model.view(image), thumbnail(image) if gallery else b"")
 
     unread: list[Unread] = []
 
@@ -288,18 +294,35 @@ def _score(model: Model, files: list[Path], batch_size: int, with_thumbnails: bo
     rows = readable()
     read_files: list[Path] = []
     scores: list[np.ndarray] = []
-    thumbnails: list[bytes] = []
+    decided: list[np.ndarray] = []
+    cards: list[Card] = []
     while batch := list(islice(rows, batch_size)):
-        scores.append(model.scores(torch.stack([each.view for each in batch])))
+        views = torch.stack([each.view for each in batch])
+        scores.append(model.scores(views))
+        decided.append(deciding(scores[-1]))
         read_files += [each.file for each in batch]
-        thumbnails += [each.thumbnail for each in batch]
+        if gallery:
+            seen = _seen(model, views, scores[-1], decided[-1])
+            told = zip(batch, scores[-1], decided[-1], seen, strict=True)
+            cards += [Card(each.file, row, carries, each.thumbnail, maps) for each, row, carries, maps in told]
     if not read_files:
         raise UserError(
             f"none of the {len(files):,} files can be read as an image; "
             f"first: {printable(unread[0].file)} {printable(unread[0].reason)}",
             "give image files, such as JPEG or PNG",
         )
-    return Found(read_files, np.concatenate(scores), thumbnails, unread)
+    return Found(read_files, np.concatenate(scores), np.concatenate(decided), cards, unread)
+
+
+def _seen(model: Model, views: Tensor, scores: np.ndarray, decided: np.ndarray) -> list[dict[int, np.ndarray]]:
+    """Heat maps (h, h) of each image's decided labels, or of its highest; none where the method tells of no regions."""
+    if not model.method.scores_instances:
+        return [{} for _ in views]
+    found = []
+    for row, carries, maps in zip(scores, decided, model.region_scores(views), strict=True):
+        shown = np.flatnonzero(carries) if carries.any() else [row.argmax()]
+        found.append({int(j): maps[j].copy() for j in shown})  # a view would keep the maps of all labels
+    return found
 
 
 def read_ahead(items: Iterable[T], read: Callable[[T], R], ahead: int) -> Iterator[R]:
@@ -334,17 +357,17 @@ def _shortest(scores: np.ndarray) -> list[list[float]]:
     return rows
 
 
-def predictions_csv(found: Found, labels: list[str], decided: np.ndarray) -> bytes:
+def predictions_csv(found: Found, labels: list[str]) -> bytes:
     """A row an image: path, decided labels joined by ``;``, then a column of scores a label."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "labels", *labels])
-    for file, row, carries in zip(found.files, _shortest(found.scores), decided, strict=True):
+    for file, row, carries in zip(found.files, _shortest(found.scores), found.decided, strict=True):
         table.writerow([file, ";".join(labels[j] for j in np.flatnonzero(carries)), *row])
     return text.getvalue().encode(errors="surrogateescape")  # a file's name is bytes, and need not be UTF-8
 
 
-def predictions_json(found: Found, labels: list[str], decided: np.ndarray) -> dict[str, Any]:
+def predictions_json(found: Found, labels: list[str]) -> dict[str, Any]:
     """Scores and decided labels by name, image by image; and the files that could not be read, with reasons."""
     return {
         "images": [
@@ -353,7 +376,7 @@ def predictions_json(found: Found, labels: list[str], decided: np.ndarray) -> di
                 "labels": [labels[j] for j in np.flatnonzero(carries)],
                 "scores": dict(zip(labels, row, strict=True)),
             }
-            for file, row, carries in zip(found.files, _shortest(found.scores), decided, strict=True)
+            for file, row, carries in zip(found.files, _shortest(found.scores), found.decided, strict=True)
         ],
         "unreadable": [{"path": str(file), "reason": reason} for file, reason in found.unreadable],
     }

@@ -15,14 +15,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
-from retdm.data.module import BagData, Data
+from retdm.data.module import BagData, Data, ImageData
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build, sweep
 from retdm.runs.errors import as_user_error, guarded, is_leader
 from retdm.runs.folder import RunFolder, check_split, read_config, shown, write_json, write_text
-from retdm.runs.instances import heat_maps
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance
@@ -30,7 +29,7 @@ from retdm.runs.settings import differences, folder_of, identity, settings_of
 from retdm.runs.tables import line_of, print_report
 from retdm.targets import resolve
 from retdm.training.evaluation import Evaluation
-from retdm.training.pictures import Pictures, write_picture
+from retdm.training.pictures import Pictures, draw_heat_maps, write_picture
 from retdm.training.progress import EpochLines, progress_bar
 from retdm.training.resume import Checkpoints, Stopped, StopRequest, continue_from, save_fitted
 from retdm.training.stages import Stages
@@ -161,7 +160,8 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     report["seconds_in_all"] = time.monotonic() - started
     report["images"] = len(data.source)
     write_predictions(folder, report.pop("predictions"), data.labels)
-    if (figure := heat_maps(method, data)) is not None:
+    if method.scores_instances and isinstance(data, ImageData):
+        figure = draw_heat_maps(method, data, "test", "test images, by the weights that were judged")
         write_picture(folder.pictures / "heat_maps.png", figure)
     write_json(folder.metrics, report)
     if in_sweep:
@@ -261,9 +261,10 @@ def _descend(
         trainer.fit(method, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
     if not folder.best.exists():
         raise RuntimeError(f"training left no {folder.best}")
-    report = judge(trainer, method, data, folder.best)
+    earlier = _earlier_stages(trainer, method, data, checkpoints)
+    report = judge(trainer, method, data, folder.best)  # last, for the method keeps the weights that it loads
     report["stages"] = stages.history
-    report["earlier_stages"] = _earlier_stages(trainer, method, data, checkpoints)
+    report["earlier_stages"] = earlier
     report["seconds"] = sum(row["minutes"] for row in stages.history) * 60
     if not trainer.is_global_zero:
         return None

@@ -24,8 +24,9 @@ from retdm.criteria import decide
 from retdm.criteria.average_precision import label_average_precision
 from retdm.data.loader import Pixels
 from retdm.data.module import Data, ImageData
-from retdm.methods.base import DeepMethod
+from retdm.methods.base import DeepMethod, Method
 from retdm.training.evaluation import Evaluation
+from retdm.training.regions import SIDE, scored
 from retdm.training.resume import Stopped
 from retdm.training.stages import Stages
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = 12  # images of the grid
 COLUMNS = 4
+HEATED, HEATS = 10, 4  # images with heat maps, and labels of each
 POINTS = 500  # images, and label sets, of the embedding
 NAMED_CURVES = 20  # beyond it a legend is no longer read
 NAMED_SETS = 24
@@ -50,6 +52,7 @@ class Pictures(Callback):
     """Draws at the end of every stage, into TensorBoard and as PNG files.
 
     ``predictions-<stage>.png``: the same validation images each time, with what was predicted and what is true.
+    ``heat_maps-<stage>.png``: where some of them carry their labels, of a method that scores regions.
     ``precision_recall-<stage>.png``: a curve a label. ``embedding-<stage>.png``, and TensorBoard's projector: images
     and label sets, where a method has both nets. It stands behind :class:`Stages` and :class:`Evaluation` in the list
     of callbacks. Nothing is drawn from PyTorch's generator, and a picture that fails is a warning, never a stop.
@@ -83,6 +86,10 @@ class Pictures(Callback):
             drawings["predictions"] = lambda: draw_predictions(
                 pixels, rows, method.labels, method.decide, f"validation images after stage {stage}"
             )
+            if method.scores_instances:
+                drawings["heat_maps"] = lambda: draw_heat_maps(
+                    method, data, "validation", f"validation images after stage {stage}"
+                )
         # A label net that no stage has trained yet would show nothing but its initial weights.
         if hasattr(method, "label_net") and any("label_net" in each.train for each in stages.stages[: stages.index]):
             drawings["embedding"] = embedding
@@ -232,6 +239,31 @@ def draw_predictions(pixels: Pixels, rows: dict[str, np.ndarray], labels: list[s
         axes.imshow(pixels[rows["index"][i]], interpolation="bilinear")
         axes.set_axis_off()
         axes.add_artist(_coloured(lines, (0.5, -0.03), axes.transAxes, 9.5))
+    return figure
+
+
+# Heat maps
+
+
+def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Figure:
+    """A few images of a part and where the method, which scores regions, sees each of their labels."""
+    rows = data.parts[part]
+    targets = data.source.targets[rows] * data.source.known[rows]
+    places = choose_rows(targets, HEATED)
+    columns = 1 + min(HEATS, max(1, int(targets[places].sum(1).max())))
+    figure = Figure(figsize=(max(2.2 * columns, 6), 2.3 * len(places) + 0.4), layout="constrained")
+    figure.suptitle(title, size=12)
+    axes = figure.subplots(len(places), columns, squeeze=False)
+    whole = (0, 1, 1, 0)
+    for line, target, (index, scores) in zip(axes, targets[places], scored(method, data, rows[places]), strict=True):
+        for axis in line:
+            axis.set_axis_off()
+        line[0].imshow(data.images[index], extent=whole)
+        for axis, label in zip(line[1:], np.flatnonzero(target), strict=False):
+            axis.imshow(data.images[index], extent=whole)
+            heat = scores[:, label].reshape(SIDE, SIDE)
+            axis.imshow(heat, cmap="inferno", vmin=0, alpha=0.65, extent=whole)
+            axis.set_title(f"{plain(method.labels[label], 18)}  ≤ {heat.max():.2f}", fontsize=8)
     return figure
 
 

@@ -340,3 +340,11 @@ def test_a_transform_survives_being_written_as_plain_values() -> None:
 def test_a_configuration_that_names_no_backbone_is_an_error(config: dict[str, str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         build_backbone(config)
+
+
+def test_asking_for_the_width_of_the_maps_leaves_batchnorm_and_the_mode_alone() -> None:
+    backbone = MobileNetV2(weights="none", batchnorm="trained").train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    assert backbone.channels == 1280
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    assert backbone.training and all(module.training for module in backbone.modules())

@@ -23,6 +23,7 @@ from PIL import Image
 
 from retdm.data.synthetic import Synthetic
 from retdm.errors import UserError
+from retdm.methods.retdm import RETDM
 from retdm.runs import predict
 from retdm.runs.predict import find_images, read_ahead
 
@@ -148,6 +149,39 @@ def test_the_gallery_has_a_small_picture_of_every_image_in_its_proportions(run: 
     assert picture.size == (192, 96)
     red, green, blue = picture.getpixel((90, 50))  # type: ignore[misc]
     assert red > 240 and green < 15 and blue < 15
+
+
+def test_the_gallery_has_a_heat_map_of_each_decided_label_or_of_the_highest_on_all_of_the_picture(
+    run: Path, tmp_path: Path, rows: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def brightness(method: Any, batch: Any) -> torch.Tensor:
+        cells = torch.nn.functional.adaptive_avg_pool2d(batch.image.mean(1, keepdim=True), 4)
+        return (10 * cells).sigmoid().flatten(2).transpose(1, 2).expand(-1, -1, len(rows["labels"]))
+
+    monkeypatch.setattr(RETDM, "scores_instances", True)
+    monkeypatch.setattr(RETDM, "instance_scores", brightness)
+    (tmp_path / "photos").mkdir()
+    wide = Image.new("RGB", (640, 320))
+    wide.paste("white", (480, 0, 640, 80))  # a quarter of each side, at the top right
+    wide.save(tmp_path / "photos" / "wide.png")
+    for rule, count in (("validation", 1), ("top3", 3)):  # a threshold that no score reaches leaves the highest
+        (run / "metrics.json").write_text(json.dumps({"threshold": 1.0}))
+        done = command(f"run={run}", f"images={tmp_path / 'photos'}", "gallery=true", f"decide={rule}")
+        assert done.code == 0, done.err
+        page = (run / "predictions" / "gallery.html").read_text()
+        scores = report_of(run / "predictions")["images"][0]["scores"]
+        told = re.findall(r'data-heat="([^"]+)">([^<]+)</button>', page)
+        assert [label for _, label in told] == sorted(scores, key=lambda label: -scores[label])[:count]
+        for content, _ in told:
+            picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))).astype(int).sum(2)
+            assert picture.shape == (4, 4)
+            assert picture[0, 3] > 500 and np.delete(picture, 3).max() < 100
+    assert 'style="--margins: 12.500% 0.000%"' in page  # 640 x 320 in a frame of 4:3
+
+
+def test_of_a_method_that_tells_of_no_regions_the_gallery_offers_nothing(predicted: tuple[Done, Path]) -> None:
+    page = (predicted[1] / "gallery.html").read_text()
+    assert not re.search(r"<button[^>]*data-heat|--margins: \d|underlined label", page)
 
 
 def test_without_a_place_it_writes_into_the_run(run: Path, photos: Path) -> None:

@@ -1,5 +1,6 @@
 """The page of predictions as a browser shows it."""
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from PIL import Image
 from retdm.runs.gallery import Card, gallery_page, thumbnail
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 pytestmark = NEEDS_BROWSER
 
@@ -196,3 +197,68 @@ def test_cards_out_of_sight_cost_nothing(page: "Page") -> None:
     assert page.locator(".card").first.evaluate("card => getComputedStyle(card).contentVisibility") == "auto"
     page.get_by_role("checkbox", name="sea").check()
     assert page.locator(".card").count() == 2  # not hidden but taken out: hiding 2,000 of them took 10 seconds
+
+
+def heated(labels: list[str]) -> bytes:
+    """A wide and a tall grey picture; label 0 is seen at the top right, label 1 at the bottom left."""
+    top, bottom = np.zeros((4, 4), np.float32), np.zeros((4, 4), np.float32)
+    top[0, 3], bottom[3, 0] = 0.75, 0.5
+    cards = [
+        Card(Path("/photos", name), np.array([0.9, 0.8, 0.1]), np.array([True, True, False]),
+             thumbnail(Image.new("RGB", size, "grey")), {0: top, 1: bottom})
+        for name, size in (("wide.jpg", (400, 150)), ("tall.jpg", (100, 300)))
+    ]  # fmt: skip
+    return gallery_page(cards, labels, run=Path("outputs/scene/mil/x"), rule="labels scored 0.5 or more")
+
+
+def brightness(card: "Locator", width: int, height: int) -> np.ndarray:
+    """Of 16 places spread over the picture of ``width`` x ``height`` in a card's frame, (4, 4)."""
+    frame = card.locator("img").first
+    screen = np.asarray(Image.open(io.BytesIO(frame.screenshot())).convert("L")).astype(int)
+    h, w = screen.shape
+    scale = min(w / width, h / height)
+    ys = (h - scale * height) / 2 + scale * height * (np.arange(4) + 0.5) / 4
+    xs = (w - scale * width) / 2 + scale * width * (np.arange(4) + 0.5) / 4
+    return screen[np.ix_(ys.astype(int), xs.astype(int))]
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_label_that_is_pressed_shows_on_the_picture_where_it_is_seen(show: "Callable[..., Page]", width: int) -> None:
+    page = show(heated(LABELS), width=width)
+    for card, size in zip(page.locator(".card").all(), ((400, 150), (100, 300)), strict=True):
+        assert np.ptp(brightness(card, *size)) < 5
+        buttons = card.get_by_role("button")
+        assert buttons.all_text_contents() == LABELS[:2]
+        buttons.first.click()
+        card.locator(".heat").evaluate("image => image.decode()")
+        found = brightness(card, *size)
+        assert found[0, 3] > found.ravel()[np.arange(16) != 3].max() + 100
+        assert card.locator(".most").text_content() == "≤ 0.75"
+        assert card.get_by_alt_text("where desert is found").count() == 1
+        buttons.last.click()
+        card.locator(".heat").evaluate("image => image.decode()")
+        found = brightness(card, *size)
+        assert found.argmax() == 12
+        assert card.locator(".most").text_content() == "≤ 0.50"
+        assert [button.get_attribute("aria-pressed") for button in buttons.all()] == ["false", "true"]
+        buttons.last.click()
+        assert card.locator("img").count() == 1 and card.locator(".most").count() == 0
+        assert buttons.last.get_attribute("aria-pressed") == "false"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_heat_maps_are_reached_and_named_from_the_keyboard_whatever_a_label_is_called(
+    show: "Callable[..., Page]",
+) -> None:
+    label = "</button><script>alert(3)</script>\"'"
+    page = show(heated([label, "sea", "trees"]))
+    page.get_by_role("button", name="Show all").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == label
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert page.get_by_role("button", name=label, pressed=True).count() == 1
+    assert page.locator(".heat").get_attribute("alt") == f"where {label} is found"
+    page.keyboard.press("Space")
+    assert page.locator(".heat").count() == 0
+    assert page.get_by_text("Press an underlined label").count() == 1

@@ -1,11 +1,13 @@
 """Scores of regions and instances, judged against what the data says of them, and drawn."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import figure
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,8 +15,12 @@ from retdm.batch import BagBatch, Batch
 from retdm.criteria import INSTANCE_CRITERIA
 from retdm.data.bag_rows import Bags
 from retdm.data.module import BagData
+from retdm.runs import train
 from retdm.runs.build import build_data, build_method
-from retdm.runs.instances import heat_maps, judge_instances
+from retdm.runs.instances import judge_instances
+from retdm.training import pictures
+from retdm.training.pictures import HEATED, choose_rows, draw_heat_maps
+from retdm.training.regions import SIDE
 
 Tiny = Callable[..., dict[str, Any]]
 
@@ -84,17 +90,51 @@ def test_a_method_that_cannot_tell_is_not_judged(tiny: Tiny) -> None:
     data = build_data(settings)
     method = build_method(settings, data.labels)
     assert judge_instances(method, data) == {}
-    assert heat_maps(method, data) is None
 
 
-def test_the_picture_shows_each_image_and_its_labels(tiny: Tiny) -> None:
-    settings = tiny("method=bce", "method.head=csra")
-    data: Any = build_data(settings)
-    method = build_method(settings, data.labels)
-    figure = heat_maps(method, data)
-    assert figure is not None
-    titles = [axis.get_title().split("  ")[0] for axis in figure.axes if axis.get_title()]
-    first = data.parts["test"]
-    assert set(titles) <= set(data.labels)
-    assert len(titles) <= data.source.targets[first].sum()
-    assert titles
+def test_the_picture_shows_images_of_the_part_each_with_its_known_labels_where_they_are_seen(tiny: Tiny) -> None:
+    data: Any = build_data(tiny("data.size=60"))
+    rows = data.parts["validation"]
+    data.source.known = np.ones_like(data.source.known)
+    data.source.known[:, 2] = False
+    carried = data.source.targets * data.source.known
+
+    def tell(batch: Batch) -> Tensor:
+        maps = torch.zeros(len(batch.index), len(data.labels), 4, 4)
+        maps[:, :, 0, 2:] = torch.tensor([0.2, 0.5])  # the corner at the top right
+        return maps.flatten(2).transpose(1, 2)
+
+    picture = draw_heat_maps(Knows(tell, data.labels), data, "validation", "title")  # type: ignore[arg-type]
+    shown = rows[choose_rows(carried[rows], HEATED)]
+    assert picture.get_suptitle() == "title"
+    assert len(shown) == len([axis for axis in picture.axes if axis.images and not axis.get_title()])
+    titles = [axis.get_title() for axis in picture.axes if axis.get_title()]
+    assert titles == [f"{data.labels[j]}  ≤ 0.50" for i in shown for j in np.flatnonzero(carried[i])]
+    for axis in picture.axes:
+        if axis.get_title():
+            pixels, heat = axis.images
+            assert pixels.get_extent() == heat.get_extent()
+            top, left = np.nonzero(heat.get_array() > 0.45)
+            assert max(top) < SIDE / 4 and min(left) >= SIDE * 3 / 4
+
+
+def test_the_picture_at_the_end_is_of_the_weights_that_were_judged_and_not_of_an_earlier_stage(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def draw(method: Any, data: Any, part: str, title: str) -> Any:
+        found.append((part, {name: value.clone() for name, value in method.state_dict().items()}))
+        return figure.Figure()
+
+    monkeypatch.setattr(train, "draw_heat_maps", draw)
+    monkeypatch.setattr(pictures, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))  # painting takes long
+    folder: Path = train.train(tiny("method=retdm", "method.head=csra"))
+    assert (folder / "checkpoints" / "best-classification.ckpt").exists()
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    ((part, weights),) = found
+    assert part == "test"
+    assert all(torch.equal(value, weights[name]) for name, value in best.items())
+    assert (folder / "pictures" / "heat_maps.png").exists()
+    stages = {path.name for path in (folder / "pictures").glob("heat_maps-*.png")}
+    assert stages == {f"heat_maps-{name}.png" for name in ("classification", "label_embedding", "joint")}

@@ -304,6 +304,29 @@ def test_drawing_changes_neither_weights_nor_mode_nor_random_state(data: ImageDa
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_method_that_scores_regions_leaves_heat_maps_of_validation_images_and_is_as_before(
+    data: ImageData, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    batches_of = data.batches_of
+    monkeypatch.setattr(data, "batches_of", lambda rows: seen.extend(rows) or batches_of(rows))
+    torch.manual_seed(0)
+    method = BCE(Tiny(), NAMES, stages=stages_of(["first"]), head="csra").train()
+    trainer = make_trainer(method, data, rows, tmp_path, done=1)
+    modes = [module.training for module in method.modules()]
+    state = {name: value.clone() for name, value in method.state_dict().items()}
+    generator = torch.get_rng_state()
+    Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
+    trainer.logger.experiment.flush()
+    assert (tmp_path / "pictures" / "heat_maps-first.png").exists()
+    assert "pictures/heat_maps" in shown_images(tmp_path)
+    assert len(seen) == pictures.HEATED and set(seen) <= set(data.parts["validation"].tolist())
+    assert any(modes) and [module.training for module in method.modules()] == modes
+    assert all(torch.equal(value, state[name]) for name, value in method.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
     data: ImageData, rows: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,20 @@
+"""The smoke experiment: every method of conf/method through train.py's own path on drawn images."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from retdm.criteria import CRITERIA
+from retdm.runs.help import CONF
+from retdm.runs.settings import compose_settings
+from retdm.runs.train import train
+
+
+@pytest.mark.parametrize("method", sorted(file.stem for file in (CONF / "method").glob("*.yaml")))
+def test_every_method_trains_and_is_judged_on_drawn_images(method: str, tmp_path: Path, tiny_cache: Path) -> None:
+    words = ["experiment=smoke", f"method={method}", "data.size=60", f"data.cache={tiny_cache}", f"outputs={tmp_path}"]
+    folder = train(compose_settings([*words, "trainer.accelerator=cpu", "trainer.precision=32-true"]))
+    found = json.loads((folder / "metrics.json").read_text())
+    assert all(found["test"][name] is not None for name in CRITERIA)
+    assert found["test_validation_threshold"] is not None
