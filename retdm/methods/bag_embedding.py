@@ -11,15 +11,15 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.bags import batches, check_candidates, tuned
-from retdm.methods.fitted import BagMethod, squash
+from retdm.methods.bags import TunedBagMethod, batches
+from retdm.methods.fitted import squash
 from retdm.methods.shallow import check_positive, mean_and_deviation
 from retdm.methods.svm import fit_machines, rbf_decision, scale_of
 
 Part = Literal["mean", "max", "min"]
 
 
-class BagEmbedding(BagMethod):
+class BagEmbedding(TunedBagMethod):
     """RBF machines on ``parts`` of each bag side by side, standardised over the training bags.
 
     Such vectors are older than their names ("simple MI", the min-max kernel of Gärtner et al., ICML 2002).
@@ -28,11 +28,10 @@ class BagEmbedding(BagMethod):
         parts: of ``mean``, ``max`` and ``min``, each over the instances of a bag, feature by feature.
         C: weight of the machines' losses.
         gamma: of their kernel exp(-gamma ||x - x'||²); None is 1 / (features times their variance).
-        tune: choose C of ``candidates`` by the wrong cells of 5 folds of the training bags.
-        candidates: values of C.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+        tune, candidates, fitted: see :class:`retdm.methods.bags.TunedBagMethod`.
     """
 
+    tuned = ("C",)
     learned = ("mean", "deviation", "support", "duals", "intercepts", "rbf_gamma")
     mean: Tensor  # (F,) F the features of all parts
     deviation: Tensor  # (F,)
@@ -53,21 +52,13 @@ class BagEmbedding(BagMethod):
         candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, **fitted)
+        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
         check_positive(C=C, gamma=1.0 if gamma is None else gamma)
-        check_candidates(candidates, "C")
         if not parts or any(part not in get_args(Part) for part in parts):
             raise UserError(f"method.parts={list(parts)} is not known", "name some of: mean, max, min")
         self.parts, self.C, self.gamma = tuple(parts), C, gamma
-        self.tune, self.candidates = tune, tuple(candidates)
-
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
-        if self.tune:
-            self.C = tuned(self, "C", self.candidates, examples, target, known)
-        self.fit_once(examples, target, known)
 
     def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
-        """:meth:`fit` with C as it stands."""
         found = [embedding(bag, mask, self.parts) for bag, mask, _ in batches(examples, torch.device("cpu"))]
         x = torch.cat(found).numpy()
         mean, deviation = mean_and_deviation(x, standardise=True)
@@ -84,7 +75,7 @@ class BagEmbedding(BagMethod):
 
     def details(self) -> dict[str, Any]:
         """C and gamma that were used, and how many training bags support the machines."""
-        return {"C": self.C, "gamma": float(self.rbf_gamma), "support": len(self.support)}
+        return super().details() | {"gamma": float(self.rbf_gamma), "support": len(self.support)}
 
 
 def embedding(bag: Tensor, mask: Tensor, parts: Sequence[Part]) -> Tensor:

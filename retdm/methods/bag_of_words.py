@@ -13,15 +13,15 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.bags import batches, centres, check_candidates, tuned
-from retdm.methods.fitted import BagMethod, squash
+from retdm.methods.bags import TunedBagMethod, batches, centres
+from retdm.methods.fitted import squash
 from retdm.methods.shallow import check_positive, mean_and_deviation, of_one_class, shares
 from retdm.methods.svm import fit_machines
 
 CHUNK = 1 << 22  # numbers that are held at once where histograms are compared
 
 
-class BagOfWords(BagMethod):
+class BagOfWords(TunedBagMethod):
     """Words are means of clusters of the training instances; a bag is the share of its instances nearest to each.
 
     Args:
@@ -31,11 +31,10 @@ class BagOfWords(BagMethod):
         C: weight of the classifier's losses.
         gamma: of the chi² kernel.
         standardise: divide each feature by its deviation over the training instances before clustering.
-        tune: choose C of ``candidates`` by the wrong cells of 5 folds of the training bags.
-        candidates: values of C.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+        tune, candidates, fitted: see :class:`retdm.methods.bags.TunedBagMethod`.
     """
 
+    tuned = ("C",)
     learned = ("mean", "deviation", "centres", "support", "coefficients", "intercepts")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
@@ -58,21 +57,13 @@ class BagOfWords(BagMethod):
         candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, **fitted)
+        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
         check_positive(words=words, C=C, gamma=gamma)
-        check_candidates(candidates, "C")
         if classifier not in ("logistic", "chi2"):
             raise UserError(f"method.classifier={classifier} is not known", "logistic or chi2")
         self.words, self.classifier, self.C, self.gamma, self.standardise = words, classifier, C, gamma, standardise
-        self.tune, self.candidates = tune, tuple(candidates)
-
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
-        if self.tune:
-            self.C = tuned(self, "C", self.candidates, examples, target, known)
-        self.fit_once(examples, target, known)
 
     def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
-        """:meth:`fit` with C as it stands."""
         instances = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(instances, self.standardise)
         found = centres((instances - mean) / deviation, self.words, self.seed)
@@ -102,7 +93,7 @@ class BagOfWords(BagMethod):
 
     def details(self) -> dict[str, Any]:
         """C that was used, and the words that were found."""
-        return {"C": self.C, "words": len(self.centres)}
+        return super().details() | {"words": len(self.centres)}
 
 
 def chi2_distance(x: Tensor, y: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What methods on bags share. Letters: n bags, T instances in all, B bags and N places of a batch, L labels."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,24 +10,13 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
+from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.shallow import check_positive, lowest_loss
+from retdm.methods.fitted import BagMethod
+from retdm.methods.shallow import Array, Bools, check_positive, lowest_loss
 
 BATCH = 256  # bags that are padded at once
-
-
-class Tunable(Protocol):
-    """What :func:`tuned` needs of a method: one fit with the settings as they stand, and scores."""
-
-    seed: int
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None: ...
-
-    def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor: ...
 
 
 def batches(examples: BagExamples, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -42,7 +31,7 @@ def batches(examples: BagExamples, device: torch.device) -> Iterator[tuple[Tenso
         yield torch.from_numpy(bag).to(device), torch.from_numpy(mask).to(device), index.to(device)
 
 
-def taken(examples: BagExamples, bags: NDArray[np.bool_]) -> BagExamples:
+def taken(examples: BagExamples, bags: Bools) -> BagExamples:
     """Those of the bags (n,)."""
     sizes = np.diff(examples.offsets)
     offsets = np.concatenate([[0], np.cumsum(sizes[bags])])
@@ -54,48 +43,111 @@ def owners(examples: BagExamples) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(examples.index)), np.diff(examples.offsets))
 
 
-def scores_of(method: Tunable, examples: BagExamples) -> NDArray[np.float64]:
+def scores_of(method: BagMethod, examples: BagExamples) -> Array:
     """(n, L) in [0, 1]"""
     found = [method.bag_decision(*batch).cpu() for batch in batches(examples, method.device)]
-    scores: NDArray[np.float64] = torch.cat(found).numpy()
+    scores: Array = torch.cat(found).numpy()
     return scores
 
 
-def tuned(
-    method: Tunable,
-    key: str,
-    values: Sequence[float],
-    examples: BagExamples,
-    target: NDArray[Any],
-    known: NDArray[Any],
-) -> float:
-    """The value of the setting ``key`` with the fewest wrong cells over 5 folds of the bags, at a tie the smaller.
+class TunedBagMethod(BagMethod):
+    """A method on bags that can choose some of its settings by 5 folds of the training bags.
 
-    A cell is wrong if it is known and its score on the other side of the method's own ``thresholds``, or of 1/2. The
-    method is left with another value.
+    A subclass writes :meth:`fit_once`, or :meth:`fit` itself with :meth:`choose` where folds share some work.
+
+    Args:
+        tune: set :attr:`tuned` to the candidate with the fewest :meth:`mistakes`, at a tie the earlier.
+        candidates: one value a setting of ``tuned``, or a number where that names one; all above 0.
+        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+
+    Attributes:
+        tuned: names of settings.
     """
 
-    def errors(value: float, fitted: NDArray[np.bool_], held: NDArray[np.bool_]) -> float:
-        setattr(method, key, value)
-        method.fit_once(taken(examples, fitted), target[fitted], known[fitted])
-        thresholds = method.thresholds.cpu().numpy() if hasattr(method, "thresholds") else 0.5
-        wrong = (scores_of(method, taken(examples, held)) >= thresholds) != (target[held] > 0)
-        return float((wrong & known[held].astype(bool)).sum())
+    tuned: ClassVar[tuple[str, ...]]
+    chosen: Tensor  # () int64, the place of the candidate that was chosen; -1 before
 
-    best: float = lowest_loss(sorted(values), errors, len(target), method.seed)
-    return best
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        tune: bool,
+        candidates: Sequence[float | Sequence[float]],
+        **fitted: Any,
+    ) -> None:
+        super().__init__(backbone, labels, **fitted)
+        self.tune = tune
+        self.candidates = [tuple(one) if isinstance(one, Sequence) else (one,) for one in candidates]
+        for one in self.candidates:
+            if len(one) != len(self.tuned):
+                raise UserError(f"method.candidates holds {list(one)}", f"expected values of {', '.join(self.tuned)}")
+            check_positive(candidates=one)
+        if not self.candidates:
+            raise UserError("method.candidates is empty", f"method.tune chooses {', '.join(self.tuned)} from it")
+        self.register_buffer("chosen", torch.tensor(-1))
+
+    # What a method writes
+
+    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+        """:meth:`fit` with the settings as they stand."""
+        raise NotImplementedError
+
+    def mistakes(self, scores: Array, target: NDArray[Any], known: Bools) -> float:
+        """What a candidate is judged by, less being better: how many known cells score on the other side of the
+        method's own ``thresholds``, or of 1/2. All (n, L)."""
+        thresholds = getattr(self, "thresholds", torch.tensor(0.5)).cpu().numpy()
+        return float((((scores >= thresholds) != (target > 0)) & known).sum())
+
+    # What is shared
+
+    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+        def scores(fitted: Bools, held: Bools) -> Array:
+            self.fit_once(taken(examples, fitted), target[fitted], known[fitted])
+            return scores_of(self, taken(examples, held))
+
+        if self.tune:
+            self.choose(scores, target, known)
+        self.fit_once(examples, target, known)
+
+    def choose(self, scores: Callable[[Bools, Bools], Array], target: NDArray[Any], known: NDArray[Any]) -> None:
+        """Set the settings ``tuned`` to the best candidate; ``scores`` of (bags to fit (n,), bags to score (n,)) are
+        those after learning from the former."""
+
+        def mistakes(place: int, fitted: Bools, held: Bools) -> float:
+            self._take(place)
+            return self.mistakes(scores(fitted, held), target[held], known[held].astype(bool))
+
+        self._take(lowest_loss(range(len(self.candidates)), mistakes, len(target), self.seed))
+
+    def details(self) -> dict[str, Any]:
+        """The settings of ``tuned`` as they were used."""
+        return {name: getattr(self, name) for name in self.tuned}
+
+    def _take(self, place: int) -> None:
+        self.chosen.fill_(place)
+        for name, value in zip(self.tuned, self.candidates[place], strict=True):
+            setattr(self, name, value)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}chosen", torch.tensor(-1))  # a checkpoint from before there was any
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        if self.chosen >= 0:  # what was chosen may be asked for when bags are scored
+            self._take(int(self.chosen))
 
 
-def check_candidates(candidates: Sequence[float], of: str) -> None:
-    """There is something to choose the setting ``of`` from, all of it above 0."""
-    check_positive(candidates=tuple(candidates))
-    if not candidates:
-        raise UserError("method.candidates is empty", f"method.tune chooses {of} from it")
+def wrong_pairs(scores: Array, target: NDArray[Any], known: Bools) -> float:
+    """The share of pairs of a label that a bag carries and one that it lacks where the former scores no higher, summed
+    over the bags that have such pairs. All (n, L)."""
+    carried, lacking = (target > 0) & known, (target == 0) & known
+    wrong = (carried[:, :, None] & lacking[:, None] & (scores[:, :, None] <= scores[:, None])).sum((1, 2))
+    pairs = carried.sum(1) * lacking.sum(1)
+    return float((wrong / np.maximum(pairs, 1)).sum())
 
 
-def centres(x: NDArray[np.float64], k: int, seed: int) -> NDArray[np.float64]:
+def centres(x: Array, k: int, seed: int) -> Array:
     """Means of k clusters of the rows (T, D), or of as many as there are different rows. (k, D)"""
     k = min(k, len(np.unique(x, axis=0)))
     with threadpool_limits(1, user_api="openmp"):  # threads add up in whatever order they end
-        found: NDArray[np.float64] = KMeans(k, n_init=1, random_state=seed).fit(x).cluster_centers_
+        found: Array = KMeans(k, n_init=1, random_state=seed).fit(x).cluster_centers_
     return found

@@ -3,7 +3,6 @@
 Letters: n training bags, K of them kept, B bags to score, D features, L labels.
 """
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -14,13 +13,13 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.bags import taken
+from retdm.methods.bags import TunedBagMethod, taken
 from retdm.methods.distances import Array, BagList, Kind, Scale, bag_distances, measured
-from retdm.methods.fitted import BagMethod, squash
-from retdm.methods.shallow import Bools, check_positive, lowest_loss
+from retdm.methods.fitted import squash
+from retdm.methods.shallow import Bools
 
 
-class DistanceMethod(BagMethod):
+class DistanceMethod(TunedBagMethod):
     """A method on bags that writes :meth:`fit_distances` and :meth:`values_at`.
 
     Distances come from a table of the whole data set where one was given (:meth:`give_table`), else they are computed;
@@ -31,16 +30,12 @@ class DistanceMethod(BagMethod):
         scale: of instances before, see :func:`retdm.methods.distances.measured`. With a table it is measured over all
             instances of the data set, those of test bags too but no label, as MIMLSVM's authors did; else over the
             training bags'. New bags are scaled alike.
-        tune: choose the settings ``tuned`` of ``candidates`` by the wrong cells of 5 folds of the training bags.
-        candidates: one value a setting of ``tuned``, or a number where that names one.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+        tune, candidates, fitted: see :class:`retdm.methods.bags.TunedBagMethod`.
 
     Attributes:
-        tuned: names of settings.
         table: (N, N) distances between all bags of the data set.
     """
 
-    tuned: ClassVar[tuple[str, ...]]
     learned: ClassVar[tuple[str, ...]] = ("shift", "spread", "kept_instances", "kept_offsets", "kept_index")
     shift: Tensor  # (D,)
     spread: Tensor  # (D,)
@@ -55,22 +50,13 @@ class DistanceMethod(BagMethod):
         *,
         distance: Kind,
         scale: Scale,
-        tune: bool = False,
-        candidates: Sequence[float | Sequence[float]] = (),
         **fitted: Any,
     ) -> None:
         super().__init__(backbone, labels, **fitted)
         for key, value, kinds in (("distance", distance, Kind), ("scale", scale, Scale)):
             if value not in get_args(kinds):
                 raise UserError(f"method.{key}={value} is not known", f"it is one of: {', '.join(get_args(kinds))}")
-        self.distance, self.scale, self.tune = distance, scale, tune
-        self.candidates = [tuple(one) if isinstance(one, Sequence) else (one,) for one in candidates]
-        for one in self.candidates:
-            if len(one) != len(self.tuned):
-                raise UserError(f"method.candidates holds {list(one)}", f"expected values of {', '.join(self.tuned)}")
-            check_positive(candidates=one)
-        if tune and not candidates:
-            raise UserError("method.candidates is empty", f"method.tune chooses {', '.join(self.tuned)} from it")
+        self.distance, self.scale = distance, scale
         self.table: NDArray[np.float32] | None = None
 
     # What a method writes
@@ -103,11 +89,19 @@ class DistanceMethod(BagMethod):
             between = bag_distances(self.distance, bags, bags).astype(np.float64)
         else:
             between = self.table[examples.index][:, examples.index].astype(np.float64)
+
+        def scores(fitted: Bools, held: Bools) -> Array:
+            rows = np.flatnonzero(fitted)
+            kept = rows[self.fit_distances(between[fitted][:, fitted], target[fitted], known[fitted])]
+            values = self.values_at(torch.from_numpy(between[held][:, kept]).to(self.device))
+            found: Array = squash(values).cpu().numpy()
+            return found
+
         if self.tune:
-            self._choose(between, target, known)
-        chosen = np.zeros(len(target), bool)
-        chosen[self.fit_distances(between, target, known)] = True
-        kept = taken(examples, chosen)
+            self.choose(scores, target, known)
+        used = np.zeros(len(target), bool)
+        used[self.fit_distances(between, target, known)] = True
+        kept = taken(examples, used)
         self.learn(kept_instances=kept.instances, kept_offsets=kept.offsets, kept_index=kept.index)
 
     def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor:
@@ -123,21 +117,7 @@ class DistanceMethod(BagMethod):
 
     def details(self) -> dict[str, Any]:
         """The settings of ``tuned`` as they were used, and how many training bags are kept."""
-        return {name: getattr(self, name) for name in self.tuned} | {"kept": len(self.kept_index)}
+        return super().details() | {"kept": len(self.kept_index)}
 
     def _scaled(self, instances: NDArray[Any], offsets: NDArray[np.int64]) -> BagList:
         return BagList((instances - self.shift.cpu().numpy()) / self.spread.cpu().numpy(), offsets)
-
-    def _set(self, values: Sequence[float]) -> None:
-        for name, value in zip(self.tuned, values, strict=True):
-            setattr(self, name, value)
-
-    def _choose(self, between: Array, target: NDArray[Any], known: Bools) -> None:
-        def wrong(values: Sequence[float], fitted: Bools, held: Bools) -> float:
-            self._set(values)
-            rows = np.flatnonzero(fitted)
-            kept = rows[self.fit_distances(between[fitted][:, fitted], target[fitted], known[fitted])]
-            found = self.values_at(torch.from_numpy(between[held][:, kept]).to(self.device)).cpu().numpy()
-            return float((((found >= 0) != (target[held] > 0)) & known[held]).sum())
-
-        self._set(lowest_loss(self.candidates, wrong, len(target), self.seed))

@@ -5,6 +5,7 @@ its mixed norm. Rebuilt are the width of the map, that the norm is squared pair 
 pair with itself, and the rule of label sets, which is the sign.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,8 +18,8 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.bags import batches, centres
-from retdm.methods.fitted import BagMethod, squash
+from retdm.methods.bags import TunedBagMethod, batches, centres
+from retdm.methods.fitted import squash
 from retdm.methods.shallow import check_positive, mean_and_deviation, of_one_class, shares
 from retdm.methods.svm import SMALL, unsquash
 
@@ -29,7 +30,7 @@ ENOUGH = 1e-3  # relative fall of the objective that is worth another round
 TINY = 1e-4  # what keeps the norm of a pair from 0, of which it could not come back
 
 
-class KISAR(BagMethod):
+class KISAR(TunedBagMethod):
     """Linear machines on the likeness of a bag to prototypes, which related labels choose together.
 
     s_k(X) = max over x in X of exp(-||x - c_k||² / delta), the prototypes c being means of clusters of the training
@@ -48,9 +49,11 @@ class KISAR(BagMethod):
         C: weight of the losses.
         rounds: at most.
         standardise: divide each feature by its deviation over the training instances.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+        tune, candidates, fitted: see :class:`retdm.methods.bags.TunedBagMethod`. The paper names no grid: the default
+            one is its C, ten times that, and less.
     """
 
+    tuned = ("C",)
     learned = ("mean", "deviation", "prototypes", "delta", "coefficients", "intercepts")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
@@ -69,9 +72,11 @@ class KISAR(BagMethod):
         C: float = 500.0,
         rounds: int = 20,
         standardise: bool = True,
+        tune: bool = False,
+        candidates: Sequence[float] = (5.0, 50.0, 500.0, 5000.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, **fitted)
+        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
         check_positive(prototypes=prototypes, C=C, rounds=rounds)
         if relation not in get_args(Relation):
             raise UserError(f"method.relation={relation} is not known", f"one of: {', '.join(get_args(Relation))}")
@@ -79,7 +84,7 @@ class KISAR(BagMethod):
         self.objective: list[float] = []
         self.pairs: list[tuple[int, int]] = []
 
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
         x = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(x, self.standardise)
         x = (x - mean) / deviation
@@ -117,9 +122,10 @@ class KISAR(BagMethod):
         return per_instance
 
     def details(self) -> dict[str, Any]:
-        """What is minimised, after each round, and which labels share."""
+        """C that was used; what is minimised, after each round; and which labels share."""
         named = [[self.labels[a], self.labels[b]] for a, b in self.pairs if a != b]
-        return {"objective": self.objective, "prototypes": len(self.prototypes), "related": named}
+        found = {"objective": self.objective, "prototypes": len(self.prototypes), "related": named}
+        return super().details() | found
 
 
 def related(carried: Array, relation: Relation) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """mi-SVM and MI-SVM (Andrews, Tsochantaridis and Hofmann, NIPS 2002), one a label."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.bags import owners
-from retdm.methods.fitted import BagMethod, squash
+from retdm.methods.bags import TunedBagMethod, owners
+from retdm.methods.fitted import squash
 from retdm.methods.shallow import check_positive, mean_and_deviation, of_one_class, shares
 from retdm.methods.svm import SMALL, rbf_decision, scale_of, unsquash
 
@@ -29,7 +30,7 @@ class Found(NamedTuple):
     objective: list[float]
 
 
-class MiSVM(BagMethod):
+class MiSVM(TunedBagMethod):
     """A machine on instances, f; a bag scores what the highest of its instances does.
 
     Both take turns: learn f, then choose again what positive bags mean. mi-SVM marks each of their instances by the
@@ -45,9 +46,10 @@ class MiSVM(BagMethod):
         C: weight of the machines' losses.
         gamma: None is 1 / (features times the variance of the instances, which is 1 after standardising).
         rounds: at most.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+        tune, candidates, fitted: see :class:`retdm.methods.bags.TunedBagMethod`. The paper names no grid.
     """
 
+    tuned = ("C",)
     learned = ("mean", "deviation", "support", "weights", "intercepts", "rbf_gamma")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
@@ -66,16 +68,18 @@ class MiSVM(BagMethod):
         C: float = 1.0,
         gamma: float | None = None,
         rounds: int = 8,
+        tune: bool = False,
+        candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, **fitted)
+        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
         check_positive(C=C, gamma=1.0 if gamma is None else gamma, rounds=rounds)
         if kernel not in ("rbf", "linear"):
             raise UserError(f"method.kernel={kernel} is not known", "rbf or linear")
         self.witness, self.kernel, self.C, self.gamma, self.rounds = witness, kernel, C, gamma, rounds
         self.objective: list[float] = []
 
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
         x = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(x, standardise=True)
         x = (x - mean) / deviation
@@ -123,8 +127,9 @@ class MiSVM(BagMethod):
         return squash(self.values(bag))
 
     def details(self) -> dict[str, Any]:
-        """What the machines of all labels minimise, after each round; and how many instances support them."""
-        return {"objective": self.objective, "support": len(self.support)}
+        """C that was used; what the machines of all labels minimise, after each round; how many instances support
+        them."""
+        return super().details() | {"objective": self.objective, "support": len(self.support)}
 
 
 def _alternate(

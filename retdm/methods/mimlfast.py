@@ -4,7 +4,8 @@ Letters: n bags, T instances in all, d features, D dimensions of the shared spac
 behind them, K sub-concepts each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,11 +16,14 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.fitted import BagMethod, squash
-from retdm.methods.shallow import check_positive, mean_and_deviation, of_one_class, shares
+from retdm.methods.bags import TunedBagMethod, wrong_pairs
+from retdm.methods.fitted import squash
+from retdm.methods.shallow import Bools, check_positive, mean_and_deviation, of_one_class, shares
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
+# Of D, C, K, epochs: values of the paper's grid, more epochs, and last the settings of another copy of the release.
+CANDIDATES = (*product((100, 200), (1.0, 5.0, 10.0), (5,), (10, 50)), (200, 15.0, 1, 25))
 EACH = 10  # pairs from one weight that enters the average to the next
 
 
@@ -44,7 +48,7 @@ class Weights(NamedTuple):
     counts: Places
 
 
-class MIMLfast(BagMethod):
+class MIMLfast(TunedBagMethod):
     """Ranks the labels of a bag above those that it lacks; between both stands a dummy label, and so decides sets.
 
     An instance x scores max_k w_lk·Vx for a label, a bag what its highest instance does, F_l. Each step takes a bag and
@@ -68,9 +72,11 @@ class MIMLfast(BagMethod):
         margin: by how much F_l is to exceed the dummy's for a score above 1/2.
         batch: pairs a step of ``minibatch``.
         standardise: instances by their mean and deviation over the training bags; the method hangs on their scale.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+        tune, candidates, fitted: see :class:`retdm.methods.bags.TunedBagMethod`. Candidates are judged by
+            :func:`retdm.methods.bags.wrong_pairs`, as in the paper by the ranking loss.
     """
 
+    tuned = ("D", "C", "K", "epochs")
     learned = ("mean", "deviation", "concepts", "fixed")
     mean: Tensor  # (d,)
     deviation: Tensor  # (d,)
@@ -92,20 +98,22 @@ class MIMLfast(BagMethod):
         margin: float = 1.0,
         batch: int = 32,
         standardise: bool = True,
+        tune: bool = False,
+        candidates: Sequence[Sequence[float]] = CANDIDATES,
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, **fitted)
+        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
         check_positive(D=D, C=C, K=K, epochs=epochs, eta=eta, batch=batch)
         if lambda_ < 0:
             raise UserError(f"method.lambda_={lambda_} is out of range", "it is a number from 0 up")
         if variant not in ("published", "minibatch"):
             raise UserError(f"method.variant={variant} is not known", "published or minibatch")
-        self.variant, self.D, self.K, self.epochs = variant, D, K, epochs
-        self.rates = Rates(eta, lambda_, C)
-        self.margin, self.batch, self.standardise = margin, batch, standardise
+        self.variant, self.D, self.C, self.K, self.epochs = variant, D, C, K, epochs
+        self.eta, self.lambda_, self.batch = eta, lambda_, batch
+        self.margin, self.standardise = margin, standardise
         self.objective: list[float] = []
 
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
         x = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(x, self.standardise)
         x = (x - mean) / deviation
@@ -117,12 +125,13 @@ class MIMLfast(BagMethod):
         lacking, ends = np.nonzero(lacks)[1], np.append(0, lacks.sum(1).cumsum())
         run = published() if self.variant == "published" else minibatch(self.batch)
         rng = np.random.default_rng(self.seed)
-        weights = start(x.shape[1], self.D, marks.shape[1], self.K, self.rates.norm, rng)
+        rates = Rates(float(self.eta), float(self.lambda_), float(self.C))  # machine code is made for each type
+        weights = start(x.shape[1], self.D, marks.shape[1], self.K, rates.norm, rng)
         self.objective = []
         for _ in range(self.epochs):
             pairs = rng.permutation(np.argwhere(marks > 0))
             draws = rng.random((len(pairs), marks.shape[1]))
-            self.objective.append(run(x, examples.offsets, lacking, ends, pairs, weights, self.rates, draws))
+            self.objective.append(run(x, examples.offsets, lacking, ends, pairs, weights, rates, draws))
         space, concepts = averaged(weights)
         fixed = np.where(one, shares(target, known), np.nan)
         self.learn(mean=mean, deviation=deviation, concepts=concepts @ space.T, fixed=fixed)
@@ -143,9 +152,13 @@ class MIMLfast(BagMethod):
         above = values[..., :-1] - values[..., -1:] - margin
         return squash(above).where(self.fixed.isnan(), self.fixed)
 
+    def mistakes(self, scores: Array, target: NDArray[Any], known: Bools) -> float:
+        return wrong_pairs(scores, target, known)
+
     def details(self) -> dict[str, Any]:
-        """Of each epoch, by how much the drawn labels came within 1 of those they were drawn for, on average."""
-        return {"objective": self.objective}
+        """Settings that were used; of each epoch, by how much the drawn labels came within 1 of those they were drawn
+        for, on average."""
+        return super().details() | {"objective": self.objective}
 
 
 def start(d: int, D: int, C: int, K: int, norm: float, rng: np.random.Generator) -> Weights:

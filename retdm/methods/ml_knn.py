@@ -76,7 +76,7 @@ class MLkNN(FittedMethod):
         _, deviation = mean_and_deviation(np.asarray(examples, np.float64), self.standardise)
         carried = (target > 0) & known
         self.learn(rows=np.ascontiguousarray(examples), target=carried, known=known.astype(bool), deviation=deviation)
-        counts = self._counts(self.rows.double(), own=True).cpu().numpy()
+        counts = self._counts(self.rows.double(), self.k, own=True).cpu().numpy()
         likelihood = np.empty((2, len(self.labels), self.k + 1))
         for label in range(len(self.labels)):
             for mark in (0, 1):
@@ -90,7 +90,8 @@ class MLkNN(FittedMethod):
         self.learn(prior=prior, likelihood=likelihood)
 
     def decision(self, features: Tensor) -> Tensor:
-        counts = self._counts(features, own=False)  # (B, L)
+        k = self.likelihood.shape[2] - 1  # which may be a tuned one
+        counts = self._counts(features, k, own=False)  # (B, L)
         label = torch.arange(counts.shape[1], device=counts.device)
         without, carrying = self.likelihood[:, label, counts]
         carrying = carrying * self.prior
@@ -101,10 +102,10 @@ class MLkNN(FittedMethod):
         """The k that was used."""
         return {"k": self.k}
 
-    def _counts(self, features: Tensor, *, own: bool) -> Tensor:
-        """How many of each row's nearest carry each label, int64 (B, L); ``own``: the rows are the kept ones."""
+    def _counts(self, features: Tensor, k: int, *, own: bool) -> Tensor:
+        """How many of each row's k nearest carry each label, int64 (B, L); ``own``: the rows are the kept ones."""
         rows = self.rows.double() / self.deviation
-        usable = (self.known.sum(0) - 1).clamp(0, self.k).tolist()  # a kept row has itself not
+        usable = (self.known.sum(0) - 1).clamp(0, k).tolist()  # a kept row has itself not
         all_known = bool(self.known.all())
         found = []
         for start in range(0, len(features), CHUNK):
@@ -116,8 +117,8 @@ class MLkNN(FittedMethod):
                 found.append(self.target[near].sum(1))
                 continue
             columns = []
-            for label, k in enumerate(usable):
-                near = distance.masked_fill(~self.known[:, label], torch.inf).topk(k, largest=False).indices
+            for label, most in enumerate(usable):
+                near = distance.masked_fill(~self.known[:, label], torch.inf).topk(most, largest=False).indices
                 columns.append(self.target[:, label][near].sum(1))
             found.append(torch.stack(columns, 1))
         return torch.cat(found)

@@ -16,8 +16,8 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.bags import batches, check_candidates, scores_of, tuned
-from retdm.methods.fitted import BagMethod, squash
+from retdm.methods.bags import TunedBagMethod, batches, scores_of
+from retdm.methods.fitted import squash
 from retdm.methods.shallow import check_positive, mean_and_deviation, of_one_class, shares
 from retdm.methods.svm import unsquash
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-class RankLossSIM(BagMethod):
+class RankLossSIM(TunedBagMethod):
     """A bag's score for a label is w_l . x_l, where x_l is the bag's support instance for the label.
 
     With ``softmax`` it is the sum of a_x x over the bag's instances, a the softmax of w_l . x; with ``max`` the one
@@ -42,11 +42,10 @@ class RankLossSIM(BagMethod):
         penalty: lambda.
         rounds: turns.
         steps: of Pegasos, in each turn; the mean of the second half is its result.
-        tune: choose the penalty of ``candidates`` by the wrong cells of 5 folds of the training bags.
-        candidates: values of the penalty.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+        tune, candidates, fitted: see :class:`retdm.methods.bags.TunedBagMethod`.
     """
 
+    tuned = ("penalty",)
     learned = ("mean", "deviation", "weights", "constants", "thresholds")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
@@ -68,22 +67,14 @@ class RankLossSIM(BagMethod):
         decide: str = "train_threshold",
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, decide=decide, **fitted)
+        super().__init__(backbone, labels, tune=tune, candidates=candidates, decide=decide, **fitted)
         check_positive(penalty=penalty, rounds=rounds, steps=steps)
-        check_candidates(candidates, "penalty")
         if support not in ("softmax", "max"):
             raise UserError(f"method.support={support} is not known", "softmax or max")
         self.support, self.penalty, self.rounds, self.steps = support, penalty, rounds, steps
-        self.tune, self.candidates = tune, tuple(candidates)
         self.objective: list[float] = []
 
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
-        if self.tune:
-            self.penalty = tuned(self, "penalty", self.candidates, examples, target, known)
-        self.fit_once(examples, target, known)
-
     def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
-        """:meth:`fit` with the penalty as it stands."""
         mean, deviation = mean_and_deviation(examples.instances.astype(np.float64), standardise=True)
         one = of_one_class(target, known)
         constants = np.where(one, unsquash(shares(target, known)), np.nan)
@@ -130,7 +121,7 @@ class RankLossSIM(BagMethod):
 
     def details(self) -> dict[str, Any]:
         """The penalty that was used, and after each turn the objective with support instances chosen anew."""
-        return {"penalty": self.penalty, "objective": self.objective}
+        return super().details() | {"objective": self.objective}
 
 
 def pegasos(

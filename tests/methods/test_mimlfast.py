@@ -81,7 +81,7 @@ def test_steps_are_those_of_the_release(variant: str) -> None:
     V, W, losses = one_by_one(given, eta=0.05, lambda_=0.1, norm=3.0, D=6, K=2, epochs=3)
     np.testing.assert_allclose(method.concepts, W @ V, atol=1e-9)
     np.testing.assert_allclose(method.objective, losses, atol=1e-9)
-    assert method.details() == {"objective": method.objective}
+    assert method.details() == {"D": 6, "C": 3.0, "K": 2, "epochs": 3, "objective": method.objective}
 
 
 @pytest.mark.parametrize("batch", [4, 32])

@@ -142,6 +142,9 @@ def test_tuning_takes_the_value_of_the_lowest_loss_over_folds(
     alone = make(kind, **{setting: best}, **more)
     alone.fit(x, target, known)
     assert np.array_equal(scores(method, x), scores(alone, x))
+    loaded = make(kind, tune=True, grid=grid, **more)
+    loaded.load_state_dict(method.state_dict())
+    assert np.array_equal(scores(method, x), scores(loaded, x))
 
 
 @pytest.mark.parametrize("kind", CLASSES)
