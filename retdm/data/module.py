@@ -28,6 +28,19 @@ KINDS = ("missing", "empty", "unreadable")  # of images that are left out
 class Data(LightningDataModule, ABC):
     """Rows of a source in three parts, and loaders over them.
 
+    Args:
+        source: rows and their label sets.
+        split: number of the random split.
+        test_fraction: share of all rows for testing.
+        validation_fraction: share of the training part on which everything is chosen.
+        folds: cross-validation: the training part is cut into so many, and one of them chooses; None is no fold.
+        fold: which one, from 0.
+        train_size: rows to train on at most; None takes all.
+        stratified: keep each label's share the same in all parts, as far as its rows go.
+        batch_size: rows of a global batch, at least 2.
+        workers: loading processes; None is 0 on the CPU, where they would only take the network's cores.
+        seed: of the training order and the augmentation.
+
     Attributes:
         parts: "train", "validation" and "test": the rows of each.
         manifest: what ``split.json`` holds.
@@ -41,16 +54,40 @@ class Data(LightningDataModule, ABC):
     left_out: dict[str, int]
     dim: int | None = None
 
-    def __init__(self, source: Source | BagSource, batch_size: int, workers: int | None, seed: int) -> None:
+    def __init__(
+        self,
+        source: Source | BagSource,
+        *,
+        split: int = 0,
+        test_fraction: float = 0.2,
+        validation_fraction: float = 0.1,
+        folds: int | None = None,
+        fold: int = 0,
+        train_size: int | None = None,
+        stratified: bool = False,
+        batch_size: int = 64,
+        workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         if batch_size < 2:
             raise UserError(f"data.batch_size={batch_size} is too small", "take at least 2: losses compare rows")
         if workers is not None and workers < 0:
             raise UserError(f"data.workers={workers} is not a number of processes", "take 0 or more")
+        splits.check_ranges(split, test_fraction, validation_fraction, folds, fold)
         self.source, self.batch_size, self.workers, self.seed = source, batch_size, workers, seed
         self.batches: GlobalBatches | None = None
         self.position = (0, 0)  # (epoch, batch) where training goes on
         self.judged = "test"
+        self._cutting: dict[str, Any] = {
+            "seed": split,
+            "test_fraction": test_fraction,
+            "validation_fraction": validation_fraction,
+            "folds": folds,
+            "fold": fold,
+            "train_size": train_size,
+            "stratified": stratified,
+        }
 
     @abstractmethod
     def rows(self, seed: int | None = None) -> Dataset[Any]:
@@ -75,21 +112,22 @@ class Data(LightningDataModule, ABC):
         rows = given.instances if isinstance(given, BagExamples) else given
         return torch.from_numpy(rows.mean(0, dtype=np.float64)), torch.from_numpy(rows.std(0, dtype=np.float64))
 
-    def cut(self, rows: NDArray[np.int64], pairs: Pairs | None, **how: Any) -> None:
-        """Set ``parts`` and ``manifest`` from the ``rows`` that can be used; ``how`` is ``make_split``'s."""
+    def cut(self, rows: NDArray[np.int64], pairs: Pairs | None = None, groups: NDArray[np.int64] | None = None) -> None:
+        """Set ``parts`` and ``manifest`` from the ``rows`` that can be used; those of one group (n,) stay together."""
         source = self.source
         chosen = splits.make_split(
             len(rows),
             given=None if source.split is None else source.split[rows],
             targets=source.targets[rows],
-            **how,
+            groups=None if groups is None else groups[rows],
+            **self._cutting,
         )
         self.parts = {name: rows[getattr(chosen, name)] for name in splits.PARTS}
         true = getattr(source, "true_targets", None)
         if true is not None:  # noise put in on purpose is for learning alone
             source.targets[self.parts["test"]] = true[self.parts["test"]]
         in_rows = splits.Split(**self.parts)
-        self.manifest = splits.manifest(in_rows, source.ids, pairs, how["seed"], source.fingerprint)
+        self.manifest = splits.manifest(in_rows, source.ids, pairs, self._cutting["seed"], source.fingerprint)
 
     @property
     def labels(self) -> list[str]:
@@ -169,51 +207,32 @@ class ImageData(Data):
 
     Args:
         source: the images and their label sets.
-        split: number of the random split.
-        test_fraction: share of all images for testing.
-        validation_fraction: share of the training part on which everything is chosen.
-        folds: cross-validation: the training part is cut into so many, and one of them chooses; None is no fold.
-        fold: which one, from 0.
-        train_size: images to train on at most; None takes all.
-        stratified: keep each label's share the same in all parts, as far as its images go.
-        batch_size: rows of a global batch, at least 2.
-        workers: loading processes; None is 0 on the CPU, where they would only take the network's cores.
         image_size: side of the network's images in pixels.
         faults: ``error`` stops at images that cannot be read, ``skip`` leaves them out and counts them.
         cache: folder of the decoded images, never inside the data's own; ``none`` decodes them at each reading.
         cache_limit: gigabytes of pixels above which the cache holds JPEG.
         keep_pairs_together: ``none``, ``identical`` or ``near``: which pairs of images lie on one side of the split.
-        seed: of the training order and the augmentation.
+        loading: see :class:`Data`.
     """
 
     def __init__(
         self,
         source: Source,
         *,
-        split: int = 0,
-        test_fraction: float = 0.2,
-        validation_fraction: float = 0.1,
-        folds: int | None = None,
-        fold: int = 0,
-        train_size: int | None = None,
-        stratified: bool = False,
-        batch_size: int = 64,
-        workers: int | None = None,
         image_size: int = 224,
         faults: str = "error",
         cache: str = "outputs/cache",
         cache_limit: float = 8.0,
         keep_pairs_together: str = "identical",
-        seed: int = 0,
+        **loading: Any,
     ) -> None:
-        super().__init__(source, batch_size, workers, seed)
+        super().__init__(source, **loading)
         if image_size < 8:
             raise UserError(f"data.image_size={image_size} is too small", "take at least 8")
         if faults not in ("error", "skip"):
             raise UserError(f"data.faults={faults} is not a policy", "error or skip")
         if keep_pairs_together not in KEEP:
             raise UserError(f"data.keep_pairs_together={keep_pairs_together} is unknown", f"choose {', '.join(KEEP)}")
-        splits.check_ranges(split, test_fraction, validation_fraction, folds, fold)
         self.image_size = image_size
         folder = None if cache == "none" else Path(cache)
         self.images, scan = open_images(source, cached_side(image_size), folder, cache_limit)
@@ -227,19 +246,7 @@ class ImageData(Data):
         self.faults, self.readable = scan.faults, rows
         self.features: np.ndarray | None = None  # (N, …) of a frozen backbone, in the place of images
         self.columns: NDArray[np.int64] | None = None  # those of the features that are given
-        groups = groups_of(scan.pairs, keep_pairs_together, len(source))
-        self.cut(
-            rows,
-            scan.pairs,
-            seed=split,
-            test_fraction=test_fraction,
-            validation_fraction=validation_fraction,
-            folds=folds,
-            fold=fold,
-            train_size=train_size,
-            stratified=stratified,
-            groups=None if groups is None else groups[rows],
-        )
+        self.cut(rows, scan.pairs, groups_of(scan.pairs, keep_pairs_together, len(source)))
         kinds = [fault.kind for fault in scan.faults.values()]
         self.left_out = {f"{kind}_images": kinds.count(kind) for kind in KINDS}
 
@@ -287,39 +294,13 @@ class BagData(Data):
 
     Args:
         source: the bags and their label sets.
-        split, test_fraction, validation_fraction, folds, fold, train_size, stratified: as of ``ImageData``.
-        batch_size, workers, seed: as of ``ImageData``.
         cache: folder of the distances between bags, which ``retdm.runs.build`` looks for; ``none`` keeps none.
+        loading: see :class:`Data`.
     """
 
-    def __init__(
-        self,
-        source: BagSource,
-        *,
-        split: int = 0,
-        test_fraction: float = 1 / 3,
-        validation_fraction: float = 0.1,
-        folds: int | None = None,
-        fold: int = 0,
-        train_size: int | None = None,
-        stratified: bool = False,
-        batch_size: int = 64,
-        workers: int | None = None,
-        cache: str = "outputs/cache",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(source, batch_size, workers, seed)
-        self.cut(
-            np.arange(len(source)),
-            None,
-            seed=split,
-            test_fraction=test_fraction,
-            validation_fraction=validation_fraction,
-            folds=folds,
-            fold=fold,
-            train_size=train_size,
-            stratified=stratified,
-        )
+    def __init__(self, source: BagSource, *, cache: str = "outputs/cache", **loading: Any) -> None:
+        super().__init__(source, **loading)
+        self.cut(np.arange(len(source)))
         self.left_out = {}
         self._rows = BagRows(source)
         self.dim = int(source.instances.shape[1])

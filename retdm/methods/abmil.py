@@ -3,7 +3,7 @@
 from typing import Any
 
 from retdm.backbones.base import Backbone
-from retdm.methods.bag_net import BagNet, Regions
+from retdm.methods.bag_net import BagNet
 from retdm.methods.heads import GatedAttention
 
 
@@ -13,8 +13,7 @@ class ABMIL(BagNet):
     Args:
         attention_dim: width of the attention's hidden layer.
         gated: False is the paper's attention without its gate.
-        instances, grid, embedding_dim: see :class:`retdm.methods.bag_net.BagNet`.
-        training: see :class:`retdm.methods.base.DeepMethod`.
+        regions: see :class:`retdm.methods.bag_net.BagNet`.
     """
 
     classifier: GatedAttention
@@ -26,10 +25,7 @@ class ABMIL(BagNet):
         *,
         attention_dim: int = 128,
         gated: bool = True,
-        instances: Regions = "cells",
-        grid: int = 3,
-        embedding_dim: int | None = None,
-        **training: Any,
+        **regions: Any,
     ) -> None:
-        super().__init__(backbone, labels, embedding_dim=embedding_dim, instances=instances, grid=grid, **training)
+        super().__init__(backbone, labels, **regions)
         self.classifier = GatedAttention(self.image_net.dim, len(labels), attention_dim, gated=gated)

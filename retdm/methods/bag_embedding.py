@@ -48,11 +48,10 @@ class BagEmbedding(TunedBagMethod):
         parts: Sequence[Part] = ("mean", "max", "min"),
         C: float = 1.0,
         gamma: float | None = None,
-        tune: bool = False,
         candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
+        super().__init__(backbone, labels, candidates=candidates, **fitted)
         check_positive(C=C, gamma=1.0 if gamma is None else gamma)
         if not parts or any(part not in get_args(Part) for part in parts):
             raise UserError(f"method.parts={list(parts)} is not known", "name some of: mean, max, min")

@@ -37,9 +37,9 @@ class BagNet(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        embedding_dim: int | None,
-        instances: Regions,
-        grid: int,
+        embedding_dim: int | None = None,
+        instances: Regions = "cells",
+        grid: int = 3,
         **training: Any,
     ) -> None:
         if "head" in training:

@@ -53,11 +53,10 @@ class BagOfWords(TunedBagMethod):
         C: float = 10.0,
         gamma: float = 1.0,
         standardise: bool = True,
-        tune: bool = False,
         candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
+        super().__init__(backbone, labels, candidates=candidates, **fitted)
         check_positive(words=words, C=C, gamma=gamma)
         if classifier not in ("logistic", "chi2"):
             raise UserError(f"method.classifier={classifier} is not known", "logistic or chi2")

@@ -72,7 +72,7 @@ class TunedBagMethod(BagMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        tune: bool,
+        tune: bool = False,
         candidates: Sequence[float | Sequence[float]],
         **fitted: Any,
     ) -> None:

@@ -42,11 +42,10 @@ class EMDSVM(DistanceMethod):
         C: float = 10.0,
         distance: Kind = "emd",
         scale: Scale = "none",
-        tune: bool = False,
         candidates: Sequence[float] = (1.0, 3.0, 10.0, 30.0, 100.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, distance=distance, scale=scale, tune=tune, candidates=candidates, **fitted)
+        super().__init__(backbone, labels, distance=distance, scale=scale, candidates=candidates, **fitted)
         check_positive(C=C)
         self.C = C
 

@@ -72,11 +72,10 @@ class KISAR(TunedBagMethod):
         C: float = 500.0,
         rounds: int = 20,
         standardise: bool = True,
-        tune: bool = False,
         candidates: Sequence[float] = (5.0, 50.0, 500.0, 5000.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
+        super().__init__(backbone, labels, candidates=candidates, **fitted)
         check_positive(prototypes=prototypes, C=C, rounds=rounds)
         if relation not in get_args(Relation):
             raise UserError(f"method.relation={relation} is not known", f"one of: {', '.join(get_args(Relation))}")

@@ -68,11 +68,10 @@ class MiSVM(TunedBagMethod):
         C: float = 1.0,
         gamma: float | None = None,
         rounds: int = 8,
-        tune: bool = False,
         candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
+        super().__init__(backbone, labels, candidates=candidates, **fitted)
         check_positive(C=C, gamma=1.0 if gamma is None else gamma, rounds=rounds)
         if kernel not in ("rbf", "linear"):
             raise UserError(f"method.kernel={kernel} is not known", "rbf or linear")

@@ -8,7 +8,7 @@ import torch
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
 from retdm.losses import gather_rows
-from retdm.methods.bag_net import BagNet, Regions
+from retdm.methods.bag_net import BagNet
 from retdm.methods.heads import Pooled
 from retdm.methods.pooling import Pooling
 from retdm.methods.stage import Stage
@@ -19,8 +19,7 @@ class MIL(BagNet):
 
     Args:
         pooling, space, sharpness, top: see :class:`retdm.methods.heads.Pooled`.
-        instances, grid, embedding_dim: see :class:`retdm.methods.bag_net.BagNet`.
-        training: see :class:`retdm.methods.base.DeepMethod`.
+        regions: see :class:`retdm.methods.bag_net.BagNet`.
     """
 
     classifier: Pooled
@@ -34,12 +33,9 @@ class MIL(BagNet):
         space: Literal["scores", "embeddings"] = "scores",
         sharpness: float = 5.0,
         top: float = 0.1,
-        instances: Regions = "cells",
-        grid: int = 3,
-        embedding_dim: int | None = None,
-        **training: Any,
+        **regions: Any,
     ) -> None:
-        super().__init__(backbone, labels, embedding_dim=embedding_dim, instances=instances, grid=grid, **training)
+        super().__init__(backbone, labels, **regions)
         self.classifier = Pooled(self.image_net.dim, len(labels), pooling, space, sharpness=sharpness, top=top)
 
     @torch.no_grad()

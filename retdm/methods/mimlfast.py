@@ -98,11 +98,10 @@ class MIMLfast(TunedBagMethod):
         margin: float = 1.0,
         batch: int = 32,
         standardise: bool = True,
-        tune: bool = False,
         candidates: Sequence[Sequence[float]] = CANDIDATES,
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, tune=tune, candidates=candidates, **fitted)
+        super().__init__(backbone, labels, candidates=candidates, **fitted)
         check_positive(D=D, C=C, K=K, epochs=epochs, eta=eta, batch=batch)
         if lambda_ < 0:
             raise UserError(f"method.lambda_={lambda_} is out of range", "it is a number from 0 up")

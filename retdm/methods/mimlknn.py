@@ -46,11 +46,10 @@ class MIMLkNN(DistanceMethod):
         citers: int = 20,
         distance: Kind = "average_hausdorff",
         scale: Scale = "minmax",
-        tune: bool = False,
         candidates: Sequence[Sequence[int]] = ((4, 6), (10, 10), (10, 20), (20, 10), (20, 20)),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, distance=distance, scale=scale, tune=tune, candidates=candidates, **fitted)
+        super().__init__(backbone, labels, distance=distance, scale=scale, candidates=candidates, **fitted)
         check_positive(references=references, citers=citers)
         self.references, self.citers = references, citers
 

@@ -46,11 +46,10 @@ class MIMLSVM(DistanceMethod):
         C: float = 1.0,
         distance: Kind = "max_hausdorff",
         scale: Scale = "minmax",
-        tune: bool = False,
         candidates: Sequence[Sequence[float]] = ((0.02, 1.0), (0.2, 1.0), (2.0, 1.0), (0.02, 10.0), (0.2, 10.0)),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, distance=distance, scale=scale, tune=tune, candidates=candidates, **fitted)
+        super().__init__(backbone, labels, distance=distance, scale=scale, candidates=candidates, **fitted)
         check_positive(gamma=gamma, C=C)
         if not 0 < medoids <= 1:
             raise UserError(f"method.medoids={medoids} is out of range", "it is a share above 0, at most 1")

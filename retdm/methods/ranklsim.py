@@ -62,12 +62,11 @@ class RankLossSIM(TunedBagMethod):
         penalty: float = 1e-2,
         rounds: int = 10,
         steps: int = 4000,
-        tune: bool = False,
         candidates: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1),
         decide: str = "train_threshold",
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, tune=tune, candidates=candidates, decide=decide, **fitted)
+        super().__init__(backbone, labels, candidates=candidates, decide=decide, **fitted)
         check_positive(penalty=penalty, rounds=rounds, steps=steps)
         if support not in ("softmax", "max"):
             raise UserError(f"method.support={support} is not known", "softmax or max")

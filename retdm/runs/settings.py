@@ -18,8 +18,6 @@ from retdm.batch import BagBatch, Batch
 from retdm.criteria.decide import RULES
 from retdm.data.module import module_of
 from retdm.errors import UserError
-from retdm.methods.base import DeepMethod
-from retdm.methods.fitted import BagMethod, FittedMethod
 from retdm.methods.stage import Stage
 from retdm.runs.help import CONF as CONF
 from retdm.runs.names import nearest
@@ -148,21 +146,27 @@ def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
     if group == "data":
         kinds = _without(_parameters(module_of(target)), "source", "seed") | kinds
     if group == "method":
-        base = next(kind for kind in (BagMethod, FittedMethod, DeepMethod) if issubclass(target, kind))
-        kinds = _without(_parameters(base) | kinds, "backbone", "labels", "seed")
+        kinds = _without(kinds, "backbone", "labels", "seed")
     return _without(kinds, "load") | {"_target_": str}
 
 
 def _parameters(target: Any) -> dict[str, Any]:
-    try:
-        kinds = get_type_hints(target.__init__)
-    except NameError:  # a name imported for type checkers alone; then its values are the class's own to check
-        kinds = {}
-    return {
-        name: kinds.get(name, Any)
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    }
+    """What a class or a function takes by name; of a class that hands on the rest, what its bases take too."""
+    found: dict[str, Any] = {}
+    for each in inspect.getmro(target) if inspect.isclass(target) else (target,):
+        if each is not target and "__init__" not in vars(each):
+            continue
+        call = each.__init__ if inspect.isclass(each) else each
+        try:
+            kinds = get_type_hints(call)
+        except NameError:  # a name imported for type checkers alone; then its values are the class's own to check
+            kinds = {}
+        parameters = inspect.signature(each).parameters.values()
+        named = [one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+        found = {name: kinds.get(name, Any) for name in named} | found
+        if all(one.kind != one.VAR_KEYWORD for one in parameters):
+            break
+    return found
 
 
 def _without(kinds: dict[str, Any], *names: str) -> dict[str, Any]:
