@@ -27,10 +27,11 @@ class Difficulties:
         several_needed: above 0, a label needs its witnesses and its companion in one bag, and both carry it; share of
             the other bags that have one of the two alone.
         alike: share of the instances' variance that all instances of a bag have in common, such as their light.
-        place_matters: above 0, witnesses count in the upper half of the grid alone; share of the bags without a label
-            that have its witnesses in the lower half.
+        place_matters: above 0, witnesses count in the upper half of the grid alone; share of the bags, with a label or
+            without, that have its witnesses in the lower half.
         label_noise: share of the bags to learn from that have another bag's labels; the test part has none.
-        look_alikes: share of the bags without a label that have instances nearly like its witnesses.
+        look_alikes: share of the bags, with a label or without, that have instances nearly like its witnesses. In bags
+            without it alone they would tell that it is absent.
     """
 
     witness_rate: float = 0.125
@@ -97,10 +98,9 @@ class Places(NamedTuple):
 def arrange(rng: Generator, labels: NDArray[np.uint8], places: int, hard: Difficulties) -> Places:
     """A bag of ``places`` instances that has these labels (L,), of which at least one stands at some place.
 
-    What belongs to labels that are absent finds room after what belongs to those that are present; where the places
-    do not suffice for all of it, some is left out.
+    What carries a label finds room first; where the places do not suffice for all the rest, some of it is left out.
     """
-    present, absent = np.flatnonzero(labels), np.flatnonzero(labels == 0)
+    present = np.flatnonzero(labels)
     upper = places // 2 if hard.place_matters else places
     companions = int(hard.several_needed > 0 or hard.co_occurrence > 0)
     most = upper // max(len(present), 1) - companions
@@ -110,8 +110,8 @@ def arrange(rng: Generator, labels: NDArray[np.uint8], places: int, hard: Diffic
         wanted += [(Kind.WITNESS, label, True, True)] * count
         if hard.several_needed > 0 or rng.random() < hard.co_occurrence:
             wanted.append((Kind.COMPANION, label, hard.several_needed > 0, True))
-    for label in rng.permutation(absent).tolist():
-        if rng.random() < hard.several_needed:
+    for label in rng.permutation(len(labels)).tolist():
+        if not labels[label] and rng.random() < hard.several_needed:
             alone = [(Kind.WITNESS, label, False, True)] * count
             wanted += alone if rng.random() < 0.5 else [(Kind.COMPANION, label, False, True)]
         if rng.random() < hard.place_matters:

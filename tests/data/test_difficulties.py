@@ -75,29 +75,25 @@ def test_of_two_needed_kinds_bags_without_the_label_have_one_at_most() -> None:
     assert 0.4 < np.mean(alone, axis=0)[0] / np.any(alone, axis=1).mean() < 0.6  # either as often
 
 
-def test_where_place_matters_witnesses_count_in_the_upper_half_and_stand_in_vain_below() -> None:
-    below = []
-    for labels, places in bags(place_matters=0.5):
+def test_where_place_matters_witnesses_count_in_the_upper_half_and_tell_nothing_below() -> None:
+    below: dict[int, list[bool]] = {0: [], 1: []}
+    for labels, places in bags(400, place_matters=0.5, witness_rate=1 / 16):
         assert not places.carries[PLACES // 2 :].any()
         for label in range(LABELS):
-            stands = np.flatnonzero(has(places, Kind.WITNESS, label))
-            if labels[label]:
-                assert (stands < PLACES // 2).all() and len(stands)
-            else:
-                assert (stands >= PLACES // 2).all()
-                below.append(len(stands) > 0)
-    assert 0.4 < np.mean(below) < 0.6
+            stands = has(places, Kind.WITNESS, label)
+            assert stands[: PLACES // 2].any() == labels[label]
+            below[labels[label]].append(bool(stands[PLACES // 2 :].any()))
+    assert all(0.45 < np.mean(share) < 0.55 for share in below.values())
 
 
-def test_look_alikes_stand_in_bags_without_the_label() -> None:
-    held = []
-    for labels, places in bags(look_alikes=0.5):
+def test_look_alikes_stand_in_bags_with_and_without_the_label_alike() -> None:
+    held: dict[int, list[bool]] = {0: [], 1: []}
+    for labels, places in bags(400, look_alikes=0.5, witness_rate=1 / 16):
         for label in range(LABELS):
-            alike = has(places, Kind.LOOK_ALIKE, label).any()
-            assert not (alike and labels[label])
-            if not labels[label]:
-                held.append(alike)
-    assert 0.4 < np.mean(held) < 0.6
+            alike = has(places, Kind.LOOK_ALIKE, label)
+            assert not places.carries[alike].any()
+            held[labels[label]].append(bool(alike.any()))
+    assert all(0.45 < np.mean(share) < 0.55 for share in held.values())
 
 
 def test_what_finds_no_room_is_left_out_and_never_a_present_label() -> None:
