@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -50,8 +51,8 @@ def write_scene_targets(file: Path, signs: np.ndarray) -> None:
 class PartlyKnown(Synthetic):
     """Drawn scenes of which every third label cell is unknown."""
 
-    def __init__(self, size: int = 60, seed: int = 0, side: int = 18) -> None:
-        super().__init__(size, seed, side)
+    def __init__(self, size: int = 60, side: int = 18, **drawn: Any) -> None:
+        super().__init__(size, side=side, **drawn)
         self.known = np.arange(self.targets.size).reshape(self.targets.shape) % 3 != 0
         self.fingerprint += "-partly-known"
 

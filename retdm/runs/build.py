@@ -1,6 +1,5 @@
 """Settings to objects: data, method, trainer."""
 
-import inspect
 import logging
 import os
 import warnings
@@ -24,7 +23,7 @@ from retdm.runs.help import CONF
 from retdm.runs.launch import accelerator, check_devices, devices_and_nodes
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
-from retdm.runs.settings import gives
+from retdm.runs.settings import gives, parameters_of
 from retdm.targets import resolve
 from retdm.training.distances import use_distances
 from retdm.training.features import use_features
@@ -36,7 +35,7 @@ def build_data(settings: dict[str, Any]) -> ImageData | BagData:
     """The data module of a run: the source's own keys go to the source, the rest to the loaders."""
     config = {key: value for key, value in settings["data"].items() if key != "_target_"}
     source = resolve(settings["data"]["_target_"])
-    own = {key: config.pop(key) for key in list(config) if key in inspect.signature(source).parameters}
+    own = {key: config.pop(key) for key in list(config) if key in parameters_of(source)}
     return module_of(source)(source(**own), **config, seed=settings["seed"])
 
 

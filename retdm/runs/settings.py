@@ -142,15 +142,15 @@ def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
     if "_target_" not in config:
         raise UserError(f"{group} has no _target_", f"conf/{group}/<name>.yaml names the class there")
     target = resolve(config["_target_"])
-    kinds = _parameters(target)
+    kinds = parameters_of(target)
     if group == "data":
-        kinds = _without(_parameters(module_of(target)), "source", "seed") | kinds
+        kinds = _without(parameters_of(module_of(target)), "source", "seed") | kinds
     if group == "method":
         kinds = _without(kinds, "backbone", "labels", "seed")
     return _without(kinds, "load") | {"_target_": str}
 
 
-def _parameters(target: Any) -> dict[str, Any]:
+def parameters_of(target: Any) -> dict[str, Any]:
     """What a class or a function takes by name; of a class that hands on the rest, what its bases take too."""
     found: dict[str, Any] = {}
     for each in inspect.getmro(target) if inspect.isclass(target) else (target,):

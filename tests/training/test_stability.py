@@ -22,6 +22,8 @@ def report(folder: Path, times: float, *overrides: str) -> dict[str, Any]:
             "data.size=400",
             "data.batch_size=16",
             "~data.seed",
+            "~data.tiles",
+            "~data.difficulties",
             "data.image_size=16",
             "data.keep_pairs_together=none",
             "backbone._target_=makers.FixedFeatures",
