@@ -496,6 +496,8 @@ def draw_label_set(rng: Generator) -> NDArray[np.uint8]:
 
 def noisy(labels: NDArray[np.uint8], place: tuple[int, int], share: float) -> NDArray[np.uint8]:
     """The labels (L,), or with probability ``share`` another's; ``place`` is (seed, i)."""
+    if not share:
+        return labels
     rng = np.random.default_rng((*place, 1))
     return draw_label_set(rng) if rng.random() < share else labels
 

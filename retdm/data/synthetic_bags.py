@@ -47,7 +47,8 @@ class SyntheticBags(Bags):
             if value < least:
                 raise UserError(f"data.{name} is {value}", f"Choose {least} or more.")
         hard = Difficulties.of(difficulties)
-        drawn = [_draw(seed, i, grid, features, hard) for i in range(size)]
+        middles = _middles(seed, features)
+        drawn = [_draw(seed, i, grid, middles, hard) for i in range(size)]
         self.true_targets = np.stack([labels for labels, _, _ in drawn])
         marks = np.stack([noisy(labels, (seed, i), hard.label_noise) for i, (labels, _, _) in enumerate(drawn)])
         super().__init__(
@@ -74,18 +75,17 @@ def _middles(seed: int, features: int) -> dict[Kind, NDArray[np.float64]]:
 
 
 def _draw(
-    seed: int, i: int, grid: int, features: int, hard: Difficulties
+    seed: int, i: int, grid: int, middles: dict[Kind, NDArray[np.float64]], hard: Difficulties
 ) -> tuple[NDArray[np.uint8], Places, NDArray[np.float64]]:
     """Labels (L,), what stands at each place, and the instances (g * g, D)."""
     rng = np.random.default_rng((seed, i))
     labels = draw_label_set(rng)
     places = arrange(rng, labels, grid**2, hard)
-    middles = _middles(seed, features)
     middle = middles[Kind.BACKGROUND][rng.integers(BACKGROUNDS, size=grid**2)]
     for kind in (Kind.WITNESS, Kind.COMPANION, Kind.LOOK_ALIKE):
         at = places.kind == kind
         middle[at] = middles[kind][places.label[at]]
-    own, common = rng.standard_normal((grid**2, features)), rng.standard_normal(features)
+    own, common = rng.standard_normal(middle.shape), rng.standard_normal(middle.shape[1])
     instances = middle + np.sqrt(1 - hard.alike) * own + np.sqrt(hard.alike) * common
     if hard.place_matters:
         place = np.stack(np.divmod(np.arange(grid**2), grid), axis=1) / (grid - 1) * 4 - 2

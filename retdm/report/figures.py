@@ -21,7 +21,6 @@ from retdm.report.drawing import (
     MOST_LABELS,
     MOST_PAIRED,
     History,
-    better,
     draw_co_occurrence,
     draw_convergence,
     draw_difficulties,
@@ -248,18 +247,19 @@ def difficulties(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Dr
     usual = {key: Counter(level[key] for level in levels).most_common(1)[0][0] for key in keys}
     names = names_of(groups, without=keys)
     styles = _styled(groups, names, methods)
+    found = [group.criteria() for group in groups]
     for criterion in HARD:
         panels: dict[str, dict[str, dict[float, dict[str, Floats]]]] = {}
         for key in keys:
             curves: dict[str, dict[float, dict[str, Floats]]] = defaultdict(dict)
-            for group, level, name in zip(groups, levels, names, strict=True):
+            for values, level, name in zip(found, levels, names, strict=True):
                 alone = all(level[other] == usual[other] for other in keys if other != key)
-                if alone and criterion in (found := group.criteria()):
-                    curves[name][level[key]] = found
+                if alone and criterion in values:
+                    curves[name][level[key]] = values
             panels[key.removeprefix(DIFFICULTIES)] = {n: points for n, points in curves.items() if len(points) > 1}
         panels = {key: curves for key, curves in panels.items() if curves}
         if panels:
-            title = f"What {better(criterion)[:-2]} suffers from on {groups[0].data}, test part"
+            title = f"What {criterion.replace('_', ' ')} suffers from on {groups[0].data}, test part"
             caption = f"Mean over {_cuts(groups)}, bars one standard deviation; one difficulty at a time."
             figure = draw_difficulties(title, panels, styles, criterion)
             yield Drawn(f"difficulties_{criterion}", title, caption, figure)

@@ -35,7 +35,8 @@ def build_data(settings: dict[str, Any]) -> ImageData | BagData:
     """The data module of a run: the source's own keys go to the source, the rest to the loaders."""
     config = {key: value for key, value in settings["data"].items() if key != "_target_"}
     source = resolve(settings["data"]["_target_"])
-    own = {key: config.pop(key) for key in list(config) if key in parameters_of(source)}
+    takes = parameters_of(source)
+    own = {key: config.pop(key) for key in list(config) if key in takes}
     return module_of(source)(source(**own), **config, seed=settings["seed"])
 
 

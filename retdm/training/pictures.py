@@ -258,9 +258,10 @@ def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Fi
     for line, target, (index, scores) in zip(axes, targets[places], scored(method, data, rows[places]), strict=True):
         for axis in line:
             axis.set_axis_off()
-        line[0].imshow(data.images[index], extent=whole)
+        pixels = data.images[index]
+        line[0].imshow(pixels, extent=whole)
         for axis, label in zip(line[1:], np.flatnonzero(target), strict=False):
-            axis.imshow(data.images[index], extent=whole)
+            axis.imshow(pixels, extent=whole)
             heat = scores[:, label].reshape(SIDE, SIDE)
             axis.imshow(heat, cmap="inferno", vmin=0, alpha=0.65, extent=whole)
             axis.set_title(f"{plain(method.labels[label], 18)}  ≤ {heat.max():.2f}", fontsize=8)
