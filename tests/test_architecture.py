@@ -14,7 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "losses": set(),
     "criteria": {"errors"},
     "methods": {"backbones", "losses", "batch", "errors", "targets"},
-    "training": {"methods", "data", "criteria", "losses", "batch", "errors"},
+    "training": {"methods", "backbones", "data", "criteria", "losses", "batch", "errors"},
     "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
     "report": {"runs", "criteria", "errors"},
 }

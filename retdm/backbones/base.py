@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -117,14 +118,8 @@ class Backbone(nn.Module, ABC):
     @property
     def channels(self) -> int:
         """C of ``maps``."""
-        training = self.training
-        self.eval()  # a blank image must not enter BatchNorm's statistics
-        try:
-            with torch.no_grad():
-                last = self.maps(next(self.parameters()).new_zeros(1, 3, self.smallest, self.smallest))
-        finally:
-            self.train(training)
-        return last.shape[1]
+        with evaluating(self):  # a blank image must not enter BatchNorm's statistics
+            return self.maps(next(self.parameters()).new_zeros(1, 3, self.smallest, self.smallest)).shape[1]
 
     def maps(self, image: Tensor) -> Tensor:
         """The last feature map. (B, 3, H, W) -> (B, C, h, w)"""
@@ -209,6 +204,18 @@ class NoBackbone(Backbone):
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         raise UserError("a method of bags was given images", "give it instances, as its training data did")
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the module is left in the mode it came in."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(training)
 
 
 def _quadrants(level: Tensor) -> Tensor:

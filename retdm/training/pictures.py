@@ -20,6 +20,7 @@ from sklearn.metrics import precision_recall_curve
 from tensorboard.plugins import projector
 from torch.utils.tensorboard import SummaryWriter
 
+from retdm.backbones.base import evaluating
 from retdm.criteria import decide
 from retdm.criteria.average_precision import label_average_precision
 from retdm.data.loader import Pixels
@@ -342,18 +343,13 @@ def embed(method: Any, data: ImageData) -> Space:
     complete = train[source.known[train].all(axis=1)]
     targets, counts = np.unique(source.targets[complete], axis=0, return_counts=True)
     targets = targets[np.argsort(-counts, kind="stable")][:POINTS]
-    training = method.training
-    method.eval()
-    try:
-        with torch.inference_mode():
-            images, names = [], []
-            for batch in data.batches_of(rows):
-                images.append(method.image_net(method.normalised(batch.image.to(method.device))).float().cpu())
-                for target, known in zip(batch.target.numpy(), batch.known.numpy(), strict=True):
-                    names.append(set_name(target, data.labels) + ("" if known.all() else "?"))
-            sets = method.label_net(torch.from_numpy(targets).float().to(method.device)).float().cpu()
-    finally:
-        method.train(training)
+    images, names = [], []
+    with evaluating(method):
+        for batch in data.batches_of(rows):
+            images.append(method.image_net(method.normalised(batch.image.to(method.device))).float().cpu())
+            for target, known in zip(batch.target.numpy(), batch.known.numpy(), strict=True):
+                names.append(set_name(target, data.labels) + ("" if known.all() else "?"))
+        sets = method.label_net(torch.from_numpy(targets).float().to(method.device)).float().cpu()
     set_names = [set_name(target, data.labels) for target in targets]
     return Space(torch.cat(images).numpy(), names, sets.numpy(), set_names)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from retdm.backbones.base import evaluating
 from retdm.batch import Batch
 from retdm.data.module import Data, ImageData
 from retdm.methods.base import Method
@@ -30,18 +31,13 @@ def scored(method: Method, data: Data, rows: NDArray[np.int64]) -> Iterator[tupl
     This process computes them alone: no loader and no random number is used, and the method is left in the mode it
     came in.
     """
-    training = method.training
-    method.eval()
-    try:
-        with torch.inference_mode():
-            for batch in data.batches_of(rows):
-                batch = method.on_after_batch_transfer(type(batch)(*(column.to(method.device) for column in batch)), 0)
-                if isinstance(data, ImageData):
-                    maps = F.interpolate(region_maps(method, batch), (SIDE, SIDE), mode="bilinear")
-                    found, masks = maps.flatten(2).transpose(1, 2), torch.ones(len(maps), SIDE * SIDE)
-                else:
-                    found, masks = method.instance_scores(batch).float(), batch.mask  # type: ignore[operator]
-                for index, scores, mask in zip(batch.index.tolist(), found.cpu(), masks.bool().cpu(), strict=True):
-                    yield index, scores[mask].numpy()
-    finally:
-        method.train(training)
+    for batch in data.batches_of(rows):
+        with evaluating(method):  # ends before a pair is given away: what its taker computes is no business of ours
+            batch = method.on_after_batch_transfer(type(batch)(*(column.to(method.device) for column in batch)), 0)
+            if isinstance(data, ImageData):
+                maps = F.interpolate(region_maps(method, batch), (SIDE, SIDE), mode="bilinear")
+                found, masks = maps.flatten(2).transpose(1, 2), torch.ones(len(maps), SIDE * SIDE)
+            else:
+                found, masks = method.instance_scores(batch).float(), batch.mask  # type: ignore[operator]
+        for index, scores, mask in zip(batch.index.tolist(), found.cpu(), masks.bool().cpu(), strict=True):
+            yield index, scores[mask].numpy()
