@@ -16,6 +16,8 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib import colormaps
 from PIL import Image
 
+from retdm.training.regions import brightness
+
 MOST = 5_000  # cards; a page of so many takes some 40 MB
 SIDE = 192  # of a thumbnail, in pixels
 BARS = 5  # scores shown of each image, and all of its decided labels
@@ -49,8 +51,8 @@ def thumbnail(image: Image.Image) -> bytes:
 
 
 def heat_map(scores: np.ndarray) -> bytes:
-    """Scores (h, w) as a PNG of as many pixels, black where they are 0 and brightest where highest."""
-    colours = colormaps["inferno"](scores / max(float(scores.max()), 1e-12), bytes=True)
+    """Scores (h, w) as a PNG of as many pixels, brightest where they are highest."""
+    colours = colormaps["inferno"](brightness(scores), bytes=True)
     stream = io.BytesIO()
     Image.fromarray(colours[..., :3]).save(stream, "PNG")
     return stream.getvalue()

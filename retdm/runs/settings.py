@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -173,6 +174,7 @@ def _without(kinds: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: kind for name, kind in kinds.items() if name not in names}
 
 
+@cache
 def _stage_names() -> set[str]:
     """Stages of all methods: a schedule may speak of those that the chosen one has not."""
     files = [yaml.safe_load(file.read_text()) or {} for file in (CONF / "method").glob("*.yaml")]

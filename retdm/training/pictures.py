@@ -27,7 +27,7 @@ from retdm.data.loader import Pixels
 from retdm.data.module import Data, ImageData
 from retdm.methods.base import DeepMethod, Method
 from retdm.training.evaluation import Evaluation
-from retdm.training.regions import SIDE, scored
+from retdm.training.regions import SIDE, brightness, scored
 from retdm.training.resume import Stopped
 from retdm.training.stages import Stages
 
@@ -252,20 +252,27 @@ def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Fi
     targets = data.source.targets[rows] * data.source.known[rows]
     places = choose_rows(targets, HEATED)
     columns = 1 + min(HEATS, max(1, int(targets[places].sum(1).max())))
-    figure = Figure(figsize=(max(2.2 * columns, 6), 2.3 * len(places) + 0.4), layout="constrained")
-    figure.suptitle(title, size=12)
-    axes = figure.subplots(len(places), columns, squeeze=False)
-    whole = (0, 1, 1, 0)
-    for line, target, (index, scores) in zip(axes, targets[places], scored(method, data, rows[places]), strict=True):
-        for axis in line:
-            axis.set_axis_off()
+    gap, caption = 0.08, 0.14  # in sides of an image, as all that follows
+    width, height = gap + columns * (1 + gap), len(places) * (1 + caption) + gap
+    figure = Figure(figsize=(max(2.2 * width, 6), 2.2 * height + 0.4))
+    figure.suptitle(title, size=12, y=1 - 0.12 / (2.2 * height + 0.4))
+    # One axes for all: to make and to draw one for each picture takes most of a second.
+    axes = figure.add_axes((0, 0, 1, 2.2 * height / (2.2 * height + 0.4)))
+    axes.set_axis_off()
+    for row, (target, (index, scores)) in enumerate(
+        zip(targets[places], scored(method, data, rows[places]), strict=True)
+    ):
+        top = caption + row * (1 + caption)
         pixels = data.images[index]
-        line[0].imshow(pixels, extent=whole)
-        for axis, label in zip(line[1:], np.flatnonzero(target), strict=False):
-            axis.imshow(pixels, extent=whole)
+        axes.imshow(pixels, extent=(0, 1, top + 1, top))
+        for column, label in enumerate(np.flatnonzero(target)[: columns - 1], start=1):
+            left = column * (1 + gap)
             heat = scores[:, label].reshape(SIDE, SIDE)
-            axis.imshow(heat, cmap="inferno", vmin=0, alpha=0.65, extent=whole)
-            axis.set_title(f"{plain(method.labels[label], 18)}  ≤ {heat.max():.2f}", fontsize=8)
+            axes.imshow(pixels, extent=(left, left + 1, top + 1, top))
+            axes.imshow(brightness(heat), "inferno", vmin=0, vmax=1, alpha=0.65, extent=(left, left + 1, top + 1, top))
+            name = f"{plain(method.labels[label], 18)}  ≤ {heat.max():.2f}"
+            axes.text(left + 0.5, top - 0.03, name, size=8, ha="center", va="bottom")
+    axes.set(xlim=(-gap, width - gap), ylim=(height, 0))  # imshow moved them
     return figure
 
 

@@ -1,10 +1,12 @@
 """What a method says of an image's regions, or of a bag's instances."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logit
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +16,7 @@ from retdm.data.module import Data, ImageData
 from retdm.methods.base import Method
 
 SIDE = 56  # of the maps on which images are judged and drawn, in pixels
+FADES = 6.0  # log odds between the brightest region of a map and a black one: odds of 400 to 1
 
 
 def region_maps(method: Method, batch: Batch) -> Tensor:
@@ -22,6 +25,16 @@ def region_maps(method: Method, batch: Batch) -> Tensor:
     side = round(found.shape[1] ** 0.5)
     maps: Tensor = found.transpose(1, 2).unflatten(2, (side, side))
     return maps
+
+
+def brightness(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """A map of scores in [0, 1] as it is drawn: 1 where they are highest, falling with their log odds to 0.
+
+    Not the scores themselves, which are near 1 all over an image where a pooling averages, and would tell nothing.
+    """
+    odds = logit(np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6))
+    shown: NDArray[np.float64] = np.clip(1 + (odds - odds.max()) / FADES, 0, 1)
+    return shown
 
 
 def scored(method: Method, data: Data, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:

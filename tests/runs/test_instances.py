@@ -20,7 +20,7 @@ from retdm.runs.build import build_data, build_method
 from retdm.runs.instances import judge_instances
 from retdm.training import pictures
 from retdm.training.pictures import HEATED, choose_rows, draw_heat_maps
-from retdm.training.regions import SIDE
+from retdm.training.regions import SIDE, brightness
 
 Tiny = Callable[..., dict[str, Any]]
 
@@ -107,15 +107,28 @@ def test_the_picture_shows_images_of_the_part_each_with_its_known_labels_where_t
     picture = draw_heat_maps(Knows(tell, data.labels), data, "validation", "title")  # type: ignore[arg-type]
     shown = rows[choose_rows(carried[rows], HEATED)]
     assert picture.get_suptitle() == "title"
-    assert len(shown) == len([axis for axis in picture.axes if axis.images and not axis.get_title()])
-    titles = [axis.get_title() for axis in picture.axes if axis.get_title()]
-    assert titles == [f"{data.labels[j]}  ≤ 0.50" for i in shown for j in np.flatnonzero(carried[i])]
-    for axis in picture.axes:
-        if axis.get_title():
-            pixels, heat = axis.images
-            assert pixels.get_extent() == heat.get_extent()
-            top, left = np.nonzero(heat.get_array() > 0.45)
-            assert max(top) < SIDE / 4 and min(left) >= SIDE * 3 / 4
+    (axes,) = picture.axes
+    photographs = [image for image in axes.images if image.get_array().ndim == 3]
+    heats = [image for image in axes.images if image.get_array().ndim == 2]
+    names = [text.get_text() for text in axes.texts]
+    assert names == [f"{data.labels[j]}  ≤ 0.50" for i in shown for j in np.flatnonzero(carried[i])]
+    assert len(photographs) == len(shown) + len(names) and len(heats) == len(names)
+    places = [image.get_extent() for image in photographs]
+    assert len(set(map(tuple, places))) == len(places)
+    for heat in heats:
+        assert heat.get_extent() in places
+        top, left = np.nonzero(heat.get_array() > 0.95)
+        assert max(top) < SIDE / 4 and min(left) >= SIDE * 3 / 4
+
+
+def test_a_map_is_brightest_where_its_scores_are_highest_and_tells_high_scores_apart() -> None:
+    near_one, low = np.array([[0.999, 0.9], [0.99, 0.5]]), np.array([[0.02, 0.0], [0.01, 0.02]])
+    assert brightness(near_one).ravel().tolist() == pytest.approx(
+        [1, 1 + (np.log(9) - np.log(999)) / 6, 1 + (np.log(99) - np.log(999)) / 6, 0]
+    )
+    assert brightness(low)[0].tolist() == [1, 0] and 0.5 < brightness(low)[1, 0] < 1
+    for constant in (0.0, 0.3, 1.0):
+        assert (brightness(np.full((3, 3), constant, np.float32)) == 1).all()
 
 
 def test_the_picture_at_the_end_is_of_the_weights_that_were_judged_and_not_of_an_earlier_stage(
