@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import nn
+
 from retdm.backbones.base import Backbone
 from retdm.methods.bag_net import BagNet
 from retdm.methods.heads import GatedAttention
@@ -29,3 +31,8 @@ class ABMIL(BagNet):
     ) -> None:
         super().__init__(backbone, labels, **regions)
         self.classifier = GatedAttention(self.image_net.dim, len(labels), attention_dim, gated=gated)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        head = self.classifier
+        return {"image_net": self.image_net, "attention": head.relevance, "classifier": head.linear}

@@ -193,9 +193,8 @@ class DetectorClassifier(nn.Module):
         return logits
 
 
-class GatedAttention(nn.Module):
-    """Attention-based deep multiple-instance learning (Ilse, Tomczak & Welling, ICML 2018), one attention a label:
-    e = w (tanh(V h) * sigmoid(U h)), a = softmax of e over instances, a label's logit is linear in the sum of a h.
+class Relevance(nn.Module):
+    """w (tanh(V h) * sigmoid(U h)) of each instance h and label.
 
     Args:
         dim: D.
@@ -210,7 +209,28 @@ class GatedAttention(nn.Module):
             raise UserError(f"method.attention_dim={width} is out of range", "it is a whole number from 1 up")
         self.value = nn.Linear(dim, width)
         self.gate = nn.Linear(dim, width) if gated else None
-        self.relevance, self.linear = nn.Linear(width, labels), nn.Linear(dim, labels)
+        self.weight = nn.Linear(width, labels)
+
+    def forward(self, instances: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, L)"""
+        hidden = self.value(instances).tanh()
+        if self.gate is not None:
+            hidden = hidden * self.gate(instances).sigmoid()
+        found: Tensor = self.weight(hidden)
+        return found
+
+
+class GatedAttention(nn.Module):
+    """Attention-based deep multiple-instance learning (Ilse, Tomczak & Welling, ICML 2018), one attention a label:
+    a = softmax over instances of their relevance, a label's logit is linear in the sum of a h.
+
+    Args:
+        dim, labels, width, gated: see :class:`Relevance`.
+    """
+
+    def __init__(self, dim: int, labels: int, width: int = 128, *, gated: bool = True) -> None:
+        super().__init__()
+        self.relevance, self.linear = Relevance(dim, labels, width, gated=gated), nn.Linear(dim, labels)
 
     def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) -> logits (B, L)"""
@@ -219,10 +239,7 @@ class GatedAttention(nn.Module):
 
     def attention(self, instances: Tensor, mask: Tensor) -> Tensor:
         """How much each instance counts for a label, (B, N, L); 1 in sum, 0 in empty places. No probability of it."""
-        hidden = self.value(instances).tanh()
-        if self.gate is not None:
-            hidden = hidden * self.gate(instances).sigmoid()
-        return log_attention(self.relevance(hidden), mask).exp()
+        return log_attention(self.relevance(instances), mask).exp()
 
     def instance_logits(self, instances: Tensor) -> Tensor:
         """What a bag of one instance alone would get, (B, N, D) -> (B, N, L)"""

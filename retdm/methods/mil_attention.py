@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import nn
+
 from retdm.backbones.base import Backbone
 from retdm.methods.bag_net import BagNet
 from retdm.methods.heads import DetectorClassifier
@@ -24,3 +26,8 @@ class MILAttention(BagNet):
     ) -> None:
         super().__init__(backbone, labels, **regions)
         self.classifier = DetectorClassifier(self.image_net.dim, len(labels))
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        head = self.classifier
+        return {"image_net": self.image_net, "attention": head.detector, "classifier": head.linear}

@@ -190,13 +190,14 @@ def test_attended_scores_however_large_are_numbers_with_gradients(relevance: lis
 )
 def test_gated_attention_worked_numbers(gated: bool, size: int, shares: list[float]) -> None:
     head = GatedAttention(2, 1, 1, gated=gated).double()
-    nn.init.zeros_(head.value.bias)
-    nn.init.zeros_(head.relevance.bias)
-    head.value.weight.data = torch.tensor([[1.0, -1.0]]).double()
-    head.relevance.weight.data = torch.tensor([[2.0]]).double()
-    if head.gate is not None:
-        nn.init.zeros_(head.gate.bias)
-        head.gate.weight.data = torch.tensor([[0.5, 0.5]]).double()
+    relevance = head.relevance
+    nn.init.zeros_(relevance.value.bias)
+    nn.init.zeros_(relevance.weight.bias)
+    relevance.value.weight.data = torch.tensor([[1.0, -1.0]]).double()
+    relevance.weight.weight.data = torch.tensor([[2.0]]).double()
+    if relevance.gate is not None:
+        nn.init.zeros_(relevance.gate.bias)
+        relevance.gate.weight.data = torch.tensor([[0.5, 0.5]]).double()
     instances = torch.tensor([[[1.0, 0], [0, 1], [1, 1]]]).double()
     found = head.attention(instances, torch.arange(3)[None] < size)
     assert found.flatten().tolist() == pytest.approx(shares, abs=6e-7)

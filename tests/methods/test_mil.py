@@ -33,12 +33,13 @@ from retdm.training.stages import Stages
 LABELS = ["a", "b", "c"]
 END_TO_END = {"name": "end_to_end", "train": ["image_net", "classifier"], "losses": ["classification"]}
 STAGES: list[dict[str, Any]] = [{**END_TO_END, "lr": 0.1, "max_epochs": 1}]
+ATTENDING = [{**STAGES[0], "train": ["image_net", "attention", "classifier"]}]
 NETS: dict[str, Callable[..., DeepMethod]] = {
     "mil": lambda *given, **more: MIL(*given, **more, stages=STAGES),
     "mil, noisy or": lambda *given, **more: MIL(*given, pooling="noisy_or", **more, stages=STAGES),
     "mil, embeddings": lambda *given, **more: MIL(*given, pooling="mean", space="embeddings", **more, stages=STAGES),
-    "mil_attention": lambda *given, **more: MILAttention(*given, **more, stages=STAGES),
-    "abmil": lambda *given, **more: ABMIL(*given, **more, stages=STAGES),
+    "mil_attention": lambda *given, **more: MILAttention(*given, **more, stages=ATTENDING),
+    "abmil": lambda *given, **more: ABMIL(*given, **more, stages=ATTENDING),
 }
 
 
