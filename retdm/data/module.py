@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
+from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, Dataset
 
 from retdm.batch import BagBatch, BagExamples
@@ -107,10 +108,13 @@ class Data(LightningDataModule, ABC):
             yield views.__getitems__([(0, int(i)) for i in rows[start : start + self.batch_size]])
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and deviation (F,) of the features, or of the instances, of the training part."""
-        given, _, _ = self.examples("train")
-        rows = given.instances if isinstance(given, BagExamples) else given
-        return torch.from_numpy(rows.mean(0, dtype=np.float64)), torch.from_numpy(rows.std(0, dtype=np.float64))
+        """Mean (F,) and deviation, 1 for what is constant, of the training part's features, or of its instances."""
+        scaler = StandardScaler()
+        for batch in self.batches_of(np.sort(self.parts["train"])):  # regions of all images at once take gigabytes
+            given = isinstance(batch, BagBatch)
+            rows = batch.bag[batch.mask] if given else batch.image.transpose(0, 1).flatten(1).T  # (B, F) or (B h w, F)
+            scaler.partial_fit(rows.double().numpy())
+        return torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
 
     def cut(self, rows: NDArray[np.int64], pairs: Pairs | None = None, groups: NDArray[np.int64] | None = None) -> None:
         """Set ``parts`` and ``manifest`` from the ``rows`` that can be used; those of one group (n,) stay together."""

@@ -14,7 +14,7 @@ from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
 from retdm.methods.image_net import ImageNet
 from retdm.runs.build import build_data, build_method, give_features
-from retdm.runs.settings import identity
+from retdm.runs.settings import compose_settings, identity
 from retdm.runs.train import train
 from retdm.training import features as feature_cache
 
@@ -124,10 +124,22 @@ def test_moments_are_those_of_the_training_parts_features(tiny: Tiny) -> None:
     data = build_data(settings)
     method = build_method(settings, data.labels)
     give_features(settings, data, method, identity(settings)["backbone"])
+    data.features = np.array(data.features)
+    data.features[:, 0] = 0.1
     mean, deviation = data.moments()
-    maps = np.asarray(data.features, np.float64)[data.parts["train"]]
-    assert np.allclose(mean, maps.mean((0, 2, 3)))
-    assert np.allclose(deviation, maps.std((0, 2, 3)))
+    maps = data.features[data.parts["train"]].astype(np.float64)
+    assert np.allclose(mean, maps.mean((0, 2, 3)), rtol=1e-9)
+    assert np.allclose(deviation[1:], maps[:, 1:].std((0, 2, 3)), rtol=1e-9)
+    assert deviation[0] == 1
+
+
+def test_moments_of_bags_are_those_of_their_instances_and_not_of_the_places_that_fill_a_batch() -> None:
+    data = build_data(compose_settings(["data=synthetic_bags", "data.size=50", "method=mil"]))
+    data.source.offsets = data.source.offsets.copy()
+    data.source.offsets[1:-1:2] -= 7  # bags of 9 and of 23
+    mean, deviation = data.moments()
+    rows = data.examples("train")[0].instances.astype(np.float64)
+    assert np.allclose(mean, rows.mean(0)) and np.allclose(deviation, rows.std(0))
 
 
 def test_a_frozen_run_looks_at_each_image_once_and_leaves_a_checkpoint_that_sees_images(
