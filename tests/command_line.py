@@ -15,7 +15,7 @@ from unittest import mock
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from retdm.runs import check, settings, test, train
+from retdm.runs import check, settings, sweep, test, train
 from retdm.runs.errors import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +61,7 @@ def in_process(command: str, *arguments: str) -> Done:
     main = {"train.py": train.main, "test.py": test.main, "check": check.main}[command]
     code = 0
     settings.register_resolvers()
-    argv = mock.patch.object(sys, "argv", [command, *arguments])
+    argv = mock.patch.object(sys, "argv", [command, *sweep.per_job(list(arguments))])
     with in_a_run(), argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             guarded(hydra.main(str(settings.CONF), Path(command).stem, version_base="1.3")(main))

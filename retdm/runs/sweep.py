@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.table import Table
@@ -19,7 +22,7 @@ from rich.table import Table
 from retdm.errors import UserError
 from retdm.runs.errors import report
 from retdm.runs.folder import RunFolder, write_json
-from retdm.runs.settings import CONF, register_resolvers
+from retdm.runs.settings import CONF, GROUPS, register_resolvers
 from retdm.runs.tables import console, number
 
 EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm"}
@@ -31,6 +34,33 @@ SHOWN = ("mAP", "O-F1", "C-F1", "hamming_loss", "one_error", "average_precision"
 register_resolvers()
 # Our launchers' YAML has the names by which the plugins call their own, and is complete without theirs.
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+
+
+def per_job(words: list[str]) -> list[str]:
+    """A command line whose ``method.<key>=<value>`` Hydra takes where ``method=<a>,<b>`` is swept.
+
+    Before any job, Hydra composes what is not swept, with the default method in the place of the swept ones, and
+    refuses the keys that this one has not. As a choice of one value a key waits for its job.
+    """
+    if not {"-m", "--multirun"} & set(words):
+        return words
+    parser = OverridesParser.create()
+    try:
+        parsed = {word: parser.parse_override(word) for word in words if "=" in word and not word.startswith("-")}
+        if any(one.is_sweep_override() and one.key_or_group in GROUPS for one in parsed.values()):
+            return [_as_choice(parsed[word]) if word in parsed else word for word in words]
+    except HydraException:
+        pass  # which Hydra will say
+    return words
+
+
+def _as_choice(override: Override) -> str:
+    word, value = str(override.input_line), override.value()
+    plain = override.type == OverrideType.CHANGE and not override.is_sweep_override() and value not in (None, "")
+    if plain and override.key_or_group.startswith(tuple(f"{group}." for group in GROUPS)):
+        key, _, text = word.partition("=")
+        return f"{key}=choice({text})"
+    return word
 
 
 def check_launcher(name: str, target: str) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from command_line import TINY, in_process, start
+
+from retdm.runs.sweep import per_job
 
 WEIGHTS = ("0.1", "-1", "0.3")  # a weight below 0 is refused when the network is built
 SWEEP = ("-m", f"method.weights.metric={','.join(WEIGHTS)}", *TINY)
@@ -101,3 +104,31 @@ def test_a_sweep_over_splits_of_a_fitted_method_is_a_line_a_split_and_their_mean
     found = [json.loads(path.read_text())["test"]["mAP"] for path in sorted(tmp_path.rglob("metrics.json"))]
     assert " ".join(lines[-2].split()).startswith(f"mean of 3 {np.mean(found):.4f} ")
     assert " ".join(lines[-1].split()).startswith(f"± standard deviation {np.std(found, ddof=1):.4f} ")
+
+
+def test_swept_methods_take_a_key_that_the_default_one_has_not(tmp_path: Path) -> None:
+    keys = ["method.instances=grid", "method.grid=2", "method.words=4"]
+    words = ["-m", "method=bag_of_words,mimlsvm", *keys[:2], f"outputs={tmp_path}", *FITTED]
+    done = in_process("train.py", *words)
+    assert done.code == 0, done.err
+    configs = [yaml.safe_load(path.read_text()) for path in sorted(tmp_path.rglob("config.yaml"))]
+    assert [(one["method"]["instances"], one["method"]["grid"]) for one in configs] == [("grid", 2)] * 2
+    done = in_process("train.py", *words, keys[2])
+    assert done.code == 2
+    assert done.err.splitlines()[0] == "error: method.words is not a setting"
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        (["method=a", "method.k=1"], {}),
+        (["-m", "method.k=1", "method.x=1,2"], {}),  # no group is swept
+        (["-m", "method=a,b", "method.k=1"], {"method.k=1": "method.k=choice(1)"}),
+        (["--multirun", "experiment=glob(a*)", "data.d={e:1}"], {"data.d={e:1}": "data.d=choice({e:1})"}),
+        (["-m", "method=a,b", "seed=1", "+method.k=1", "~method.j", "method.x=1,2", "hydra.verbose=true"], {}),
+        (["-m", "method=a,b", "method.k=null", "method.j="], {}),  # Hydra knows no choice of nothing
+        (["-m", "method=a,b", "method.k=[1"], {}),  # what cannot be read is told of by Hydra
+    ],
+)
+def test_keys_wait_for_their_job_where_their_group_may_be_swept(words: list[str], changed: dict[str, str]) -> None:
+    assert per_job(words) == [changed.get(word, word) for word in words]
