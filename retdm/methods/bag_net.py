@@ -57,6 +57,20 @@ class BagNet(DeepMethod):
         mean = (instances * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return mean, self.classifier(instances, mask)
 
+    def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
+        """What the head says of each instance (B, N, L), in [0, 1]; 0 in empty places of bags.
+
+        Where an attention weighs given instances or crops, a score is multiplied by it: where nobody attends, the
+        classifier was never asked. A cell of a map sees far beyond its place, attention may rest on any that has
+        seen the thing, and the classifier alone tells its place better.
+        """
+        scores = super().instance_scores(batch)
+        head: Any = self.classifier
+        if not hasattr(head, "attention") or (self.image_net.view == "cells" and isinstance(batch, Batch)):
+            return scores
+        attention: Tensor = head.attention(*self.image_net.instances(batch))
+        return scores * attention
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         _, logits = self.look(batch)
         return {"classification": binary_cross_entropy(logits, batch.target, batch.known)}

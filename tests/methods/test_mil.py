@@ -97,6 +97,21 @@ def test_a_net_learns_labels_of_bags_and_which_instance_carries_them(name: str) 
     assert apart > 0.4
 
 
+@pytest.mark.parametrize("view", ["bags", "grid", "cells"])
+def test_instances_that_are_seen_apart_share_what_their_label_got_and_cells_are_classified_alone(view: str) -> None:
+    backbone = None if view == "bags" else VGGSmall(channels=[8, 8])
+    method = net("mil_attention", backbone, instances="cells" if view == "bags" else view).eval()
+    batch: Any = witnesses()[0] if view == "bags" else images()
+    with torch.no_grad():
+        found, scores = method.instance_scores(batch), method.scores(batch)
+        own = method.classifier.instance_logits(method.image_net.instances(batch)[0]).sigmoid()
+    if view == "cells":
+        assert torch.equal(found, own)
+    else:
+        assert torch.allclose(found.sum(1), scores, atol=1e-6)
+        assert not torch.allclose(found, own, atol=0.01)
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_a_bags_scores_are_its_own_however_wide_the_batch_is(name: str) -> None:
     method, (batch, _) = net(name).eval(), witnesses(12)
