@@ -64,12 +64,12 @@ class BagNet(DeepMethod):
         classifier was never asked. A cell of a map sees far beyond its place, attention may rest on any that has
         seen the thing, and the classifier alone tells its place better.
         """
-        scores = super().instance_scores(batch)
         head: Any = self.classifier
-        if not hasattr(head, "attention") or (self.image_net.view == "cells" and isinstance(batch, Batch)):
-            return scores
-        attention: Tensor = head.attention(*self.image_net.instances(batch))
-        return scores * attention
+        instances, mask = self.image_net.instances(batch)
+        scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
+        if hasattr(head, "attention") and not (self.image_net.view == "cells" and isinstance(batch, Batch)):
+            scores = scores * head.attention(instances, mask)
+        return scores
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         _, logits = self.look(batch)
