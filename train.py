@@ -2,14 +2,20 @@
 
 import sys
 
-import hydra
-
-from retdm.runs.errors import guarded
-from retdm.runs.settings import CONF, register_resolvers
-from retdm.runs.sweep import per_job
-from retdm.runs.train import main
+from retdm.runs.help import help_text
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text())  # at once: what follows takes seconds to import
+        sys.exit()
+
+    import hydra
+
+    from retdm.runs.errors import guarded
+    from retdm.runs.settings import CONF, register_resolvers
+    from retdm.runs.sweep import per_job
+    from retdm.runs.train import main
+
     register_resolvers()
     sys.argv[1:] = per_job(sys.argv[1:])
     guarded(hydra.main(str(CONF), "train", version_base="1.3")(main))

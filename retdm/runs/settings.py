@@ -51,15 +51,13 @@ TRAINER: dict[str, Any] = {
 
 
 def register_resolvers() -> None:
-    """Functions that the YAML files use: the side of the cached image, the help text."""
+    """The function that the YAML files use: the side of the cached image."""
     from retdm.data.augment import cached_side
-    from retdm.runs.help import help_text
 
     # What is no whole number is told of as data.image_size, where it was written.
     OmegaConf.register_new_resolver(
         "cached_side", lambda size: cached_side(size) if fits(size, int) else size, replace=True
     )
-    OmegaConf.register_new_resolver("help_text", help_text, replace=True)
 
 
 def compose_settings(overrides: list[str]) -> dict[str, Any]:
