@@ -10,8 +10,14 @@ from retdm.runs.help import CONF
 from retdm.runs.settings import compose_settings
 from retdm.runs.train import train
 
+METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
+# The same path with another loss; tests/methods/test_methods.py trains them too.
+LIKE_OTHERS = ("asl", "center", "cnn_softmax", "cnn_warp", "retdm_oneway")
 
-@pytest.mark.parametrize("method", sorted(file.stem for file in (CONF / "method").glob("*.yaml")))
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name for name in METHODS]
+)
 def test_every_method_trains_and_is_judged_on_drawn_images(method: str, tmp_path: Path, tiny_cache: Path) -> None:
     words = ["experiment=smoke", f"method={method}", "data.size=60", f"data.cache={tiny_cache}", f"outputs={tmp_path}"]
     folder = train(compose_settings([*words, "trainer.accelerator=cpu", "trainer.precision=32-true"]))

@@ -222,7 +222,7 @@ def brightness(card: "Locator", width: int, height: int) -> np.ndarray:
     return screen[np.ix_(ys.astype(int), xs.astype(int))]
 
 
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 360])
 def test_a_label_that_is_pressed_shows_on_the_picture_where_it_is_seen(show: "Callable[..., Page]", width: int) -> None:
     page = show(heated(LABELS), width=width)
     for card, size in zip(page.locator(".card").all(), ((400, 150), (100, 300)), strict=True):

@@ -42,14 +42,18 @@ def test_every_method_composes_with_each_stage_complete_and_every_schedule_knows
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
-def test_every_experiment_composes_with_methods_of_each_kind_and_keeps_to_what_it_says(experiment: str) -> None:
+def test_every_experiment_composes_and_keeps_to_what_it_says(experiment: str) -> None:
     own = compose_settings([f"experiment={experiment}"])
     check_takes(own)
     for group, name in own["choices"].items():
         assert name in (*choices(group), "none")
-    for method in ("retdm",):
-        found = compose_settings([f"experiment={experiment}", f"method={method}"])
-        assert found["choices"] == own["choices"] | {"method": method}
+
+
+@pytest.mark.parametrize("experiment", ["scene_bce", "scene_vgg_l1lr", "smoke"])
+def test_a_method_on_the_command_line_takes_the_place_of_the_experiments(experiment: str) -> None:
+    own = compose_settings([f"experiment={experiment}"])
+    found = compose_settings([f"experiment={experiment}", "method=retdm"])
+    assert found["choices"] == own["choices"] | {"method": "retdm"}
 
 
 @pytest.mark.parametrize("group", ["data", "backbone", "trainer"])
