@@ -254,10 +254,12 @@ def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Fi
     columns = 1 + min(HEATS, max(1, int(targets[places].sum(1).max())))
     gap, caption = 0.08, 0.14  # in sides of an image, as all that follows
     width, height = gap + columns * (1 + gap), len(places) * (1 + caption) + gap
-    figure = Figure(figsize=(max(2.2 * width, 6), 2.2 * height + 0.4))
-    figure.suptitle(title, size=12, y=1 - 0.12 / (2.2 * height + 0.4))
+    side, head = 2.2, 0.4  # in inches
+    total = side * height + head
+    figure = Figure(figsize=(max(side * width, 6), total))
+    figure.suptitle(title, size=12, y=1 - 0.12 / total)
     # One axes for all: to make and to draw one for each picture takes most of a second.
-    axes = figure.add_axes((0, 0, 1, 2.2 * height / (2.2 * height + 0.4)))
+    axes = figure.add_axes((0, 0, 1, side * height / total))
     axes.set_axis_off()
     for row, (target, (index, scores)) in enumerate(
         zip(targets[places], scored(method, data, rows[places]), strict=True)
@@ -267,9 +269,10 @@ def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Fi
         axes.imshow(pixels, extent=(0, 1, top + 1, top))
         for column, label in enumerate(np.flatnonzero(target)[: columns - 1], start=1):
             left = column * (1 + gap)
+            place = (left, left + 1, top + 1, top)
             heat = scores[:, label].reshape(SIDE, SIDE)
-            axes.imshow(pixels, extent=(left, left + 1, top + 1, top))
-            axes.imshow(brightness(heat), "inferno", vmin=0, vmax=1, alpha=0.65, extent=(left, left + 1, top + 1, top))
+            axes.imshow(pixels, extent=place)
+            axes.imshow(brightness(heat), "inferno", vmin=0, vmax=1, alpha=0.65, extent=place)
             name = f"{plain(method.labels[label], 18)}  ≤ {heat.max():.2f}"
             axes.text(left + 0.5, top - 0.03, name, size=8, ha="center", va="bottom")
     axes.set(xlim=(-gap, width - gap), ylim=(height, 0))  # imshow moved them
