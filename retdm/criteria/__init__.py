@@ -94,7 +94,8 @@ def evaluate(
 
     Returns:
         ``criteria``: value by name, in the order of `CRITERIA`.
-        ``per_label``: by label, ``P``, ``R``, ``F1``, ``AP`` (None without a positive) and ``positives``.
+        ``per_label``: by label, ``P``, ``R``, ``F1``, ``AP`` (None without a positive), and how many images are
+        ``positives`` and how many are ``predicted`` to have it.
         ``left_out``: ``rows_without_label`` (in no ranking criterion, nor in example_F1), ``rows_with_all_labels``
         (every known label relevant; in no ranking criterion but coverage), ``labels_without_positives`` (in no
         C- criterion, nor in mAP), ``unknown_cells``.
@@ -125,6 +126,7 @@ def evaluate(
         label: {
             **{key: None if np.isnan(column[i]) else float(column[i]) for key, column in columns.items()},
             "positives": int(c.labels.relevant[i]),
+            "predicted": int(c.labels.predicted[i]),
         }
         for i, label in enumerate(names)
     }

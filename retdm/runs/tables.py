@@ -38,10 +38,11 @@ def criteria_table(report: dict[str, Any]) -> Table:
 
 def per_label_table(report: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for title in ("label", "P", "R", "F1", "AP", "positives"):
+    for title in ("label", "P", "R", "F1", "AP", "positives", "predicted"):
         table.add_column(title, justify="left" if title == "label" else "right")
     for label, row in report["per_label"].items():
-        table.add_row(label, *(number(row[key], 3) for key in ("P", "R", "F1", "AP")), str(row["positives"]))
+        counts = (str(row[key]) for key in ("positives", "predicted"))
+        table.add_row(label, *(number(row[key], 3) for key in ("P", "R", "F1", "AP")), *counts)
     return table
 
 

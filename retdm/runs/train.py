@@ -20,6 +20,7 @@ from retdm.errors import UserError
 from retdm.methods.base import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build, sweep
+from retdm.runs.advice import warn_of_few_steps, warn_of_result
 from retdm.runs.errors import as_user_error, guarded, is_leader
 from retdm.runs.folder import RunFolder, check_split, read_config, shown, write_json, write_text
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
@@ -163,6 +164,7 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     if method.scores_instances and isinstance(data, ImageData):
         figure = draw_heat_maps(method, data, "test", "test images, by the weights that were judged")
         write_picture(folder.pictures / "heat_maps.png", figure)
+    warn_of_result(method, data, report)
     write_json(folder.metrics, report)
     if in_sweep:
         print(line_of(title, report), flush=True)
@@ -257,6 +259,8 @@ def _descend(
         checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
         epoch, batch = state[type(data).__qualname__]["position"]
         log.info("continuing at epoch %d, batch %d, stage %s", epoch + 1, batch + 1, stages.stage.name)
+    elif is_leader():
+        warn_of_few_steps(method, data)
     if not stages.finished:
         trainer.fit(method, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
     if not folder.best.exists():
@@ -311,6 +315,13 @@ def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix[:-1]: content if isinstance(content, int | float | str | bool) else str(content)}
 
 
+class _ScreenLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The message alone; a warning says that it is one."""
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+
+
 class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Nothing: a full disk is reported once, by what cannot go on without it."""
@@ -324,7 +335,7 @@ def _logging(folder: RunFolder, *, quiet: bool) -> Iterator[None]:
         return
     screen, file = logging.StreamHandler(sys.stdout), _LogFile(folder.log)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    screen.setFormatter(logging.Formatter("%(message)s"))
+    screen.setFormatter(_ScreenLines("%(message)s"))
     screen.setLevel(logging.WARNING if quiet else logging.INFO)
     logger = logging.getLogger("retdm")
     logger.setLevel(logging.INFO)

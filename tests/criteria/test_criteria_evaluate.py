@@ -27,10 +27,11 @@ def test_worked_example_all_of_it():
     # Label a: hits in rows 0 and 3, missed in 1, false in 2. b: hit in 0, missed in 3. c: never predicted, two
     # positives. d: absent.
     assert found["per_label"] == {
-        "a": {"P": 2 / 3, "R": 2 / 3, "F1": 2 / 3, "AP": pytest.approx((1 + 2 / 3 + 3 / 4) / 3), "positives": 3},
-        "b": {"P": 1, "R": 1 / 2, "F1": pytest.approx(2 / 3), "AP": 1, "positives": 2},
-        "c": {"P": 0, "R": 0, "F1": 0, "AP": 1, "positives": 2},
-        "d": {"P": None, "R": None, "F1": None, "AP": None, "positives": 0},
+        "a": {"P": 2 / 3, "R": 2 / 3, "F1": 2 / 3, "AP": pytest.approx((1 + 2 / 3 + 3 / 4) / 3), "positives": 3}
+        | {"predicted": 3},
+        "b": {"P": 1, "R": 1 / 2, "F1": pytest.approx(2 / 3), "AP": 1, "positives": 2, "predicted": 1},
+        "c": {"P": 0, "R": 0, "F1": 0, "AP": 1, "positives": 2, "predicted": 0},
+        "d": {"P": None, "R": None, "F1": None, "AP": None, "positives": 0, "predicted": 1},
     }
     assert found["left_out"] == {
         "rows_without_label": 1,

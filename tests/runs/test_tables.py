@@ -28,7 +28,7 @@ def test_metrics_have_the_promised_keys(report: dict[str, Any]) -> None:
     assert report["seconds"] > 0
     assert 0 <= report["threshold"] <= 1
     for row in report["per_label"].values():
-        assert set(row) == {"P", "R", "F1", "AP", "positives"}
+        assert set(row) == {"P", "R", "F1", "AP", "positives", "predicted"}
     assert set(report["left_out"]) >= {"unreadable_images", "unknown_cells", "rows_without_label"}
     assert [row["stage"] for row in report["stages"]] == ["classification", "label_embedding", "joint"]
     assert set(report["earlier_stages"]) == {"classification"}  # the only earlier one that trains the classifier
@@ -59,7 +59,7 @@ def test_the_report_shows_every_criterion_and_ends_with_the_next_command(
             number(report[part][name]) for part in ("test", "test_validation_threshold", "validation")
         ]
     for name, row in report["per_label"].items():
-        assert table[name][-1] == str(row["positives"])
+        assert table[name][-2:] == [str(row["positives"]), str(row["predicted"])]
     assert table["joint"][0] == "1"
 
 

@@ -1,0 +1,92 @@
+"""Warnings for a run that cannot have learned, or does not predict: said while the settings can still be mended."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+
+from retdm.backbones.base import evaluating
+from retdm.criteria.average_precision import label_average_precision, mean_average_precision
+from retdm.data.module import Data
+from retdm.methods.base import DeepMethod, Method
+
+log = logging.getLogger(__name__)
+
+FEW_STEPS = 200  # of the optimiser; below it a fine-tuned network's classifier hardly leaves its random start
+SAMPLE = 256  # training images that are scored at the end, spread evenly
+SHUFFLES = 8
+NAMED = 5
+
+
+def warn_of_few_steps(method: DeepMethod, data: Data) -> None:
+    """Before training: the schedule makes fewer than ``FEW_STEPS`` steps on this training part."""
+    epochs = sum(stage.max_epochs for stage in method.stages)
+    rows = len(data.parts["train"])
+    steps = epochs * -(-rows // data.batch_size)
+    if steps >= FEW_STEPS:
+        return
+    last = method.stages[-1]
+    smaller = max(8, min(data.batch_size // 4, rows * epochs // FEW_STEPS))
+    log.warning(
+        "only %d optimiser steps (%d training rows, data.batch_size=%d, %d epochs): expect little. What helps: %s",
+        steps,
+        rows,
+        data.batch_size,
+        epochs,
+        f"schedule.{last.name}.max_epochs={last.max_epochs * -(-FEW_STEPS // max(steps, 1))}"
+        + (f", data.batch_size={smaller}" if smaller < data.batch_size else "")
+        + ", or method=lr refit=true, which fits a frozen network's features",
+    )
+
+
+def warn_of_result(method: Method, data: Data, report: dict[str, Any]) -> None:
+    """At the end: labels that are never predicted though test images have them, and training that taught nothing."""
+    labels = {name: row for name, row in report["per_label"].items() if row["positives"]}
+    silent = [name for name, row in labels.items() if not row["predicted"]]
+    if silent:
+        listed = ", ".join(silent[:NAMED]) + (", …" if len(silent) > NAMED else "")
+        what = "no label is" if len(silent) == len(labels) else f"{len(silent)} of {len(labels)} labels are never"
+        threshold = report["threshold"]
+        log.warning(
+            "%s predicted for the test part under decide: %s, though it has them: %s. %s",
+            what,
+            method.decide,
+            listed,
+            "method.decide=validation decides at the threshold that is best on validation"
+            + (f" ({threshold:.2f})" if threshold is not None else "")
+            if method.decide != "validation"
+            else "train longer, or give these labels more images",
+        )
+    reached, by_chance = training_map(method, data)
+    if reached is not None and by_chance is not None and reached < by_chance + 0.1 * (1 - by_chance):
+        log.warning(
+            "it has learned next to nothing: mAP %.3f on its own training images, where shuffled scores have %.3f; "
+            "see that images and labels belong together, train longer, or try another rate",
+            reached,
+            by_chance,
+        )
+
+
+def training_map(method: Method, data: Data) -> tuple[float | None, float | None]:
+    """mAP of (a sample of) the training part by the method's weights, and the mean of the same scores shuffled over
+    the images, which no label explains."""
+    rows = np.sort(data.parts["train"])
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLE).round().astype(int))]
+    found = []
+    for batch in data.batches_of(rows):
+        with evaluating(method):
+            moved = type(batch)(*(column.to(method.device) for column in batch))
+            found.append(method.predictions(method.on_after_batch_transfer(moved, 0)))
+    scores, target, known = (
+        torch.cat([getattr(each, name) for each in found]).float().cpu().numpy()
+        for name in ("scores", "target", "known")
+    )
+    generator = np.random.default_rng(0)
+    shuffled = [
+        mean_average_precision(label_average_precision(generator.permutation(scores), target, known.astype(bool)))
+        for _ in range(SHUFFLES)
+    ]
+    values = [value for value in shuffled if value is not None]
+    reached = mean_average_precision(label_average_precision(scores, target, known.astype(bool)))
+    return reached, float(np.mean(values)) if values else None

@@ -1,0 +1,110 @@
+"""A run that cannot go well, or did not, says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from retdm.batch import Batch
+from retdm.methods.base import Predictions
+from retdm.runs import advice
+from retdm.runs.train import train
+
+LABELS = ["cat", "dog", "garden"]
+
+
+class Scorer(nn.Module):
+    """Scores images by a table of its own; the decision rule is ``half``."""
+
+    device, labels, decide = torch.device("cpu"), LABELS, "half"
+
+    def __init__(self, table: np.ndarray) -> None:
+        super().__init__()
+        self.table = torch.from_numpy(table)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch
+
+    def predictions(self, batch: Batch) -> Predictions:
+        assert not self.training
+        return Predictions(batch.index, self.table[batch.index], batch.target, batch.known)
+
+
+def data_of(target: np.ndarray, batch_size: int = 64) -> Any:
+    """As much of a data module as the warnings look at, all rows for training."""
+    known = torch.ones(target.shape, dtype=torch.bool)
+
+    def batches_of(rows: np.ndarray) -> Any:
+        index = torch.from_numpy(rows)
+        yield Batch(index, torch.zeros(len(rows), 1), torch.from_numpy(target)[index].float(), known[index])
+
+    return SimpleNamespace(parts={"train": np.arange(len(target))}, batch_size=batch_size, batches_of=batches_of)
+
+
+@pytest.fixture
+def target() -> np.ndarray:
+    return (np.random.default_rng(0).random((120, 3)) < 0.3).astype(np.uint8)
+
+
+def report(silent: int, threshold: float | None = 0.21) -> dict[str, Any]:
+    row = {"P": 0.5, "R": 0.5, "F1": 0.5, "AP": 0.5, "positives": 4, "predicted": 3}
+    rows = {name: row | ({"predicted": 0} if place < silent else {}) for place, name in enumerate(LABELS)}
+    return {"per_label": rows | {"rare": {"positives": 0, "predicted": 0}}} | {"threshold": threshold}
+
+
+def test_the_map_of_perfect_scores_is_1_and_shuffled_near_the_share_of_positives(target: np.ndarray) -> None:
+    reached, by_chance = advice.training_map(Scorer(target.astype(np.float32)), data_of(target))  # type: ignore[arg-type]
+    assert reached == 1
+    assert by_chance == pytest.approx(target.mean(), abs=0.08)
+
+
+@pytest.mark.parametrize(("learned", "told"), [(False, True), (True, False)])
+def test_scores_that_say_nothing_of_training_images_are_told(
+    target: np.ndarray, caplog: pytest.LogCaptureFixture, learned: bool, told: bool
+) -> None:
+    table = target if learned else np.random.default_rng(1).random(target.shape)
+    advice.warn_of_result(Scorer(table.astype(np.float32)), data_of(target), report(0))  # type: ignore[arg-type]
+    assert ("learned next to nothing" in caplog.text) == told
+
+
+@pytest.mark.parametrize(
+    ("silent", "says"),
+    [
+        (3, "no label is predicted for the test part under decide: half, though it has them: cat, dog, garden."),
+        (1, "1 of 3 labels are never predicted for the test part under decide: half, though it has them: cat."),
+        (0, None),
+    ],
+)
+def test_labels_that_are_never_predicted_are_told_with_what_helps(
+    target: np.ndarray, caplog: pytest.LogCaptureFixture, silent: int, says: str | None
+) -> None:
+    advice.warn_of_result(Scorer(target.astype(np.float32)), data_of(target), report(silent))  # type: ignore[arg-type]
+    if says is None:
+        assert not caplog.text
+    else:
+        assert says in caplog.text
+        assert "method.decide=validation decides at the threshold that is best on validation (0.21)" in caplog.text
+
+
+def test_few_steps_are_counted_and_told_with_settings_that_help(caplog: pytest.LogCaptureFixture) -> None:
+    method = SimpleNamespace(stages=[SimpleNamespace(name="end_to_end", max_epochs=10)])
+    data = data_of(np.zeros((144, 3)))
+    advice.warn_of_few_steps(method, data)  # type: ignore[arg-type]
+    assert "only 30 optimiser steps (144 training rows, data.batch_size=64, 10 epochs)" in caplog.text
+    assert "schedule.end_to_end.max_epochs=70, data.batch_size=8, or method=lr refit=true" in caplog.text
+    caplog.clear()
+    method.stages[0].max_epochs = 67  # 201 steps
+    advice.warn_of_few_steps(method, data)  # type: ignore[arg-type]
+    assert not caplog.text
+
+
+def test_a_run_says_both_in_its_log(tiny: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advice, "training_map", lambda method, data: (0.3, 0.3))
+    text = Path(train(tiny("method=bce")), "log.txt").read_text()
+    assert "WARNING only 3 optimiser steps (43 training rows" in text
+    assert "WARNING it has learned next to nothing: mAP 0.300" in text
