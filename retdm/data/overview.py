@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from retdm.data.module import BagData, Data, ImageData
+from retdm.text import safe_cell
 
 SHOWN = 18  # images of the sample
 NAMED = 30  # labels whose names and counts are written in full
@@ -70,7 +71,7 @@ def write_findings(path: Path, found: list[Finding]) -> None:
     part = path.with_name(path.name + ".part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerows([Finding._fields, *found])
+        writer.writerows([Finding._fields, *(map(safe_cell, each) for each in found)])
     part.replace(path)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from retdm.data.source import fingerprint_of
 from retdm.errors import UserError
+from retdm.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def warn_of_forgotten(folder: Path, ids: Iterable[str], file: Path) -> None:
                 if relative not in named:
                     forgotten.append(relative)
     if forgotten:
-        count, first = f"{len(forgotten):,}", min(forgotten)
+        count, first = f"{len(forgotten):,}", printable(min(forgotten))
         log.warning("%s does not name %s images in %s (the first: %s): left out", file.name, count, folder, first)
 
 

@@ -12,6 +12,7 @@ from retdm.criteria import decide
 from retdm.report.collect import Floats, Group, Run, mean_std, read_json, validation_map
 from retdm.report.tables import Table
 from retdm.runs.folder import RunFolder
+from retdm.text import safe_cell
 
 MOST_PARTS = 4  # labels of an image
 RAW = "Features as they are: the penalty is less for a stage of greater values (method.standardise=true: alike)."
@@ -134,12 +135,12 @@ def selected_csv(groups: Sequence[Group]) -> str:
         if (found := selection_of(group)) is None:
             continue
         setting = " ".join(f"{key}={value}" for key, value in group.varied.items())
-        first = [group.data, group.method, group.backbone, setting, len(group.runs)]
+        first = [*map(safe_cell, (group.data, group.method, group.backbone, setting)), len(group.runs)]
         for j, label in enumerate(found.labels):
             for s, stage in enumerate(found.stages):
                 values = [*mean_std(found.counts[:, j, s]), *mean_std(found.shares[:, j, s])]
                 cells = ["" if np.isnan(value) else value for value in values]
-                rows.append([*first, label, stage, found.widths[s] if found.widths else "", *cells])
+                rows.append([*first, safe_cell(label), stage, found.widths[s] if found.widths else "", *cells])
     file = io.StringIO()
     csv.writer(file).writerows(rows)
     return file.getvalue() if len(rows) > 1 else ""

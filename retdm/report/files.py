@@ -12,6 +12,7 @@ from retdm.report.collect import Group
 from retdm.report.paper import paper_tables
 from retdm.report.tables import Table
 from retdm.runs.tables import console
+from retdm.text import safe_cell
 
 PARTS = ("test", "test_validation_threshold", "validation")
 
@@ -47,6 +48,7 @@ def csv_of(groups: Sequence[Group]) -> str:
         minutes = [run.minutes for run in group.runs if run.minutes is not None]
         row: dict[str, Any] = {"source": "ours", "data": group.data, "method": group.method, "backbone": group.backbone}
         row["setting"] = " ".join(f"{key}={value}" for key, value in group.varied.items())
+        row = {key: safe_cell(text) for key, text in row.items()}
         row |= {"runs": len(group.runs), "splits": " ".join(map(str, dict.fromkeys(group.splits)))}
         row["minutes"] = sum(minutes) / len(minutes)
         for part in PARTS:

@@ -16,6 +16,7 @@ from retdm.runs.errors import guarded
 from retdm.runs.folder import shown, whole
 from retdm.runs.settings import cache_folder, check_group
 from retdm.runs.tables import console
+from retdm.text import printable
 
 LISTED = 10  # findings of a kind on the screen; the csv has all
 
@@ -76,7 +77,7 @@ def _print(data: Data, title: str, found: list[overview.Finding]) -> None:
         noun = "images" if across is None else f"pairs, {across} across two parts"
         screen.print(f"{kind}: {len(of_kind):,} {noun}")
         for each in of_kind[:LISTED]:
-            screen.print(f"  {each.id}: {each.detail}", markup=False)
+            screen.print(f"  {printable(each.id)}: {printable(each.detail)}", markup=False)
         if len(of_kind) > LISTED:
             screen.print(f"  … and {len(of_kind) - LISTED:,} more")
     if not found:

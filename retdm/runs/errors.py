@@ -12,6 +12,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from retdm.errors import UserError
 from retdm.runs.names import nearest
+from retdm.text import printable
 from retdm.training.resume import Stopped
 
 DISK_ERRORS = {
@@ -57,7 +58,7 @@ def as_user_error(error: BaseException) -> UserError | None:
 def report(error: UserError) -> None:
     """Print it, in at most six lines."""
     lines = [f"error: {error.message}", *([f"  {error.hint}"] if error.hint else [])]
-    print("\n".join("\n".join(lines).splitlines()[:6]), file=sys.stderr, flush=True)
+    print("\n".join(map(printable, "\n".join(lines).splitlines()[:6])), file=sys.stderr, flush=True)
 
 
 def guarded(command: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib import colormaps
 from PIL import Image
 
+from retdm.text import printable
 from retdm.training.regions import brightness
 
 MOST = 5_000  # cards; a page of so many takes some 40 MB
@@ -113,9 +114,3 @@ def margins(picture: bytes) -> tuple[float, float]:
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode()
-
-
-def printable(path: Path | str) -> str:
-    """A path, or words with one, in one line of UTF-8: control characters and other bytes as backslash sequences."""
-    text = os.fsencode(path).decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -29,11 +29,12 @@ from retdm.methods.base import Method
 from retdm.runs import build
 from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, shown, whole, write_json
-from retdm.runs.gallery import MOST, Card, gallery_page, printable, thumbnail
+from retdm.runs.gallery import MOST, Card, gallery_page, thumbnail
 from retdm.runs.judge import OWN, own_thresholds
 from retdm.runs.model import Model
 from retdm.runs.names import nearest
 from retdm.runs.values import fits, in_words
+from retdm.text import path_cell, printable, safe_cell
 
 KINDS: dict[str, Any] = {
     "run": str | None,
@@ -358,12 +359,16 @@ def _shortest(scores: np.ndarray) -> list[list[float]]:
 
 
 def predictions_csv(found: Found, labels: list[str]) -> bytes:
-    """A row an image: path, decided labels joined by ``;``, then a column of scores a label."""
+    """A row an image: path, decided labels joined by ``;``, then a column of scores a label.
+
+    No cell is one that a spreadsheet would run; ``predictions.json`` has the names as they are.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "labels", *labels])
+    named = [safe_cell(label) for label in labels]
+    table.writerow(["path", "labels", *named])
     for file, row, carries in zip(found.files, _shortest(found.scores), found.decided, strict=True):
-        table.writerow([file, ";".join(labels[j] for j in np.flatnonzero(carries)), *row])
+        table.writerow([path_cell(file), ";".join(named[j] for j in np.flatnonzero(carries)), *row])
     return text.getvalue().encode(errors="surrogateescape")  # a file's name is bytes, and need not be UTF-8
 
 
