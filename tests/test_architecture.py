@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "retdm"
-PLAIN = {"batch", "errors", "targets", "text", "version"}  # single files that know no room
+PLAIN = {"batch", "errors", "files", "targets", "text", "version"}  # single files that know no room
 ROOMS: dict[str, set[str]] = {
-    "data": {"batch", "errors", "text"},
-    "backbones": {"errors", "targets"},
+    "data": {"batch", "errors", "files", "text"},
+    "backbones": {"errors", "files", "targets"},
     "losses": set(),
     "criteria": {"errors"},
     "methods": {"backbones", "losses", "batch", "errors", "targets"},
-    "training": {"methods", "backbones", "data", "criteria", "losses", "batch", "errors", "text"},
+    "training": {"methods", "backbones", "data", "criteria", "losses", "batch", "errors", "files", "text"},
     "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
-    "report": {"runs", "criteria", "errors", "text"},
+    "report": {"runs", "criteria", "errors", "files", "text"},
 }
 
 

@@ -1,6 +1,7 @@
 """Where a backbone's parameters come from, and what was taken. Nothing starts at random without being said."""
 
 import hashlib
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from retdm.errors import UserError
+from retdm.files import damaged_record
 
 if TYPE_CHECKING:
     from retdm.backbones.base import Backbone
@@ -136,10 +138,12 @@ def fetch_imagenet(backbone: "Backbone") -> Path:
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, of a run's checkpoint those of its backbone. Runs no code of the file."""
     try:
+        if zipfile.is_zipfile(path) and (record := damaged_record(path)):
+            raise ValueError(f"{record} is not what was written")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what the unpickler raises depends on the byte at which it gives up
         raise UserError(
-            f"{path} cannot be read as PyTorch weights ({type(error).__name__})",
+            f"{path} cannot be read as PyTorch weights ({_reason(error)})",
             "save a state dict with torch.save; files with other objects in them are not opened",
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
@@ -151,6 +155,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if len({name.rpartition(MARK)[0] for name in marked}) > 1:
         raise UserError(f"{path} holds more than one backbone", "save the wanted one with torch.save")
     return {name.rpartition(MARK)[2]: state[name] for name in marked}
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ValueError) else type(error).__name__
 
 
 def file_hash(path: Path) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from retdm.criteria import CRITERIA
 from retdm.errors import UserError
+from retdm.files import write_text
 from retdm.report import about, by_stage, choose, paper, results, significance
 from retdm.report.collect import find_runs, group_runs
 from retdm.report.files import csv_of, markdown, show
-from retdm.runs.folder import shown, write_text
+from retdm.runs.folder import shown
 from retdm.runs.names import nearest
 
 HELP = """\

@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from retdm.criteria import RULES, decide
+from retdm.files import whole
 from retdm.report.by_stage import MOST_PARTS, RAW, explained, selecting
 from retdm.report.collect import Floats, Group, Run, cut_names, differing, short, validation_map
 from retdm.report.draw_by_stage import MOST_SELECTING, draw_contributions, draw_selection
@@ -30,7 +31,7 @@ from retdm.report.drawing import (
     draw_setting_curve,
     styles_of,
 )
-from retdm.runs.folder import RunFolder, whole
+from retdm.runs.folder import RunFolder
 
 DPI = 200
 CURVES = ("average_precision", "coverage_normalised", "hamming_loss", "one_error", "ranking_loss")

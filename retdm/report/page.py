@@ -8,9 +8,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
+from retdm.files import whole
 from retdm.report.collect import Group, cut_names
 from retdm.report.tables import Table
-from retdm.runs.folder import shown, whole
+from retdm.runs.folder import shown
 
 SHOWN_WIDTH = 900  # pixels; figures have twice as many, for screens that show them
 

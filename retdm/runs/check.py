@@ -11,9 +11,10 @@ from rich.table import Table
 from retdm.data import overview
 from retdm.data.module import Data, ImageData
 from retdm.errors import UserError
+from retdm.files import whole
 from retdm.runs.build import build_data
 from retdm.runs.errors import guarded
-from retdm.runs.folder import shown, whole
+from retdm.runs.folder import shown
 from retdm.runs.settings import cache_folder, check_group
 from retdm.runs.tables import console
 from retdm.text import printable

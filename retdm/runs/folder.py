@@ -112,26 +112,6 @@ def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
         )
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write a file so that it is there whole or not at all: beside its place, renamed when the block ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    yield part
-    part.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with whole(path) as part:
-        part.write_text(text)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all; not-a-number is refused, for JSON has none."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
 def shown(path: Path) -> str:
     """A path as short as it can be typed from here."""
     try:

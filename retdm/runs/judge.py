@@ -11,8 +11,9 @@ from pytorch_lightning import Trainer
 from retdm import criteria
 from retdm.data.module import Data
 from retdm.errors import UserError
+from retdm.files import whole
 from retdm.methods.base import Method
-from retdm.runs.folder import RunFolder, whole
+from retdm.runs.folder import RunFolder
 from retdm.runs.instances import judge_instances
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import choose_rows

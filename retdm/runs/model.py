@@ -35,8 +35,6 @@ class Model:
         if not run.best.exists():
             raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
         content = continue_from(run.best)
-        if "retdm" not in content:
-            raise UserError(f"{run.best} is not a checkpoint of retdm", "give the folder of a run that train.py wrote")
         description = content["retdm"]
         self.labels: list[str] = description["labels"]
         self.dim: int | None = description.get("dim")

@@ -25,10 +25,11 @@ from retdm.criteria import decide
 from retdm.criteria.decide import RULES
 from retdm.data.source import UnreadableImage, read_image
 from retdm.errors import UserError
+from retdm.files import whole, write_json
 from retdm.methods.base import Method
 from retdm.runs import build
 from retdm.runs.errors import guarded
-from retdm.runs.folder import RunFolder, shown, whole, write_json
+from retdm.runs.folder import RunFolder, shown
 from retdm.runs.gallery import MOST, Card, gallery_page, thumbnail
 from retdm.runs.judge import OWN, own_thresholds
 from retdm.runs.model import Model

@@ -20,8 +20,9 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from retdm.errors import UserError
+from retdm.files import write_json
 from retdm.runs.errors import report
-from retdm.runs.folder import RunFolder, write_json
+from retdm.runs.folder import RunFolder
 from retdm.runs.settings import CONF, GROUPS, register_resolvers
 from retdm.runs.tables import console, number
 

@@ -5,9 +5,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.errors import UserError
+from retdm.files import write_json
 from retdm.runs import build
 from retdm.runs.errors import guarded
-from retdm.runs.folder import RunFolder, check_split, read_config, write_json
+from retdm.runs.folder import RunFolder, check_split, read_config
 from retdm.runs.judge import judge
 from retdm.runs.launch import agree
 from retdm.runs.settings import check_groups

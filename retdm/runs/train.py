@@ -17,12 +17,13 @@ from pytorch_lightning import Callback
 
 from retdm.data.module import BagData, Data, ImageData
 from retdm.errors import UserError
+from retdm.files import write_json, write_text
 from retdm.methods.base import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build, sweep
 from retdm.runs.advice import warn_of_few_steps, warn_of_result
 from retdm.runs.errors import as_user_error, guarded, is_leader
-from retdm.runs.folder import RunFolder, check_split, read_config, shown, write_json, write_text
+from retdm.runs.folder import RunFolder, check_split, read_config, shown
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from retdm.batch import Batch
 from retdm.data.module import ImageData
 from retdm.errors import UserError
+from retdm.files import damaged_record, whole
 from retdm.methods.base import Method
 from retdm.training.stages import Stages
 
@@ -164,16 +165,26 @@ class Checkpoints(Checkpoint):
 
 
 def continue_from(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, nothing in it executed.
+    """A checkpoint's content: ``state_dict`` (tensors by name), ``retdm`` (what the method says of itself), and what
+    training alone reads. Nothing in it is executed; every record is compared with its checksum.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or no checkpoint of this program.
     """
+    hint = "put the file back from a copy, or train anew with overwrite=true"
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return content
-    except Exception as error:
-        raise UserError(f"the checkpoint cannot be read: {path}: {error}".splitlines()[0], "overwrite=true") from error
+        damaged = damaged_record(path)
+        content: Any = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what the unpickler raises depends on the byte at which it gives up
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the checkpoint cannot be read: {path}: {reason}", hint) from error
+    if damaged:
+        raise UserError(f"the checkpoint is damaged: {path}: {damaged} is not what was written", hint)
+    state, said = (content.get(key) if isinstance(content, dict) else None for key in ("state_dict", "retdm"))
+    tensors = isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+    if not tensors or not isinstance(said, dict) or not isinstance(said.get("settings"), dict):
+        raise UserError(f"{path} is not a checkpoint of retdm", "give the folder of a run that train.py wrote")
+    return cast(dict[str, Any], content)
 
 
 def save_fitted(method: Method, path: Path) -> None:
@@ -181,6 +192,5 @@ def save_fitted(method: Method, path: Path) -> None:
     content: dict[str, Any] = {"state_dict": method.state_dict(), "epoch": 0, "global_step": 0}
     content["pytorch-lightning_version"] = version("pytorch-lightning")
     method.on_save_checkpoint(content)
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    part.replace(path)
+    with whole(path) as part:
+        torch.save(content, part)

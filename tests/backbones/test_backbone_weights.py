@@ -13,6 +13,7 @@ from retdm.backbones import build_backbone, weights_hash
 from retdm.backbones.densenet import DenseNet169
 from retdm.backbones.mobilenet import MobileNetV2
 from retdm.backbones.vgg import VGG16, VGGSmall
+from retdm.backbones.weights import read_state
 from retdm.errors import UserError
 
 State = dict[str, Tensor]
@@ -229,3 +230,13 @@ def test_the_hash_follows_the_content_and_not_the_name(tmp_path: Path) -> None:
     assert weights_hash(MOBILENET | {"weights": "none"}) == "none"
     assert weights_hash(MOBILENET) == "imagenet:mobilenet_v2-b0353104.pth"  # the default
     assert weights_hash({"_target_": "retdm.backbones.vgg.VGGSmall"}) == "none"
+
+
+def test_a_file_with_a_flipped_byte_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"features.0.0.weight": torch.arange(500.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(500.0).numpy().tobytes()) + 900] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"net\.pt cannot be read as PyTorch weights \(.*data/0 is not what was"):
+        read_state(path)
