@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "retdm"
-PLAIN = {"batch", "errors", "files", "targets", "text", "version"}  # single files that know no room
+WORDS = {"figure_text", "screen", "text"}  # how what users named is shown
+PLAIN = {"batch", "errors", "files", "targets", "version", *WORDS}  # single files that know no room
 ROOMS: dict[str, set[str]] = {
-    "data": {"batch", "errors", "files", "text"},
+    "data": {"batch", "errors", "files", *WORDS},
     "backbones": {"errors", "files", "targets"},
     "losses": set(),
     "criteria": {"errors"},
     "methods": {"backbones", "losses", "batch", "errors", "targets"},
-    "training": {"methods", "backbones", "data", "criteria", "losses", "batch", "errors", "files", "text"},
+    "training": {"methods", "backbones", "data", "criteria", "losses", "batch", "errors", "files", *WORDS},
     "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
-    "report": {"runs", "criteria", "errors", "files", "text"},
+    "report": {"runs", "criteria", "errors", "files", *WORDS},
 }
 
 

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from retdm.data.locked import locked
 from retdm.data.pairs import NEAR_LIMIT, Look, Pairs, find_pairs, look
 from retdm.data.source import Source, UnreadableImage
 from retdm.errors import UserError
+from retdm.screen import track
 
 VERSION = 2  # counts up when the same source and side would give other files
 JPEG_QUALITY = 95
@@ -154,7 +154,7 @@ def _read_all(source: Source, side: int, kind: str) -> Iterator[_Row]:
     rows = DataLoader(
         _Rows(source, side, kind), batch_size=16, num_workers=min(8, os.cpu_count() or 1), collate_fn=list
     )
-    for batch in track(rows, f"reading {len(source):,} images, once", transient=True):
+    for batch in track(rows, f"reading {len(source):,} images, once"):
         yield from batch
 
 

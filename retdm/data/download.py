@@ -14,11 +14,9 @@ from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PureWindowsPath
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
 from retdm.data.locked import locked
 from retdm.errors import UserError
+from retdm.screen import bar
 
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20
@@ -103,21 +101,22 @@ def _open(url: str, have: int) -> tuple[HTTPResponse | None, int, int | None]:
 
 def _stream(response: HTTPResponse, part: Path, have: int, total: int | None, url: str, by_hand: str) -> int:
     """Append (or, at ``have`` = 0, write) the answer to ``part``; the bytes it then has."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress, writing(part.parent):
-        task = progress.add_task(url.rsplit("/", 1)[-1], total=total, completed=have)
-        with part.open("ab" if have else "wb") as file:
-            while True:
-                try:
-                    chunk = response.read(CHUNK)
-                except (OSError, HTTPException) as error:
-                    raise UserError(f"{url} broke off after {have:,} bytes: {error}", by_hand) from error
-                if not chunk:
-                    return have
-                file.write(chunk)
-                have += len(chunk)
-                progress.update(task, completed=have)
+    name = url.rsplit("/", 1)[-1]
+    with (
+        bar(name, total, initial=have, unit="B", unit_scale=True) as progress,
+        writing(part.parent),
+        part.open("ab" if have else "wb") as file,
+    ):
+        while True:
+            try:
+                chunk = response.read(CHUNK)
+            except (OSError, HTTPException) as error:
+                raise UserError(f"{url} broke off after {have:,} bytes: {error}", by_hand) from error
+            if not chunk:
+                return have
+            file.write(chunk)
+            have += len(chunk)
+            progress.update(len(chunk))
 
 
 def _sha256(path: Path) -> str:

@@ -11,8 +11,8 @@ from retdm.criteria import CRITERIA
 from retdm.report.collect import Group
 from retdm.report.paper import paper_tables
 from retdm.report.tables import Table
-from retdm.runs.tables import console
-from retdm.text import safe_cell
+from retdm.screen import console
+from retdm.text import printable, safe_cell
 
 PARTS = ("test", "test_validation_threshold", "validation")
 
@@ -24,10 +24,10 @@ def show(tables: Sequence[Table], notes: Sequence[str]) -> None:
         for block in table.rich(out.width):
             out.print(block)
         for note in table.notes:
-            out.print(f"- {note}", markup=False, soft_wrap=True)
+            out.print(f"- {printable(note)}", soft_wrap=True)
         out.print()
     for note in notes:
-        out.print(note, markup=False, soft_wrap=True)
+        out.print(printable(note), soft_wrap=True)
 
 
 def markdown(tables: Sequence[Table], notes: Sequence[str], pictures: Sequence[Path]) -> str:

@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from retdm.screen import blocks
+from retdm.text import printable
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -63,18 +65,4 @@ class Table:
 
     def rich(self, width: int) -> list[Text | RichTable]:
         """Title and cells for a terminal; what is wider than ``width`` goes on below, after the same first column."""
-        widths = [max(map(cell_len, column)) + 2 for column in zip(self.columns, *self.rows, strict=True)]
-        blocks: list[list[int]] = [[]]
-        for j in range(1, len(self.columns)):
-            if blocks[-1] and widths[0] + sum(widths[i] for i in blocks[-1]) + widths[j] > width:
-                blocks.append([])
-            blocks[-1].append(j)
-        return [Text(self.title, style="bold"), *(self._block([0, *block]) for block in blocks)]
-
-    def _block(self, columns: list[int]) -> RichTable:
-        table = RichTable(box=None, pad_edge=False)
-        for j in columns:
-            table.add_column(Text(self.columns[j]), justify="left" if j == 0 else "right", no_wrap=True)
-        for i, row in enumerate(self.rows):
-            table.add_row(*(Text(row[j], style="bold" if (i, j) in self.bold else "") for j in columns))
-        return table
+        return [Text(printable(self.title), style="bold"), *blocks(self.columns, self.rows, width, self.bold)]

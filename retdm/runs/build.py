@@ -138,7 +138,7 @@ def give_distances(settings: dict[str, Any], data: Data, method: Method) -> None
         use_distances(data, method, None if cache == "none" else Path(cache))
 
 
-def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callback | None], epochs: int) -> Trainer:
+def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callback], epochs: int) -> Trainer:
     """Lightning's trainer. Precision is the method's own business: only its backbone runs in bfloat16."""
     config = settings["trainer"]
     kind = accelerator(config["accelerator"])
@@ -162,9 +162,9 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
             sync_batchnorm=trained_norm,
             max_epochs=epochs,
             logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
-            callbacks=[callback for callback in callbacks if callback is not None],
+            callbacks=callbacks,
             enable_checkpointing=any(_is_checkpoint(callback) for callback in callbacks),
-            enable_progress_bar=any("ProgressBar" in type(callback).__name__ for callback in callbacks),
+            enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
@@ -173,7 +173,7 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
         )
 
 
-def _is_checkpoint(callback: Callback | None) -> bool:
+def _is_checkpoint(callback: Callback) -> bool:
     from pytorch_lightning.callbacks import Checkpoint
 
     return isinstance(callback, Checkpoint)

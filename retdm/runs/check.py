@@ -6,7 +6,6 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from rich.table import Table
 
 from retdm.data import overview
 from retdm.data.module import Data, ImageData
@@ -16,7 +15,8 @@ from retdm.runs.build import build_data
 from retdm.runs.errors import guarded
 from retdm.runs.folder import shown
 from retdm.runs.settings import cache_folder, check_group
-from retdm.runs.tables import console
+from retdm.runs.tables import print_table
+from retdm.screen import console
 from retdm.text import printable
 
 LISTED = 10  # findings of a kind on the screen; the csv has all
@@ -62,23 +62,17 @@ def _title(data: Data, name: str) -> str:
 
 def _print(data: Data, title: str, found: list[overview.Finding]) -> None:
     screen = console()
-    screen.print(title)
-    table = Table(box=None, pad_edge=False)
+    screen.print(printable(title), soft_wrap=True)
     rows = overview.label_counts(data)
-    for key in rows[0]:
-        table.add_column(key, justify="left" if key == "label" else "right")
-    sizes = {part: len(where) for part, where in data.parts.items()}
-    table.add_row("(all rows)", str(len(data.source)), *(str(size) for size in sizes.values()), "")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    screen.print(table)
+    every = ["(all rows)", str(len(data.source)), *(str(len(where)) for where in data.parts.values()), ""]
+    print_table(list(rows[0]), [every, *([str(value) for value in row.values()] for row in rows)])
     for kind in dict.fromkeys(each.kind for each in found):
         of_kind = [each for each in found if each.kind == kind]
         across = sum(" and " in each.detail for each in of_kind) if kind in ("identical", "near") else None
         noun = "images" if across is None else f"pairs, {across} across two parts"
         screen.print(f"{kind}: {len(of_kind):,} {noun}")
         for each in of_kind[:LISTED]:
-            screen.print(f"  {printable(each.id)}: {printable(each.detail)}", markup=False)
+            screen.print(f"  {printable(each.id)}: {printable(each.detail)}", soft_wrap=True)
         if len(of_kind) > LISTED:
             screen.print(f"  … and {len(of_kind) - LISTED:,} more")
     if not found:

@@ -17,8 +17,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from retdm.criteria import decide
@@ -35,6 +33,7 @@ from retdm.runs.judge import OWN, own_thresholds
 from retdm.runs.model import Model
 from retdm.runs.names import nearest
 from retdm.runs.values import fits, in_words
+from retdm.screen import track
 from retdm.text import path_cell, printable, safe_cell
 
 KINDS: dict[str, Any] = {
@@ -282,12 +281,7 @@ def _score(
     unread: list[Unread] = []
 
     def readable() -> Iterator[_Read]:
-        watched = Console(stderr=True)
-        reads = track(
-            read_ahead(files, read, 2 * batch_size), "predicting", len(files),
-            console=watched, transient=True, disable=not watched.is_terminal,
-        )  # fmt: skip
-        for each in reads:
+        for each in track(read_ahead(files, read, 2 * batch_size), "predicting", len(files)):
             if isinstance(each, _Read):
                 yield each
             else:

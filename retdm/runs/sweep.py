@@ -17,14 +17,15 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.table import Table
 
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs.errors import report
 from retdm.runs.folder import RunFolder
 from retdm.runs.settings import CONF, GROUPS, register_resolvers
-from retdm.runs.tables import console, number
+from retdm.runs.tables import number, print_table
+from retdm.screen import console
+from retdm.text import printable
 
 EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm"}
 CUT = ("data.split=", "data.fold=")  # over which a setting is averaged
@@ -132,9 +133,7 @@ class SweepTable(Callback):
             return
         varied = [o for o in jobs[0]["overrides"] if any(o not in job["overrides"] for job in jobs)]
         common = [o for o in jobs[0]["overrides"] if o not in varied]
-        table = Table(box=None, pad_edge=False, title=f"{len(jobs)} runs: {' '.join(common)}", title_justify="left")
-        for title in ("run", *SHOWN, "minutes"):
-            table.add_column(title, justify="left" if title == "run" else "right")
+        table: list[list[str]] = []
         failed, over_splits = [], defaultdict(list)
         for job in jobs:
             name = " ".join(o for o in job["overrides"] if o not in common) or "(as it is)"
@@ -143,20 +142,20 @@ class SweepTable(Callback):
                 found = json.loads(metrics.read_text())
                 row = [found["test"][key] for key in SHOWN] + [found["seconds"] / 60]
                 over_splits[" ".join(o for o in name.split() if not o.startswith(CUT))].append(row)
-                table.add_row(name, *(number(value) for value in row[:-1]), f"{row[-1]:.1f}")
+                table.append([name, *(number(value) for value in row[:-1]), f"{row[-1]:.1f}"])
             else:
                 failed.append(f"{name} failed: {job['error'] or 'no metrics.json'}")
-                table.add_row(name, "failed")
+                table.append([name, "failed", *[""] * len(SHOWN)])
         for name, rows in over_splits.items():
             if len(rows) > 1:
                 columns = np.array(rows, float).T  # None, an undefined criterion, becomes NaN
-                table.add_section()
                 means = [number(column.mean()) for column in columns[:-1]]
-                table.add_row(f"{name} mean of {len(rows)}".strip(), *means, f"{columns[-1].mean():.1f}")
-                table.add_row("± standard deviation", *(number(column.std(ddof=1)) for column in columns[:-1]))
-        console().print(table)
+                table.append([f"{name} mean of {len(rows)}".strip(), *means, f"{columns[-1].mean():.1f}"])
+                table.append(["± standard deviation", *(number(column.std(ddof=1)) for column in columns[:-1]), ""])
+        console().print(printable(f"{len(jobs)} runs: {' '.join(common)}"), style="italic", soft_wrap=True)
+        print_table(["run", *SHOWN, "minutes"], table)
         if failed:
-            print(*failed, sep="\n", flush=True)
+            print(*map(printable, failed), sep="\n", flush=True)
             print(
                 f"error: {len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr
             )

@@ -29,10 +29,12 @@ from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import differences, folder_of, identity, settings_of
 from retdm.runs.tables import line_of, print_report
+from retdm.screen import Printable, Screen
 from retdm.targets import resolve
+from retdm.training.epoch_bar import EpochBar
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures, draw_heat_maps, write_picture
-from retdm.training.progress import EpochLines, progress_bar
+from retdm.training.progress import EpochLines
 from retdm.training.resume import Checkpoints, Stopped, StopRequest, continue_from, save_fitted
 from retdm.training.stages import Stages
 
@@ -241,13 +243,13 @@ def _descend(
     checkpoints = Checkpoints(
         folder.checkpoints, stages, request, config["checkpoint_minutes"], config["checkpoint_steps"]
     )
-    callbacks: list[Callback | None] = [
+    callbacks: list[Callback] = [
         Evaluation(),
         EpochLines(stages),  # before the stages move on
         stages,
         Pictures(folder.pictures),
         checkpoints,
-        progress_bar(),
+        EpochBar(),
     ]
     trainer = build.build_trainer(settings, folder.path, callbacks, sum(stage.max_epochs for stage in method.stages))
     if is_leader():
@@ -316,13 +318,6 @@ def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix[:-1]: content if isinstance(content, int | float | str | bool) else str(content)}
 
 
-class _ScreenLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        """The message alone; a warning says that it is one."""
-        text = super().format(record)
-        return f"warning: {text}" if record.levelno >= logging.WARNING else text
-
-
 class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         """Nothing: a full disk is reported once, by what cannot go on without it."""
@@ -334,9 +329,8 @@ def _logging(folder: RunFolder, *, quiet: bool) -> Iterator[None]:
     if not is_leader():
         yield
         return
-    screen, file = logging.StreamHandler(sys.stdout), _LogFile(folder.log)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    screen.setFormatter(_ScreenLines("%(message)s"))
+    screen, file = Screen(sys.stdout), _LogFile(folder.log)
+    file.setFormatter(Printable("%(asctime)s %(levelname)s %(message)s"))
     screen.setLevel(logging.WARNING if quiet else logging.INFO)
     logger = logging.getLogger("retdm")
     logger.setLevel(logging.INFO)

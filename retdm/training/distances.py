@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from rich.progress import track
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retdm.data.locked import locked
@@ -18,6 +17,7 @@ from retdm.data.module import Data, ImageData
 from retdm.errors import UserError
 from retdm.methods.by_distance import DistanceMethod
 from retdm.methods.distances import Array, BagList, Kind, block_distances, blocks, measured
+from retdm.screen import track
 
 VERSION = 1  # counts up when the same key would give other distances
 
@@ -122,7 +122,7 @@ def _compute(kind: Kind, stored: Stored, shift: Array, spread: Array, into: NDAr
     # What takes the time lets other threads run: products, reductions, assignments.
     with threadpool_limits(1):
         found = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(tasks)
-        for (rows, columns), block in track(zip(pairs, found, strict=True), title, total=len(pairs), transient=True):
+        for (rows, columns), block in track(zip(pairs, found, strict=True), title, total=len(pairs)):
             into[columns, rows] = block.T
             into[rows, columns] = block
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
 from retdm.data.locked import locked
 from retdm.data.module import ImageData
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.methods.fitted import Features
+from retdm.screen import track
 
 VERSION = 2  # counts up when the same key would give other features
 SAVED_EVERY = 20.0  # seconds of work that a kill may cost
@@ -109,7 +109,7 @@ def _compute(data: ImageData, method: Method, into: NDArray[np.floating[Any]], b
     done, saved = begun, time.monotonic()
     device = method.device
     title = f"features of {len(rows) - begun:,} images, once"
-    for batch in track(loader, title, total=len(loader), transient=True):
+    for batch in track(loader, title, total=len(loader)):
         image = method.normalised(batch.image.to(device))
         with torch.no_grad():
             into[batch.index.numpy()] = method.image_net.seen(image).cpu().numpy()

@@ -1,13 +1,11 @@
 """What a run says while it works."""
 
 import logging
-import sys
 import time
 from typing import Any, cast
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
@@ -15,11 +13,6 @@ from retdm.methods.base import DeepMethod
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
-
-
-def progress_bar() -> TQDMProgressBar | None:
-    """A bar where someone watches; refreshed seldom, for a refresh reads the losses from the device."""
-    return TQDMProgressBar(refresh_rate=10, leave=False) if sys.stderr.isatty() else None
 
 
 class EpochLines(Callback):

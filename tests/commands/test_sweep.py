@@ -98,7 +98,7 @@ def test_a_sweep_over_splits_of_a_fitted_method_is_a_line_a_split_and_their_mean
     words = ["-m", "method=l1lr", "data.split=0,1,2", f"outputs={tmp_path}", *FITTED]
     done = in_process("train.py", *words)
     assert done.code == 0, done.err
-    lines = [line for line in done.out.splitlines() if line.strip()]
+    lines = [line for line in done.out.splitlines() if line.strip() and not line.startswith("warning: ")]
     splits = [line for line in lines if line.startswith("synthetic · l1lr · vgg_small · split ")]
     assert len(splits) == 3 and lines[:3] == splits
     found = [json.loads(path.read_text())["test"]["mAP"] for path in sorted(tmp_path.rglob("metrics.json"))]

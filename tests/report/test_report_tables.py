@@ -56,7 +56,7 @@ def test_a_transposed_table_has_the_same_cells_and_the_same_bold_ones() -> None:
     assert turned.transposed() == TABLE
 
 
-@pytest.mark.parametrize("width, blocks", [(80, 1), (20, 2), (5, 2)])
+@pytest.mark.parametrize("width, blocks", [(80, 1), (18, 2), (5, 2)])
 def test_a_narrow_terminal_gets_every_cell_in_blocks_that_repeat_the_first_column(width: int, blocks: int) -> None:
     out = Console(width=80, file=io.StringIO())
     made = TABLE.rich(width)

@@ -1,0 +1,100 @@
+"""Text that users brought, as Matplotlib draws it: no mathematics, and no character that no installed font has."""
+
+import functools
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from matplotlib import font_manager, rcParams
+from matplotlib.ft2font import FT2Font
+
+# Tried first where the usual font lacks a character; then all others that are installed.
+WIDE = (
+    "Noto Sans",
+    "Source Han",
+    "Droid Sans Fallback",
+    "WenQuanYi",
+    "Hiragino",
+    "PingFang",
+    "Arial Unicode",
+    "Segoe UI",
+)
+MISSING = "□"
+
+
+def plain(text: str, most: int = 60) -> str:
+    """A text on one line, cut to ``most`` characters, in which Matplotlib sees no mathematics.
+
+    A character that the usual font lacks is drawn by another that is installed, or as ``□`` where none has it.
+    """
+    text = "".join(character if _drawn(character) else MISSING for character in _shown(" ".join(text.split())))
+    return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")
+
+
+def label_names(labels: Sequence[str], most: int = 60) -> list[str]:
+    """The labels as :func:`plain` text, no two alike.
+
+    One that no installed font can draw is ``label 3``, by its place from 1; of several that are alike when they are
+    cut, each ends with its place.
+    """
+    names = [plain(label, most) if _readable(label) else f"label {j}" for j, label in enumerate(labels, 1)]
+    count = Counter(names)
+    return [
+        name if count[name] == 1 else f"{plain(label, most - len(f' ({j})'))} ({j})"
+        for j, (name, label) in enumerate(zip(names, labels, strict=True), 1)
+    ]
+
+
+def undrawn(labels: Sequence[str]) -> list[str]:
+    """What stands in figures for the labels that no installed font can draw: ``label 3 is 海``."""
+    return [f"label {j} is {label}" for j, label in enumerate(labels, 1) if not _readable(label)]
+
+
+def _shown(text: str) -> Iterable[str]:
+    """Without what has no shape of its own: joiners, directions, variants of an emoji, control characters."""
+    return (c for c in text if c.isprintable() and not "\ufe00" <= c <= "\ufe0f")
+
+
+def _readable(text: str) -> bool:
+    """Whether all its letters and digits can be drawn; what else it has, as an emoji, may be missing beside them."""
+    shown = list(_shown(text))
+    return all(map(_drawn, [c for c in shown if c.isalnum()] or shown))
+
+
+@functools.cache
+def _drawn(character: str) -> bool:
+    """Whether an installed font has it; one that is not the usual font is from now on asked after the usual one."""
+    if ord(character) in _usual():
+        return True
+    for family, path in _others():
+        if ord(character) in _characters(path):
+            if family not in rcParams["font.family"]:
+                # It need not have every weight, which Matplotlib would say of each text.
+                logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+                rcParams["font.family"] = [*rcParams["font.family"], family]
+            return True
+    return False
+
+
+@functools.cache
+def _usual() -> frozenset[int]:
+    """Characters of the font that figures are drawn with, in both weights."""
+    weights = (font_manager.FontProperties(weight=weight) for weight in ("normal", "bold"))
+    regular, bold = (_characters(str(font_manager.findfont(weight))) for weight in weights)
+    return regular & bold
+
+
+@functools.cache
+def _others() -> list[tuple[str, str]]:
+    """(family, file of its usual weight) of the installed fonts, the likely ones first."""
+    fonts = sorted(font_manager.fontManager.ttflist, key=lambda font: str(font.weight) not in ("400", "normal"))
+    files = {font.name: font.fname for font in reversed(fonts) if "Last Resort" not in font.name}
+    return sorted(files.items(), key=lambda each: (not each[0].startswith(WIDE), each[0]))
+
+
+@functools.cache
+def _characters(path: str) -> frozenset[int]:
+    try:
+        return frozenset(FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):  # a damaged font, or one that is gone
+        return frozenset()
