@@ -27,6 +27,7 @@ from retdm.runs.settings import gives, parameters_of
 from retdm.targets import resolve
 from retdm.training.distances import use_distances
 from retdm.training.features import use_features
+from retdm.training.saving import CheckpointFiles
 
 log = logging.getLogger("retdm")
 
@@ -163,6 +164,7 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
             max_epochs=epochs,
             logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
             callbacks=callbacks,
+            plugins=[CheckpointFiles()],
             enable_checkpointing=any(_is_checkpoint(callback) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -121,8 +121,9 @@ def export(
     program = trace(model)
     proto = to_onnx(program) if onnx else None
     with _all_or_none(files) as parts:
-        with parts[0].open("wb") as opened:
-            torch.export.save(program, opened, extra_files={CARD: json.dumps(about, indent=1)})
+        content = io.BytesIO()  # written from C++, an error of the disk would end the process
+        torch.export.save(program, content, extra_files={CARD: json.dumps(about, indent=1)})
+        parts[0].write_bytes(content.getbuffer())
         found = [scores_of_program(parts[0], views)]
         if proto is not None:
             proto.metadata_props.add(key=CARD, value=json.dumps(about, indent=1))

@@ -16,8 +16,9 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from retdm.batch import Batch
 from retdm.data.module import ImageData
 from retdm.errors import UserError
-from retdm.files import damaged_record, whole
+from retdm.files import damaged_record
 from retdm.methods.base import Method
+from retdm.training.saving import save
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -134,10 +135,7 @@ class Checkpoints(Checkpoint):
         self._saved = time.monotonic()
 
     def _save(self, trainer: Trainer, path: Path, weights_only: bool) -> None:
-        part = path.with_suffix(".ckpt.part")
-        trainer.save_checkpoint(part, weights_only=weights_only)
-        if trainer.is_global_zero:
-            part.replace(path)
+        trainer.save_checkpoint(path, weights_only=weights_only)
 
     def _watch(self, trainer: Trainer, loss: torch.Tensor) -> None:
         """Remember the first step whose loss is no number; look at once on the CPU, every 50 steps on a GPU, where
@@ -192,5 +190,4 @@ def save_fitted(method: Method, path: Path) -> None:
     content: dict[str, Any] = {"state_dict": method.state_dict(), "epoch": 0, "global_step": 0}
     content["pytorch-lightning_version"] = version("pytorch-lightning")
     method.on_save_checkpoint(content)
-    with whole(path) as part:
-        torch.save(content, part)
+    save(content, path)

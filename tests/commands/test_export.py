@@ -165,7 +165,7 @@ def test_the_command_says_where_the_files_are_and_how_they_are_loaded(out: Path)
     names = ["model.pt2", "model.onnx"] if HAS_ONNX else ["model.pt2"]
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, "printed.txt"])
     for name in names:
-        assert re.search(rf"{name}: \d\.\d MB, scores differ from the run's by at most \d\.\de-\d\d\n", printed)
+        assert re.search(rf"{name}: \d\.\d MB, scores differ from the run's by at most \d\.\de[-+]\d\d\n", printed)
     assert f'torch.export.load("{out / "model.pt2"}")' in printed
     assert "uint8 RGB (n, 3, 16, 16)" in printed
 
