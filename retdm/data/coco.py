@@ -28,13 +28,15 @@ import logging
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retdm.data.own_images import fingerprint_with_labels, inside, own_files, warn_of_forgotten, warn_of_one_class
+from retdm.data.image_names import ImageNames
+from retdm.data.label_names import some, told_apart
+from retdm.data.own_images import fingerprint_with_labels, own_files, warn_of_one_class
 from retdm.data.source import data_root, read_image
 from retdm.errors import UserError
 
@@ -134,9 +136,10 @@ class Coco:
 class CocoJson:
     """Your own images with their labels in a COCO json, as a ``Source``.
 
-    Needed in it: ``images`` (each with ``id`` and ``file_name``, relative to ``root``), ``categories`` (``id``,
-    ``name``) and ``annotations`` (``image_id``, ``category_id``). The labels are the categories in the order of their
-    ids. An image without annotation carries none of them.
+    Needed in it: ``images`` (each with ``id`` and ``file_name``, relative to ``root`` or absolute and inside it),
+    ``categories`` (``id``, ``name``) and ``annotations`` (``image_id``, ``category_id``). The labels are the categories
+    in the order of their ids. An image without annotation carries none of them. Names of files and labels are read as
+    in a table (``retdm.data.csv_labels``).
 
     Args:
         root: folder of the images.
@@ -151,15 +154,17 @@ class CocoJson:
     def __init__(self, root: str | None = None, labels: str = "labels.json") -> None:
         self.folder, file = own_files(root, labels)
         found = read_instances(file)
-        self.names, self.targets = found.names, found.targets
+        self.names, self.targets = told_apart(found.names, file), found.targets
         self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
         self.split: NDArray[np.str_] | None = None
-        self.ids = [inside(self.folder, name, f"{file} images[{i}]") for i, name in enumerate(found.files)]
+        images = ImageNames(self.folder)
+        self.ids = images.resolve(found.files, lambda i: f"{file} images[{i}]", file)
         _refuse_twice(file, "file_name", self.ids)
+        log.info("%s: %s images; labels (categories): %s", file.name, f"{len(self.ids):,}", some(self.names, 30))
         if found.counts.unlabelled:
             log.info("%s: %s images have no annotation and stay", file.name, f"{found.counts.unlabelled:,}")
         warn_of_one_class(self.names, self.targets, self.known, file)
-        warn_of_forgotten(self.folder, self.ids, file)
+        images.warn_of_forgotten(self.ids, file)
         self.fingerprint = fingerprint_with_labels(
             "coco_json", self.folder, self.ids, self.names, self.targets, self.known
         )
@@ -208,15 +213,21 @@ def read_instances(file: Path) -> Instances:
     row_of = {entry["id"]: row for row, entry in enumerate(images)}
     column_of = {entry["id"]: column for column, entry in enumerate(categories)}
     targets = np.zeros((len(images), len(categories)), np.uint8)
-    for place, entry in enumerate(annotations):
-        row, column = row_of.get(entry["image_id"]), column_of.get(entry["category_id"])
-        if row is None or column is None:
-            key, among = ("image_id", "images") if row is None else ("category_id", "categories")
+    rows = [row_of.get(entry["image_id"]) for entry in annotations]
+    columns = [column_of.get(entry["category_id"]) for entry in annotations]
+    for key, among, ids, found in (
+        ("image_id", "images", row_of, rows),
+        ("category_id", "categories", column_of, columns),
+    ):
+        if None in found:
+            place = found.index(None)
+            value = annotations[place][key]
+            other = next((each for each in ids if str(each) == str(value)), None)
             raise UserError(
-                f"{file}: annotations[{place}] has {key} {entry[key]!r}, which is not among the {among}",
-                f"add it to {among}, or take the annotation out",
+                f"{file}: annotations[{place}] has {key} {value!r}, which is not among the {among}",
+                f"add it to {among}, or take the annotation out" if other is None else f"there it is written {other!r}",
             )
-        targets[row, column] = 1
+    targets[np.array(rows, int), np.array(columns, int)] = 1
     names, files = [entry["name"] for entry in categories], [entry["file_name"] for entry in images]
     return Instances(names, files, targets, len(annotations))
 
@@ -240,14 +251,17 @@ def _entries(file: Path, content: dict[str, Any], key: str) -> list[dict[str, An
     entries = content.get(key)
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{file} has no {key}, or no list of them, or an empty one", f"needed: {_needed()}")
-    for place, entry in enumerate(entries):
-        for name, kind in NEEDED[key].items():
+    for name, kind in NEEDED[key].items():
+        types = set(get_args(kind) or (kind,))
+        if {type(entry.get(name)) if isinstance(entry, dict) else None for entry in entries} <= types:
+            continue
+        for place, entry in enumerate(entries):
             value = entry.get(name) if isinstance(entry, dict) else None
             if value is None:
                 raise UserError(f"{file}: {key}[{place}] has no {name}", f"needed: {_needed()}")
-            if not isinstance(value, kind) or isinstance(value, bool):
+            if type(value) not in types:
                 raise UserError(
-                    f"{file}: {key}[{place}] has {name} {str(value)[:40]}, expected {KINDS[kind]}",
+                    f"{file}: {key}[{place}] has {name} {ascii(value)[:40]}, expected {KINDS[kind]}",
                     f"needed: {_needed()}",
                 )
     return entries

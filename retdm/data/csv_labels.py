@@ -1,67 +1,62 @@
 """A folder of your own images with their labels in a table: ``<root>/labels.csv``.
 
-One line an image under a line of column names. Separated by commas, semicolons or tabs, whichever the first line has
-most of; UTF-8, with or without a byte order mark. The columns:
+One line an image under a line of column names. Separated by commas, semicolons, tabs or ``|``, whichever the first line
+has most of (or Excel's ``sep=;`` above it names); UTF-8, with or without a byte order mark. The columns:
 
-``image`` (or ``file``, ``filename``, ``path``; ``data.image_column`` names another)
-    The image's path relative to the folder, with folders where there are any.
+``image`` (or ``file``, ``filename``, ``path``, ``fname``, ``file_name``, ``image_name``, …; ``data.image_column``)
+    The image's path relative to the folder, with folders where there are any, or absolute and inside it. A name in
+    another case, with ``%20`` or without its ending is read as the one file that it can mean, which is logged.
 ``split``, if you like
     ``train``, ``validation`` (or ``val``) or ``test`` in every line. Without this column the parts are cut at random;
-    with it but without ``validation``, that part is cut from ``train``.
-Labels, in one of two forms
+    with it but without ``validation``, that part is cut from ``train``. fastai's ``is_valid`` does as well: its True
+    are for testing, as fastai reports on them.
+Labels, in one of three forms
     A column a label, with 1 (the image carries it), 0 (it does not) or nothing (unknown, which counts in no loss and no
-    criterion)::
+    criterion); true, yes, false, no, ?, nan and 1.0 are read too, -1 where ``data.minus_one`` says what it means. What
+    looks like no label (text, no cell at all, a name like ``note`` or ``checked``) is refused; ``data.label_columns``
+    lists the labels, ``data.other_columns`` what is none::
 
         image,cat,dog,garden
         holiday/1.jpg,1,0,1
         holiday/2.jpg,0,,1
 
-    Or one column ``labels`` with names joined by semicolons; ``-`` says that the image carries none of the labels, and
-    nothing that its labels are unknown, all of them. The labels are the names found, in alphabetical order. Other
-    columns are not read then::
+    One column ``labels`` (or ``label``, ``tags``, or the only one of ``data.label_columns``) with names joined by
+    semicolons or by ``data.label_separator``, or lists (``['cat', 'garden']``); ``-`` or ``[]`` says that the image
+    carries none of the labels, and nothing that its labels are unknown, all of them. The labels are the names found, in
+    alphabetical order. Other columns are not read then::
 
         image,labels
         holiday/1.jpg,cat;garden
         holiday/2.jpg,-
+
+    The same with one line an image and label::
+
+        image,label
+        holiday/1.jpg,cat
+        holiday/1.jpg,garden
+
+Label names have single spaces and composed letters (NFC), however they are written. Two that differ in upper and lower
+case only, or hold control characters, are refused.
 """
 
-import csv
-import io
 import logging
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retdm.data.own_images import fingerprint_with_labels, inside, own_files, warn_of_forgotten, warn_of_one_class
+from retdm.data import csv_cells, csv_joined
+from retdm.data.csv_columns import FASTAI, PARTS, find_columns
+from retdm.data.image_names import ImageNames
+from retdm.data.label_names import some, told_apart
+from retdm.data.own_images import fingerprint_with_labels, own_files, warn_of_one_class
 from retdm.data.source import read_image
+from retdm.data.table import Table, read_table
 from retdm.errors import UserError
 
 log = logging.getLogger(__name__)
-
-IMAGE_COLUMNS = ("image", "file", "filename", "path")
-PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-CELLS = {"1": 1, "0": 0, "": -1, "1.0": 1, "0.0": 0}  # pandas writes 1.0 and 0.0 as soon as a column has an empty cell
-NONE = "-"
-SIGNS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-
-
-class Table(NamedTuple):
-    """A label file as text: ``rows[i][c]`` is the cell of line ``lines[i]`` under ``columns[c]``."""
-
-    file: Path
-    columns: list[str]
-    rows: list[list[str]]
-    lines: list[int]
-
-    def cells(self, column: int) -> Iterator[tuple[str, str]]:
-        """(where it stands, text) of every cell of a column."""
-        for line, row in zip(self.lines, self.rows, strict=True):
-            yield f"{self.file} line {line}, column {self.columns[column]!r}", row[column]
+FASTAI_PARTS = {csv_cells.PRESENT: "test", csv_cells.ABSENT: "train"}
 
 
 class CsvLabels:
@@ -70,7 +65,15 @@ class CsvLabels:
     Args:
         root: folder of the images.
         labels: the table, relative to ``root`` or absolute.
-        image_column: the column of the images' paths; None takes ``image``, ``file``, ``filename`` or ``path``.
+        image_column: the column of the images' paths; None takes ``image``, ``file`` or another usual name.
+        label_columns: the columns that are labels, or the one that holds their names; None takes ``labels``, ``label``
+            or ``tags`` where it holds names, else all that are left.
+        other_columns: the columns that are no labels. None refuses those that do not look like labels; a list, which
+            may be empty, lets all others be labels by whatever name.
+        label_separator: what joins names: ``semicolon``, ``comma``, ``pipe``, ``space``, ``tab``, ``newline`` or any
+            text. None is a semicolon, and refuses names that look like several.
+        empty: what an empty cell says: ``unknown``, or 0 where only ones were written.
+        minus_one: what -1 says: ``unknown``, 0 or 1; None refuses it.
 
     Raises:
         UserError: the table is absent, or something in it is wrong; the first such line is named.
@@ -78,26 +81,56 @@ class CsvLabels:
 
     own_files = staticmethod(own_files)
 
-    def __init__(self, root: str | None = None, labels: str = "labels.csv", image_column: str | None = None) -> None:
+    def __init__(
+        self,
+        root: str | None = None,
+        labels: str = "labels.csv",
+        image_column: str | None = None,
+        label_columns: str | Sequence[str] | None = None,
+        other_columns: str | Sequence[str] | None = None,
+        label_separator: str | None = None,
+        empty: str | int = "unknown",
+        minus_one: str | int | None = None,
+    ) -> None:
         self.folder, file = own_files(root, labels)
         table = read_table(file)
-        image, split, listed = _find_columns(table, image_column)
-        self.ids = _images(table, image, self.folder)
-        self.split: NDArray[np.str_] | None = None if split is None else _split(table, split)
+        codes = csv_cells.codes_of(table, empty=empty, minus_one=minus_one)
+        columns = find_columns(
+            *(table, codes, image_column, _listed(label_columns), _listed(other_columns)),
+            joined=label_separator is not None,
+        )
+        images = ImageNames(self.folder)
+        self.ids = images.resolve(list(table.cells(columns.image)), lambda i: table.where(i, columns.image), file)
+        split = None if columns.split is None else _split(table, columns.split, codes)
         self.names: list[str]
         self.targets: NDArray[np.uint8]
         self.known: NDArray[np.bool_]
-        if listed is None:
-            columns = [column for column in range(len(table.columns)) if column not in (image, split)]
-            self.names, self.targets, self.known = _from_cells(table, columns)
+        if columns.joined is None:
+            _refuse_twice(table, self.ids)
+            names, self.targets, self.known = csv_cells.targets_of(table, codes, columns.labels)
+            self.names = told_apart(names, file)
+            read = "columns"
         else:
-            self.names, self.targets, self.known = _from_lists(table, listed)
-            if unread := [table.columns[c] for c in range(len(table.columns)) if c not in (image, split, listed)]:
-                log.warning("%s: columns that are not read, beside 'labels': %s", file.name, ", ".join(unread))
+            separator = None if label_separator is None else str(label_separator)
+            lists = csv_joined.lists_of(table, columns.joined, separator, empty)
+            lines = self.ids
+            self.ids, lists, first = csv_joined.merged(table, lines, lists)
+            self.names, self.targets, self.known = csv_joined.targets_of(table, lists)
+            if split is not None:
+                _refuse_two_parts(table, lines, first, split)
+                split = split[first]
+            read = f"names in column {table.columns[columns.joined]!r}"
+            if len(self.ids) < len(lines):
+                read += f", {len(lines):,} lines of an image and a label"
+            taken = {columns.image, columns.split, columns.joined}
+            if unread := [name for place, name in enumerate(table.columns) if place not in taken]:
+                log.warning("%s: columns that are not read, beside %s: %s", file.name, read, some(unread))
+        self.split: NDArray[np.str_] | None = split
+        log.info("%s: %s images; labels (%s): %s", file.name, f"{len(self.ids):,}", read, some(self.names, 30))
         if unknown := int((~self.known.any(1)).sum()):
             log.warning("%s: empty cells leave %s images without a known label", file.name, f"{unknown:,}")
         warn_of_one_class(self.names, self.targets, self.known, file)
-        warn_of_forgotten(self.folder, self.ids, file)
+        images.warn_of_forgotten(self.ids, file)
         self.fingerprint = fingerprint_with_labels("csv", self.folder, self.ids, self.names, self.targets, self.known)
 
     def __len__(self) -> int:
@@ -108,136 +141,47 @@ class CsvLabels:
         return read_image(self.folder / self.ids[i])
 
 
-def read_table(file: Path) -> Table:
-    """The columns and rows of ``file``, cells stripped, empty lines left out. Raises ``UserError``."""
-    try:
-        content = file.read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}", "data.labels names the table") from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{file} line {line} is not UTF-8 (byte {content[error.start]:#04x})",
-            "save the table as UTF-8 (in Excel: Save as, 'CSV UTF-8')",
-        ) from error
-    first = re.sub('"[^"]*"', "", text.lstrip("\r\n").split("\n", 1)[0])  # what stands in quotes separates nothing
-    sign = max(SIGNS, key=first.count)
-    line = 0
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, strict=True)
-        rows, lines = [], []
-        for row in reader:
-            line = reader.line_num
-            if any(cell.strip() for cell in row):
-                rows.append([cell.strip() for cell in row])
-                lines.append(line)
-    except csv.Error as error:
-        raise UserError(
-            f"{file} near line {line + 1}: {error}", 'a quote within quotes is written twice ("")'
-        ) from error
-    if len(rows) < 2:
-        raise UserError(f"{file} has no line below its column names", "one line an image: image,cat,dog and 1.jpg,1,0")
-    columns, *rows = rows
-    for line, row in zip(lines[1:], rows, strict=True):
-        if len(row) != len(columns):
-            raise UserError(
-                f"{file} line {line} has {len(row)} cells, expected {len(columns)}: {', '.join(columns[:6])}",
-                f"cells are separated by {SIGNS[sign]}; put text that has some itself in quotes",
-            )
-    return Table(file, columns, rows, lines[1:])
+def _listed(names: str | Sequence[str] | None) -> list[str] | None:
+    return [names] if isinstance(names, str) else None if names is None else list(names)
 
 
-def _find_columns(table: Table, image_column: str | None) -> tuple[int, int | None, int | None]:
-    """Where the images' paths, the split and the joined labels stand; the latter two may be nowhere."""
-    columns, lower = table.columns, [column.lower() for column in table.columns]
-    if image_column is not None:
-        wanted = [image_column] if image_column in columns else []
-    else:
-        wanted = [columns[lower.index(name)] for name in IMAGE_COLUMNS if name in lower]
-    if not wanted:
-        looked_for = image_column or ", ".join(IMAGE_COLUMNS)
-        raise UserError(
-            f"{table.file} has no image column ({looked_for}); its first line has: {', '.join(columns[:8])}",
-            "data.image_column=<name> says which column has the images' paths",
-        )
-    for place, column in enumerate(columns):
-        if not column or column in columns[:place]:
-            what = f"a second column {column!r}" if column else f"no name for column {place + 1}"
-            raise UserError(
-                f"{table.file} has {what} in its first line",
-                "give every column one name of its own (pandas: to_csv(…, index=False) writes no nameless column)",
-            )
-    image = columns.index(wanted[0])
-    split = lower.index("split") if "split" in lower else None
-    listed = lower.index("labels") if "labels" in lower else None
-    if len(columns) == 1 + (split is not None):
-        raise UserError(
-            f"{table.file} has no label column; its first line has: {', '.join(columns)}",
-            "add a column of 0 and 1 for each label, or one column 'labels' of names joined by ;",
-        )
-    return image, split, listed
+def _refuse_twice(table: Table, ids: list[str]) -> None:
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if first.setdefault(name, row) != row:
+            raise csv_joined.twice(table, name, first[name], row)
 
 
-def _images(table: Table, column: int, folder: Path) -> list[str]:
-    lines: dict[str, int] = {}
-    for line, (where, cell) in zip(table.lines, table.cells(column), strict=True):
-        name = inside(folder, cell, where)
-        if name in lines:
-            raise UserError(f"{table.file} names {name} in lines {lines[name]} and {line}", "keep one line an image")
-        lines[name] = line
-    return list(lines)
+def _refuse_two_parts(table: Table, ids: list[str], first: NDArray[np.int64], split: NDArray[np.str_]) -> None:
+    part = {ids[row]: row for row in first.tolist()}
+    for row, name in enumerate(ids):
+        if split[row] != split[part[name]]:
+            lines = f"lines {table.lines[part[name]]} and {table.lines[row]}"
+            raise UserError(f"{table.file}: {name} is in {split[part[name]]} and {split[row]} ({lines})", "choose one")
 
 
-def _split(table: Table, column: int) -> NDArray[np.str_]:
+def _split(table: Table, column: int, codes: csv_cells.Codes) -> NDArray[np.str_]:
+    """The part of each line; a column ``is_valid`` of fastai gives the test part, for fastai reports on it."""
+    fastai = table.columns[column].lower() == FASTAI
     parts = []
-    for where, cell in table.cells(column):
-        if cell.lower() not in PARTS:
+    for row, cell in enumerate(table.cells(column)):
+        part = FASTAI_PARTS.get(int(codes[row, column])) if fastai else PARTS.get(cell.lower())
+        if part is None:
+            write = "True or False" if fastai else "train, validation or test"
             raise UserError(
-                f"{where}: {cell!r} is no part", "write train, validation or test in every line, or take the column out"
+                f"{table.where(row, column)}: {cell!r} is no part",
+                f"write {write} in every line, or take the column out",
             )
-        parts.append(PARTS[cell.lower()])
+        parts.append(part)
     for part in ("train", "test"):
         if part not in parts:
             raise UserError(
                 f"{table.file}: column {table.columns[column]!r} has no image for {part}",
                 f"give {part} to some, or take the column out for a random split",
             )
+    if fastai:
+        count = f"{parts.count('test'):,}"
+        log.warning(
+            "%s: the %s images of is_valid are for testing; validation is cut from the others", table.file.name, count
+        )
     return np.array(parts)
-
-
-def _from_cells(table: Table, columns: list[int]) -> tuple[list[str], NDArray[np.uint8], NDArray[np.bool_]]:
-    """(names, targets, known) from a column of 0, 1 and nothing a label."""
-    values = np.empty((len(table.rows), len(columns)), np.int8)
-    for place, column in enumerate(columns):
-        for row, (where, cell) in enumerate(table.cells(column)):
-            if cell not in CELLS:
-                raise UserError(
-                    f"{where}: {cell!r} is neither 0, 1 nor empty",
-                    "every column but those of image and split is a label; take out those that are none, "
-                    "or join the labels' names in one column 'labels'",
-                )
-            values[row, place] = CELLS[cell]
-    return [table.columns[column] for column in columns], (values == 1).astype(np.uint8), values >= 0
-
-
-def _from_lists(table: Table, column: int) -> tuple[list[str], NDArray[np.uint8], NDArray[np.bool_]]:
-    """(names, targets, known) from one column of names joined by semicolons."""
-    lists: list[list[str]] = []
-    for where, cell in table.cells(column):
-        found = [name.strip() for name in cell.split(";")] if cell not in ("", NONE) else []
-        if "" in found or NONE in found:
-            raise UserError(
-                f"{where}: {cell!r} has {'an empty name' if '' in found else 'a name beside -'}",
-                "write cat;dog, - for an image without any of the labels, nothing where they are unknown",
-            )
-        lists.append(found)
-    names = sorted({name for found in lists for name in found})
-    if not names:
-        raise UserError(f"{table.file}: column {table.columns[column]!r} names no label", "write cat;dog")
-    place = {name: column for column, name in enumerate(names)}
-    targets = np.zeros((len(lists), len(names)), np.uint8)
-    for row, found in enumerate(lists):
-        targets[row, [place[name] for name in found]] = 1
-    empty = np.array([cell == "" for _, cell in table.cells(column)])
-    return names, targets, np.repeat(~empty[:, None], len(names), axis=1)

@@ -227,7 +227,7 @@ def broken(*path: Any, to: Any = None) -> dict[str, Any]:
         (broken("annotations", to=[]), "has no annotations, or no list of them, or an empty one"),
         (broken("images", 1, "file_name"), r"images\[1\] has no file_name"),
         (broken("images", 1, to=3), r"images\[1\] has no id"),
-        (broken("categories", 2, "id", to="90"), r"categories\[2\] has id 90, expected a whole number"),
+        (broken("categories", 2, "id", to="90"), r"categories\[2\] has id '90', expected a whole number"),
         (broken("images", 0, "file_name", to=7), r"images\[0\] has file_name 7, expected text"),
         (
             broken("annotations", 0, "image_id", to=[1]),

@@ -1,0 +1,69 @@
+"""Label names of one's own data, made safe and told apart; every form of label file comes through here."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from retdm.errors import UserError
+
+BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they turn around what follows on a screen
+
+
+def has_control(text: str) -> bool:
+    """Whether ``text`` holds what a terminal would obey instead of showing: escapes, line ends, turned writing."""
+    return not text.isprintable() and any(
+        sign in BIDI or unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text
+    )
+
+
+def tidy(text: str, where: object) -> str:
+    """``text`` with single spaces for any white space and composed letters (NFC), which look the same.
+
+    Raises:
+        UserError: it holds control characters; ``where`` begins the message.
+    """
+    found = text if text.isascii() else unicodedata.normalize("NFC", text)
+    found = " ".join(found.split())
+    if has_control(found):
+        raise UserError(f"{where}: the name {ascii(text)[:80]} holds control characters", "take them out of the name")
+    return found
+
+
+def told_apart(names: Sequence[str], where: object) -> list[str]:
+    """The tidy label ``names``.
+
+    Raises:
+        UserError: two of them are the same, or but for upper and lower case, ``_`` for a space, or signs without width.
+    """
+    found: list[str] = []
+    seen: dict[str, str] = {}
+    for name in names:
+        found.append(tidy(name, where))
+        other = seen.setdefault(_key(found[-1]), found[-1])
+        if len(seen) < len(found):
+            alike = "twice" if other == found[-1] else f"and {other!r}, which differ in next to nothing"
+            raise UserError(
+                f"{where}: labels {found[-1]!r} {alike}",
+                "write one of them everywhere, or give the two names that are told apart",
+            )
+    return found
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """Of ``names`` the one that was likely meant by ``name``, or ""."""
+    there = list(names)
+    by_key = {_key(each): each for each in there}
+    if (same := by_key.get(_key(name))) is not None:
+        return same
+    return next(iter(get_close_matches(name, there, 1, 0.75)), "")
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """The first of ``names``, and how many there are."""
+    return ", ".join(names[:most]) + (f", … ({len(names)})" if len(names) > most else "")
+
+
+def _key(name: str) -> str:
+    if not name.isascii():
+        name = "".join(sign for sign in unicodedata.normalize("NFC", name) if unicodedata.category(sign) != "Cf")
+    return " ".join(name.replace("_", " ").split()).casefold() or name
