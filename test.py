@@ -1,6 +1,6 @@
 """Judge a trained run's best checkpoint again:
 
-python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true]
+python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [own_classes=true]
 """
 
 import sys

@@ -2,27 +2,30 @@
 
 import importlib
 from difflib import get_close_matches
+from typing import Any
 
 from retdm.errors import UserError
 
 PACKAGE = "retdm."
 
 
-def resolve(target: str, *, trusted_only: bool = False) -> type:
+def resolve(target: Any, *, trusted_only: bool = False) -> type:
     """The class that ``target`` names, such as ``retdm.backbones.vgg.VGG16``.
 
     Args:
         target: module and class, joined by dots.
-        trusted_only: accept only classes that this package defines. For paths that come out of a checkpoint, where any
-            other name would let the file choose what is imported.
+        trusted_only: accept only classes that this package defines. For paths that come out of a run folder or a
+            checkpoint, where any other name would let the file choose what is imported.
 
     Raises:
         UserError: the path is not of this package (``trusted_only``), or there is no such module or class.
     """
     refused = UserError(
-        f"_target_ {target!r} is not a class of this package, and a checkpoint may name no other",
-        "take a checkpoint that retdm wrote",
+        f"_target_ {target!r} is not a class of this package, and what a run folder names is not imported unasked",
+        "own_classes=true accepts it: only for runs of your own",
     )
+    if not isinstance(target, str):
+        raise UserError(f"_target_ {target!r} names no class", "write the module and the class, joined by dots")
     if trusted_only and not target.startswith(PACKAGE):
         raise refused
     module_name, _, name = target.rpartition(".")

@@ -12,20 +12,19 @@ from retdm.targets import resolve
 __all__ = ["Backbone", "NoBackbone", "Transform", "WeightsReport", "build_backbone", "weights_hash"]
 
 
-def build_backbone(config: Mapping[str, Any], *, load: bool = True, trusted_only: bool = False) -> Backbone:
+def build_backbone(config: Mapping[str, Any], *, load: bool = True) -> Backbone:
     """The backbone that a configuration describes, such as ``{_target_: retdm.backbones.vgg.VGG16, fc: 512}``.
 
     Args:
         config: ``_target_`` and the constructor's arguments, as in ``conf/backbone/*.yaml``.
         load: False rebuilds the architecture (with the BatchNorm mode that ``weights`` implies) and reads no file: what
             a checkpoint needs, which holds the parameters itself.
-        trusted_only: accept classes of this package alone, because the configuration comes out of a checkpoint.
 
     Raises:
         UserError: the class is unknown or no backbone; the weights cannot be had or do not fit.
     """
     settings = {key: value for key, value in config.items() if key != "_target_"}
-    backbone: Backbone = _backbone_class(config, trusted_only=trusted_only)(**settings, load=load)
+    backbone: Backbone = _backbone_class(config)(**settings, load=load)
     return backbone
 
 
@@ -38,8 +37,8 @@ def weights_hash(config: Mapping[str, Any]) -> str:
         UserError: the file does not exist, or there are no ImageNet weights for this backbone.
     """
     backbone = _backbone_class(config)
-    default = inspect.signature(backbone).parameters["weights"].default
-    weights = str(config.get("weights", default))
+    parameter = inspect.signature(backbone).parameters.get("weights")
+    weights = str(config.get("weights", "none" if parameter is None else parameter.default))
     if weights == "none":
         return "none"
     if weights == "imagenet":
@@ -47,12 +46,12 @@ def weights_hash(config: Mapping[str, Any]) -> str:
     return file_hash(find_file(weights))
 
 
-def _backbone_class(config: Mapping[str, Any], *, trusted_only: bool = False) -> Any:
+def _backbone_class(config: Mapping[str, Any]) -> Any:
     if "_target_" not in config:
         raise UserError(
             "the backbone's configuration has no _target_", "name its class, such as retdm.backbones.vgg.VGG16"
         )
-    found = resolve(str(config["_target_"]), trusted_only=trusted_only)
+    found = resolve(config["_target_"])
     if not issubclass(found, Backbone):
         raise UserError(
             f"_target_ {config['_target_']!r} is no backbone", "name a class such as retdm.backbones.vgg.VGG16"

@@ -19,12 +19,12 @@ from retdm.data.module import BagData, Data, ImageData, module_of
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod, Method
 from retdm.methods.by_distance import DistanceMethod
+from retdm.runs.classes import class_of
 from retdm.runs.help import CONF
 from retdm.runs.launch import accelerator, check_devices, devices_and_nodes
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import gives, parameters_of
-from retdm.targets import resolve
 from retdm.training.distances import use_distances
 from retdm.training.features import use_features
 from retdm.training.saving import CheckpointFiles
@@ -35,7 +35,7 @@ log = logging.getLogger("retdm")
 def build_data(settings: dict[str, Any]) -> ImageData | BagData:
     """The data module of a run: the source's own keys go to the source, the rest to the loaders."""
     config = {key: value for key, value in settings["data"].items() if key != "_target_"}
-    source = resolve(settings["data"]["_target_"])
+    source = class_of("data", settings["data"])
     takes = parameters_of(source)
     own = {key: config.pop(key) for key in list(config) if key in takes}
     return module_of(source)(source(**own), **config, seed=settings["seed"])
@@ -48,12 +48,12 @@ def check_takes(settings: dict[str, Any]) -> None:
         UserError: it does not; the methods that would are named.
     """
     given = gives(settings["data"])
-    if given in resolve(settings["method"]["_target_"]).takes:  # type: ignore[attr-defined]
+    if given in class_of("method", settings["method"]).takes:
         return
     fitting = []
     for file in sorted((CONF / "method").glob("*.yaml")):
-        target = (yaml.safe_load(file.read_text()) or {}).get("_target_")
-        if target and given in resolve(target).takes:  # type: ignore[attr-defined]
+        config = yaml.safe_load(file.read_text()) or {}
+        if "_target_" in config and given in class_of("method", config).takes:
             fitting.append(file.stem)
     raise UserError(
         f"data={settings['choices']['data']} gives {given.__name__}, not what {settings['choices']['method']} takes",
@@ -67,7 +67,6 @@ def build_method(
     *,
     dim: int | None = None,
     load: bool = True,
-    trusted_only: bool = False,
 ) -> Method:
     """The method of a run.
 
@@ -76,16 +75,12 @@ def build_method(
         labels: their names, in order.
         dim: features of an instance, where the data gives bags instead of images.
         load: False reads no weights, because a checkpoint will bring them.
-        trusted_only: accept classes of this package alone, because the settings come out of a checkpoint.
     """
     config = {key: value for key, value in settings["method"].items() if key != "_target_"}
-    target: Any = resolve(settings["method"]["_target_"], trusted_only=trusted_only)
+    target = class_of("method", settings["method"])
     with torch.random.fork_rng(devices=[]):  # `retdm.load` must not change its caller's random numbers
         torch.manual_seed(settings["seed"])
-        if dim is None:
-            backbone = build_backbone(settings["backbone"], load=load, trusted_only=trusted_only)
-        else:
-            backbone = NoBackbone(dim)
+        backbone = build_backbone(settings["backbone"], load=load) if dim is None else NoBackbone(dim)
         if settings["frozen"]:
             backbone.freeze()
         method: Method = target(backbone, labels, **config, seed=settings["seed"])

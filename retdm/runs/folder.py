@@ -2,15 +2,26 @@
 
 import fcntl
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any
 
 import yaml
 
 from retdm.errors import UserError
+
+MOST_NODES, MOST_BYTES = 100_000, 1_000_000  # of a config.yaml; a run's own has some hundred nodes
+METRICS: dict[str, type | UnionType] = {
+    "test": dict,
+    "validation": dict | NoneType,
+    "test_validation_threshold": dict | NoneType,
+    "per_label": dict,
+    "seconds": int | float,
+}
 
 
 class RunFolder:
@@ -33,7 +44,11 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return self.metrics.exists()
+        """``metrics.json`` is there, and whole: a file of no bytes finishes nothing."""
+        try:
+            return read_metrics(self) is not None
+        except UserError:
+            return False
 
     def leavings(self) -> list[Path]:
         """What lies there of all that a run writes after its ``config.yaml``."""
@@ -82,21 +97,80 @@ class RunFolder:
             yield
 
 
+class _Plain(yaml.SafeLoader):
+    """YAML as a run writes it: no merge keys, and no more than MOST_NODES values once its aliases are followed.
+
+    A few hundred bytes of aliases of aliases would otherwise stand for more values than fit into memory.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _nodes(node, {}) > MOST_NODES:
+            raise yaml.YAMLError("more values than a configuration has")
+        return node
+
+
+def _nodes(node: yaml.Node, counted: dict[int, float]) -> float:
+    """How many nodes the node stands for with all aliases followed; infinite where one leads back to itself."""
+    if isinstance(node, yaml.ScalarNode):
+        return math.inf if node.tag == "tag:yaml.org,2002:merge" else 1
+    if id(node) not in counted:
+        counted[id(node)] = math.inf
+        inner = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
+        counted[id(node)] = 1 + sum(_nodes(each, counted) for each in inner)
+    return counted[id(node)]
+
+
 def read_config(folder: RunFolder) -> dict[str, Any]:
     """What ``config.yaml`` holds: the settings, their identity and provenance.
 
     Raises:
-        UserError: there is none, or it is not a run's.
+        UserError: there is none, it cannot be read, or it is not a run's.
     """
     if not folder.config.exists():
         raise UserError(f"there is no run in {folder.path}", "run=<folder> that train.py wrote, with its config.yaml")
     try:
-        content: Any = yaml.safe_load(folder.config.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+        text = folder.config.read_bytes()[: MOST_BYTES + 1].decode()
+        content: Any = yaml.load(text, _Plain) if len(text) <= MOST_BYTES else None
+    except OSError as error:
+        raise UserError(f"{folder.config} cannot be read: {error.strerror}", "it is a run's config.yaml") from error
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: no UTF-8, or a number of thousands of digits
         content = None
-    if not isinstance(content, dict) or "identity" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
         raise UserError(f"{folder.config} is not a run's config.yaml", "give the folder of a run that train.py wrote")
     return content
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of a run holds; None where there is no file.
+
+    Raises:
+        UserError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(
+            f"{shown(path)} cannot be read: {error.strerror}", "move the run away, or run it anew"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{shown(path)} is not JSON: {error}", "move the run away, or run it anew") from error
+
+
+def read_metrics(folder: RunFolder) -> dict[str, Any] | None:
+    """What ``metrics.json`` holds; None where there is none.
+
+    Raises:
+        UserError: it is not what a finished run wrote.
+    """
+    found = read_json(folder.metrics)
+    if found is None and not folder.metrics.exists():
+        return None
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in METRICS.items()):
+        raise UserError(f"{shown(folder.metrics)} is not what a finished run wrote", "repeat the run's command")
+    return found
 
 
 def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
@@ -105,7 +179,10 @@ def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
     Raises:
         UserError: it gives another, so it is other data.
     """
-    if json.loads(folder.split.read_text()) != json.loads(json.dumps(manifest)):
+    kept = read_json(folder.split)
+    if kept is None:
+        raise UserError(f"{shown(folder.path)} has no split.json", "train anew with overwrite=true")
+    if kept != json.loads(json.dumps(manifest)):
         raise UserError(
             f"the data is not what {shown(folder.path)} was made with: its split.json is another",
             "put the data back as it was (data.root=<folder>), or train anew with overwrite=true",

@@ -15,9 +15,9 @@ from retdm.files import whole
 from retdm.methods.base import Method
 from retdm.runs.folder import RunFolder
 from retdm.runs.instances import judge_instances
+from retdm.runs.kept import weights_into
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import choose_rows
-from retdm.training.resume import continue_from
 
 OWN = "train_threshold"  # the rule whose thresholds a method brings
 SHOWN, SIDE = 6, 224  # images, and pixels of the longer side
@@ -32,8 +32,7 @@ def judge(trainer: Trainer, method: Method, data: Data, checkpoint: Path) -> dic
     Returns:
         The report without ``seconds`` and ``images``; under ``predictions`` the test part's arrays.
     """
-    content = continue_from(checkpoint)
-    method.load_state_dict(content["state_dict"])
+    content = weights_into(method, checkpoint)
     validation = content["retdm"].get("validation") or judge_validation(trainer, method, data)
     rows = predict(trainer, method, data, "test")
     own = criteria_of(rows, method, method.decide, validation["threshold"])

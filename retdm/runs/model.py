@@ -14,7 +14,8 @@ from retdm.data.augment import cached_side, test_view
 from retdm.data.source import read_image
 from retdm.errors import UserError
 from retdm.runs import build
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder import RunFolder, read_config
+from retdm.runs.kept import check_same, description_of, take
 from retdm.training.regions import region_maps
 from retdm.training.resume import continue_from
 
@@ -35,18 +36,15 @@ class Model:
         if not run.best.exists():
             raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
         content = continue_from(run.best)
-        description = content["retdm"]
+        description = description_of(content, run.best, own_classes=own_classes)
+        if run.config.exists():
+            config = read_config(run)
+            check_same(description, {"settings": config, "identity": config["identity"]}, run.best)
         self.labels: list[str] = description["labels"]
         self.dim: int | None = description.get("dim")
         self.image_size: int = description["image_size"] or 0
-        self.method = build.build_method(
-            description["settings"],
-            self.labels,
-            dim=self.dim,
-            load=False,
-            trusted_only=not own_classes,
-        )
-        self.method.load_state_dict(content["state_dict"])
+        self.method = build.build_method(description["settings"], self.labels, dim=self.dim, load=False)
+        take(self.method, content, run.best)
         fold_batchnorm(self.method.image_net.backbone.net)  # one that was trained is at rest now
         self.method.to(device).eval()
 

@@ -3,13 +3,13 @@
 import csv
 import glob
 import io
-import json
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -27,7 +27,7 @@ from retdm.files import whole, write_json
 from retdm.methods.base import Method
 from retdm.runs import build
 from retdm.runs.errors import guarded
-from retdm.runs.folder import RunFolder, shown
+from retdm.runs.folder import RunFolder, read_json, shown
 from retdm.runs.gallery import MOST, Card, gallery_page, thumbnail
 from retdm.runs.judge import OWN, own_thresholds
 from retdm.runs.model import Model
@@ -227,10 +227,10 @@ def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[floa
         return own_thresholds(method)
     if rule != "validation":
         return 0.5 if rule == "half" else None
-    try:
-        threshold = json.loads(run.metrics.read_text())["threshold"]
-    except (OSError, ValueError, KeyError, TypeError):
-        threshold = None
+    found: Any = None
+    with suppress(UserError):
+        found = read_json(run.metrics)
+    threshold: Any = found.get("threshold") if isinstance(found, dict) else None
     if not fits(threshold, float):
         raise UserError(
             f"decide=validation takes its threshold from {run.metrics}, which is not there or has none",

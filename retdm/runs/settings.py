@@ -20,10 +20,10 @@ from retdm.criteria.decide import RULES
 from retdm.data.module import module_of
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
+from retdm.runs.classes import class_of
 from retdm.runs.help import CONF as CONF
 from retdm.runs.names import nearest
 from retdm.runs.values import fits, in_words, mapped
-from retdm.targets import resolve
 
 GROUPS = ("data", "backbone", "method", "schedule", "trainer", "experiment")
 # Where a run keeps its files and how many hands work on it changes no result.
@@ -82,7 +82,7 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
         if fits(settings.get(key), int):  # a folder may be called 2024
             settings[key] = str(settings[key])
     chosen = {group: choices.get(group) for group in GROUPS}
-    _check("", settings, RUN, chosen, "a run", complete=True)
+    check_keys("", settings, RUN, chosen, "a run", complete=True)
     cache_folder(settings)
     settings["choices"] = {group: name for group, name in chosen.items() if name is not None}
     if gives(settings["data"]) is BagBatch:
@@ -96,10 +96,10 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     schedule = settings.pop("schedule")
     stages = settings["method"].get("stages", [])
     names = _stage_names() | {str(stage.get("name")) for stage in stages}
-    _check("schedule", schedule, dict.fromkeys(names, dict[str, Any]), chosen, f"schedule {chosen['schedule']}")
+    check_keys("schedule", schedule, dict.fromkeys(names, dict[str, Any]), chosen, f"schedule {chosen['schedule']}")
     stage_keys = _without(get_type_hints(Stage), "name", "train", "losses")
     for name, lengths in schedule.items():
-        _check(f"schedule.{name}", lengths, stage_keys, chosen, "a stage")
+        check_keys(f"schedule.{name}", lengths, stage_keys, chosen, "a stage")
     if "stages" in settings["method"]:
         settings["method"]["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
     settings["trainer"]["precision"] = precision(settings["trainer"]["precision"], settings["trainer"]["accelerator"])
@@ -114,33 +114,31 @@ def cache_folder(settings: dict[str, Any]) -> None:
 
 def gives(data: Mapping[str, Any]) -> type:
     """The kind of batches that a data set gives."""
-    found: type = getattr(resolve(data["_target_"]), "gives", Batch) if "_target_" in data else Batch
+    found: type = getattr(class_of("data", data), "gives", Batch)
     return found
 
 
-def check_groups(settings: dict[str, Any]) -> None:
-    """Every key of data, method, backbone and trainer is a setting of what was chosen, and its value of the right kind.
+def check_groups(settings: dict[str, Any], groups: tuple[str, ...] = ("data", "method", "backbone")) -> None:
+    """Every key of the groups and of the trainer is a setting of what was chosen, and its value of the right kind.
 
     Raises:
         UserError: one is not.
     """
-    for group in ("data", "method", "backbone"):
+    for group in groups:
         if settings[group]:
             check_group(group, settings)
-    _check("trainer", settings["trainer"], TRAINER, settings["choices"], "the trainer", complete=True)
+    check_keys("trainer", settings["trainer"], TRAINER, settings["choices"], "the trainer", complete=True)
 
 
 def check_group(group: str, settings: dict[str, Any]) -> None:
     """The same of one group."""
     chosen = settings["choices"]
-    _check(group, settings[group], accepted(group, settings[group]), chosen, str(chosen.get(group)))
+    check_keys(group, settings[group], accepted(group, settings[group]), chosen, str(chosen.get(group)))
 
 
 def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
     """Keys that a group's class takes, with the annotations of their values."""
-    if "_target_" not in config:
-        raise UserError(f"{group} has no _target_", f"conf/{group}/<name>.yaml names the class there")
-    target = resolve(config["_target_"])
+    target = class_of(group, config)
     kinds = parameters_of(target)
     if group == "data":
         kinds = _without(parameters_of(module_of(target)), "source", "seed") | kinds
@@ -179,7 +177,7 @@ def _stage_names() -> set[str]:
     return {str(stage.get("name")) for content in files for stage in content.get("stages", [])}
 
 
-def _check(
+def check_keys(
     group: str,
     given: Mapping[str, Any],
     allowed: Mapping[str, Any],
@@ -200,7 +198,7 @@ def _check(
         if fits(value, allowed[key]):
             continue
         if isinstance(value, Mapping) and (inner := mapped(allowed[key])):
-            _check(path, value, dict.fromkeys(value, inner), chosen, owner)
+            check_keys(path, value, dict.fromkeys(value, inner), chosen, owner)
         else:
             where = _where(path, chosen, value)
             raise UserError(f"{where}{path}={_short(value)} is not {in_words(allowed[key])}")
@@ -242,11 +240,18 @@ def _has_bfloat16(accelerator: str) -> bool:
 
 def identity(settings: dict[str, Any]) -> dict[str, Any]:
     """What changes a run's results, and nothing else; its hash names the folder."""
+    found = results(settings)
+    found["data"] |= _own_files(settings["data"])
+    found["backbone"] = settings["backbone"] and {**found["backbone"], "weights": weights_hash(settings["backbone"])}
+    return found
+
+
+def results(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that change results; of files, their names."""
     return {
         "data": {"name": settings["choices"]["data"]}
-        | {key: value for key, value in settings["data"].items() if key not in NOT_RESULTS}
-        | _own_files(settings["data"]),
-        "backbone": settings["backbone"] and {**settings["backbone"], "weights": weights_hash(settings["backbone"])},
+        | {key: value for key, value in settings["data"].items() if key not in NOT_RESULTS},
+        "backbone": settings["backbone"],
         "method": settings["method"],
         "seed": settings["seed"],
         "refit": settings["refit"],
@@ -257,7 +262,7 @@ def identity(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _own_files(data: dict[str, Any]) -> dict[str, Any]:
     """Where a user's own data lies and what its label file holds: its name alone would not tell it from another's."""
-    own_files = getattr(resolve(data["_target_"]), "own_files", None)
+    own_files = getattr(class_of("data", data), "own_files", None)
     if own_files is None:
         return {}
     given = {key: data[key] for key in inspect.signature(own_files).parameters if key in data}

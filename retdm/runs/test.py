@@ -1,5 +1,6 @@
 """``python test.py run=<folder>``: judge a finished run's checkpoint again."""
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,11 +11,11 @@ from retdm.runs import build
 from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, check_split, read_config
 from retdm.runs.judge import judge
+from retdm.runs.kept import check_settings, weights_into
 from retdm.runs.launch import agree
 from retdm.runs.settings import check_groups
 from retdm.runs.tables import print_report
 from retdm.training.evaluation import Evaluation
-from retdm.training.resume import continue_from
 
 
 def main(config: DictConfig) -> None:
@@ -28,11 +29,15 @@ def _test(config: DictConfig) -> None:
         raise UserError("which run? run=<folder> is missing", "python test.py run=outputs/<data>/<method>/<name>")
     build.prepare_process()
     folder = RunFolder(str(asked["run"]))
+    if not isinstance(asked["own_classes"], bool):
+        raise UserError(f"own_classes={asked['own_classes']} is not true or false")
     settings = read_config(folder)
+    check_settings(settings, folder.config, own_classes=asked["own_classes"])
     if not folder.best.exists():
         raise UserError(
             f"{folder.path} has no best.ckpt", "let the run reach its last stage: repeat its train.py command"
         )
+    forget_places(settings["data"])
     for group in ("data", "trainer"):
         settings[group] |= {key: value for key, value in asked[group].items() if value is not None}
     check_groups(settings)
@@ -40,8 +45,9 @@ def _test(config: DictConfig) -> None:
     data = build.build_data(settings)
     check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, dim=data.dim, load=False)
+    method.description["identity"] = settings["identity"]
     if method.image_net.backbone.frozen:
-        method.load_state_dict(continue_from(folder.best)["state_dict"])  # the backbone's weights are in there
+        weights_into(method, folder.best)  # the backbone's are in there
         build.give_features(settings, data, method, settings["identity"]["backbone"])
         build.give_distances(settings, data, method)
     trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
@@ -58,3 +64,11 @@ def _test(config: DictConfig) -> None:
         per_label=asked["per_label"],
         next_command=f"wrote {folder.test}",
     )
+
+
+def forget_places(data: dict[str, Any]) -> None:
+    """A folder does not say what is fetched, nor where a new cache is made; the command does."""
+    if data.get("download"):
+        data["download"] = False
+    if data.get("cache", "none") != "none" and not Path(data["cache"]).is_dir():
+        data["cache"] = str(Path("outputs", "cache"))

@@ -22,20 +22,22 @@ from retdm.methods.base import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build, sweep
 from retdm.runs.advice import warn_of_few_steps, warn_of_result
+from retdm.runs.classes import class_of
 from retdm.runs.errors import as_user_error, guarded, is_leader
 from retdm.runs.folder import RunFolder, check_split, read_config, shown
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
+from retdm.runs.kept import weights_into
 from retdm.runs.launch import accelerator, agree
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import differences, folder_of, identity, settings_of
 from retdm.runs.tables import line_of, print_report
 from retdm.screen import Printable, Screen
-from retdm.targets import resolve
+from retdm.targets import PACKAGE
 from retdm.training.epoch_bar import EpochBar
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures, draw_heat_maps, write_picture
 from retdm.training.progress import EpochLines
-from retdm.training.resume import Checkpoints, Stopped, StopRequest, continue_from, save_fitted
+from retdm.training.resume import Checkpoints, Stopped, StopRequest, save_fitted
 from retdm.training.stages import Stages
 
 log = logging.getLogger("retdm")
@@ -100,7 +102,7 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
         if plan == "finished":
             if is_leader():
                 print(f"finished already: {shown(folder.path)} (overwrite=true runs it anew)")
-                print(f"python test.py run={shown(folder.path)}", flush=True)
+                print(_test_command(folder, settings), flush=True)
             return folder.path
         # A fitted run of a sweep takes seconds: its line at the end is enough.
         held.enter_context(_logging(folder, quiet=in_sweep and _is_fitted(settings)))
@@ -154,6 +156,7 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     # A frozen backbone may have to look at images again, whatever a checkpoint brings.
     load = not resume or settings["frozen"] or _is_fitted(settings)
     method = build.build_method(settings, data.labels, dim=data.dim, load=load)
+    method.description["identity"] = identity(settings)
     report: dict[str, Any] | None
     if isinstance(method, FittedMethod):
         report = _fit(folder, settings, data, method)
@@ -177,12 +180,18 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
         f"{title}   {shown(folder.path)}",
         report,
         per_label=settings["per_label"],
-        next_command=f"python test.py run={shown(folder.path)}",
+        next_command=_test_command(folder, settings),
     )
 
 
+def _test_command(folder: RunFolder, settings: dict[str, Any]) -> str:
+    groups = [settings[group] for group in ("data", "method", "backbone") if settings[group]]
+    own = any(not group["_target_"].startswith(PACKAGE) for group in groups)
+    return f"python test.py run={shown(folder.path)}" + " own_classes=true" * own
+
+
 def _is_fitted(settings: dict[str, Any]) -> bool:
-    return issubclass(resolve(settings["method"]["_target_"]), FittedMethod)
+    return issubclass(class_of("method", settings["method"]), FittedMethod)
 
 
 def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: FittedMethod) -> dict[str, Any]:
@@ -257,10 +266,15 @@ def _descend(
         folder.checkpoints.mkdir(exist_ok=True)
         _write_split(folder, data.manifest)
     if resume:
-        state = continue_from(folder.last)
-        stages.load_state_dict(state["callbacks"]["Stages"])
-        checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
-        epoch, batch = state[type(data).__qualname__]["position"]
+        state = weights_into(method, folder.last)  # which Lightning will read again: this looks whether it can be
+        try:
+            stages.load_state_dict(state["callbacks"]["Stages"])
+            checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
+            epoch, batch = map(int, state[type(data).__qualname__]["position"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{folder.last} does not say where to continue", "train anew with overwrite=true"
+            ) from error
         log.info("continuing at epoch %d, batch %d, stage %s", epoch + 1, batch + 1, stages.stage.name)
     elif is_leader():
         warn_of_few_steps(method, data)

@@ -1,0 +1,64 @@
+"""What the groups of a run's settings may name: data a source, method a method, backbone a backbone."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from retdm.backbones.base import Backbone
+from retdm.batch import BagBatch
+from retdm.errors import UserError
+from retdm.methods.base import Method
+from retdm.targets import resolve
+
+EXAMPLES = {
+    "data": "retdm.data.csv_labels.CsvLabels",
+    "method": "retdm.methods.bce.BCE",
+    "backbone": "retdm.backbones.vgg.VGG16",
+}
+
+
+def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = False) -> Any:
+    """The class that a group's ``_target_`` names, known to be of that group before anything of it is called.
+
+    Args:
+        group: ``data``, ``method`` or ``backbone``.
+        config: its settings.
+        trusted_only: see :func:`retdm.targets.resolve`.
+
+    Raises:
+        UserError: it names none, another kind of thing, or (``trusted_only``) a class outside this package.
+    """
+    if "_target_" not in config:
+        raise UserError(f"{group} has no _target_", f"conf/{group}/<name>.yaml names the class there")
+    found = resolve(config["_target_"], trusted_only=trusted_only)
+    if not _is_of(group, found):
+        kind = {"data": "no source of images or bags", "method": "no method", "backbone": "no backbone"}[group]
+        raise UserError(f"{group}._target_ {config['_target_']!r} is {kind}", f"name a class such as {EXAMPLES[group]}")
+    return found
+
+
+def check_classes(settings: Mapping[str, Any], groups: tuple[str, ...], *, trusted_only: bool) -> None:
+    """Every one of the groups names a class of its own kind, and nothing inside it names another.
+
+    Raises:
+        UserError: see :func:`class_of`.
+    """
+    for group in groups:
+        if settings[group]:
+            class_of(group, settings[group], trusted_only=trusted_only)
+            for path in _named_inside(settings[group], group):
+                raise UserError(f"{path} names a class", f"only {group}._target_ does")
+
+
+def _is_of(group: str, found: type) -> bool:
+    if group == "data":  # a source is any class of the right form, see retdm/data/source.py
+        methods = ("__len__",) if getattr(found, "gives", None) is BagBatch else ("__len__", "read")
+        return all(callable(getattr(found, name, None)) for name in methods)
+    return issubclass(found, Method if group == "method" else Backbone)
+
+
+def _named_inside(value: Any, path: str) -> Iterator[str]:
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if key == "_target_" and "." in path:  # not the group's own
+            yield f"{path}.{key}"
+        yield from _named_inside(item, f"{path}.{key}")
