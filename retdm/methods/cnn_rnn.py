@@ -15,6 +15,7 @@ from retdm.methods.base import DeepMethod
 from retdm.methods.heads import check_pooled
 
 PADDING = -1
+AHEAD = 100.0  # puts log-probabilities before all others that matter
 
 # (last label (n,), labels told (n, L), state) -> log-probabilities of what follows (n, L + 1), the end last; state
 Step = Callable[[Tensor, Tensor, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]]
@@ -27,13 +28,13 @@ class CNNRNN(DeepMethod):
     (teacher forcing); the order is in the checkpoint. A label is told at most once, in training as in prediction.
 
     Scores are not the paper's, which gives the labels of the most probable path alone and so has nothing to rank by: a
-    label's score is the probability that it is told, as far as a beam search has followed the paths.
+    label's score is the probability that it is told, by :func:`told_probability`, whose error depends on ``beams``.
 
     Args:
         label_dim: width of a label's embedding.
         hidden_dim: width of the LSTM's state.
         length: labels that are told of an image at most.
-        beams: W, paths that are followed.
+        beams: W, paths that are followed; as many as labels, where that is not too slow.
         training: see :class:`retdm.methods.base.DeepMethod`; ``head`` is ``average`` or ``max``.
     """
 
@@ -48,7 +49,7 @@ class CNNRNN(DeepMethod):
         label_dim: int = 64,
         hidden_dim: int = 512,
         length: int = 20,
-        beams: int = 4,
+        beams: int = 16,
         **training: Any,
     ) -> None:
         check_pooled(training.get("head", "average"))
@@ -159,12 +160,15 @@ def label_sequence(target: Tensor, known: Tensor, order: Tensor, length: int) ->
 
 
 def told_probability(step: Step, state: Sequence[Tensor], labels: int, length: int, beams: int) -> Tensor:
-    """The probability that a label is told, as far as a beam search follows the paths, for all images at once.
+    """The probability that a label is told, summed over paths that are found for all images at once.
 
-    A label is told by one of the ways "this path, and then the label", which exclude each other. The sum runs over the
-    paths that are followed: the ``beams`` most probable of each length. So it is the exact probability where all paths
-    are followed, else not above it, and never 0 for a label that some path could tell. Time is linear in beams, labels
-    and length.
+    A label is told by one of the ways "this path, and then the label", which exclude each other. Of the paths of each
+    length ``beams`` are followed: first the most probable one that ends in each label, then the most probable of the
+    rest. What is not followed is not lost: the probability of paths that end in the same label goes to the followed
+    one, which speaks for them from there on. So the sum is exact where all paths are followed, and where what follows
+    depends on the last label alone and there are as many beams as labels. Otherwise it errs, to less rather than to
+    more, the more the more labels an image has; it is never 0 for a label that some path could tell. Time is linear
+    in beams, labels and length.
 
     Args:
         step: what follows a path; labels already told have probability 0.
@@ -185,12 +189,17 @@ def told_probability(step: Step, state: Sequence[Tensor], labels: int, length: i
     for _ in range(length):
         following, state = step(last.flatten(), told.flatten(0, 1), state)
         longer = path[:, :, None] + following.view(images, -1, labels + 1)[:, :, :labels]
-        found = found.logaddexp(longer.logsumexp(1))
-        rows = first * path.shape[1]
-        path, chosen = longer.flatten(1).topk(min(beams, path.shape[1] * labels), dim=1)
+        ending = longer.logsumexp(1)  # (B, L) of all paths that end in a label
+        found = found.logaddexp(ending)
+        paths = path.shape[1]
+        best = F.one_hot(longer.argmax(1), paths).transpose(1, 2)  # (B, paths, L) of those that end in a label
+        chosen = (longer + AHEAD * best).flatten(1).topk(min(beams, paths * labels), dim=1).indices
+        path, leads = longer.flatten(1).gather(1, chosen), best.flatten(1).gather(1, chosen)
         parent, last = chosen // labels, chosen % labels
-        rows = (rows + parent).flatten()
+        ends = F.one_hot(last, labels)
+        left = (ending.exp() - (path.exp()[:, :, None] * ends).sum(1)).clamp(min=0)
+        path = path.logaddexp((left.gather(1, last) * leads).log())
+        rows = (first * paths + parent).flatten()
         state = [part[rows] for part in state]
-        told = told.flatten(0, 1)[rows] | F.one_hot(last.flatten(), labels).bool()
-        told = told.view(images, -1, labels)
+        told = (told.flatten(0, 1)[rows] | ends.flatten(0, 1).bool()).view(images, -1, labels)
     return found.exp().clamp(max=1)

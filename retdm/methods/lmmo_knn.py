@@ -54,10 +54,11 @@ class LMMOkNN(FittedMethod):
         k: neighbours, in training and in scoring.
         ridge: penalty of the regression's squares against the sum of squared errors.
         C: weight of the violations against ½‖Q‖².
-        neighbours: what an image is compared with: the training rows' ``labels``, of which those of equal sets all
-            lie at one distance, or their ``images``, as the regression maps them. The papers' texts admit both.
-        votes: ``equal``: each of the k nearest rows has one. ``weighted``: each of the k nearest distinct places has
-            the number of its rows divided by its squared distance, so scores seldom tie.
+        neighbours: what an image is compared with: the training rows' ``images``, as the regression maps them, or their
+            ``labels``, of which those of equal sets all lie at one distance. The papers' texts admit both.
+        votes: ``weighted``: each of the k nearest distinct places has the number of its rows divided by its squared
+            distance; with images a score is 0 or 1 where all neighbours agree, with labels scores seldom tie but lie
+            near one half. ``equal``: each of the k nearest rows has one; with labels one frequent set takes all.
         standardise: divide each feature by its deviation over the training rows, its mean taken off.
         tune: choose ``ridge`` of ``grid`` by the log-loss of 5 folds of the training rows.
         grid: values of ``ridge``.
@@ -78,11 +79,11 @@ class LMMOkNN(FittedMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        k: int = 10,
+        k: int = 20,
         ridge: float = 300.0,
         C: float = 100.0,
-        neighbours: Neighbours = "labels",
-        votes: Votes = "equal",
+        neighbours: Neighbours = "images",
+        votes: Votes = "weighted",
         standardise: bool = True,
         tune: bool = False,
         grid: Sequence[float] = (30.0, 100.0, 300.0, 1000.0, 3000.0),

@@ -1,11 +1,12 @@
 from collections.abc import Callable, Sequence
-from itertools import permutations
+from itertools import permutations, product
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from retdm.batch import Batch
 from retdm.errors import UserError
@@ -144,20 +145,74 @@ def test_where_all_paths_are_followed_the_probability_is_exact(length: int) -> N
         assert found.std() > 0.1
 
 
-def test_with_few_beams_it_sums_over_the_most_probable_paths() -> None:
+@pytest.mark.parametrize("beams", [2, 4, 7])
+def test_with_few_beams_a_followed_path_speaks_for_those_that_end_as_it_does(beams: int) -> None:
     rnn, images = lively(), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found = told_probability(rnn.step, rnn.start(rnn.projected(images)), 4, 3, beams=2)
+        found = told_probability(rnn.step, rnn.start(rnn.projected(images)), 4, 3, beams)
         for image, scores in zip(images, found, strict=True):
             expected = torch.zeros(4)
-            followed: list[tuple[int, ...]] = [()]
+            followed: dict[tuple[int, ...], float] = {(): 1.0}
             for _ in range(3):
-                longer = [(*path, label) for path in followed for label in range(4) if label not in path]
-                values = {path: probability(rnn, image, path) for path in longer}
-                for path, value in values.items():
-                    expected[path[-1]] += value
-                followed = sorted(longer, key=lambda path: -values[path].item())[:2]
-            torch.testing.assert_close(scores, expected)
+                longer = {
+                    (*path, label): mass * float(probability(rnn, image, (*path, label)) / before)
+                    for path, mass in followed.items()
+                    if (before := probability(rnn, image, path)) > 0
+                    for label in range(4)
+                    if label not in path
+                }
+                for path, mass in longer.items():
+                    expected[path[-1]] += mass
+                ordered = sorted(longer, key=lambda path: -longer[path])
+                leads = {path[-1]: path for path in reversed(ordered)}
+                kept = [path for path in ordered if path in leads.values()]
+                kept = (kept + [path for path in ordered if path not in kept])[:beams]
+                followed = {path: longer[path] for path in kept}
+                for path, mass in longer.items():
+                    if path not in kept and leads[path[-1]] in kept:
+                        followed[leads[path[-1]]] += mass
+            torch.testing.assert_close(scores, expected.clamp(max=1))
+
+
+def in_order(chance: Callable[[Tensor], Tensor], labels: int) -> Any:
+    """A step that tells labels in their order: each with ``chance`` (n, L), given those told before it (n, L)."""
+
+    def step(last: Tensor, told: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        later = torch.arange(labels) > last.where(last < labels, -1)[:, None]
+        chances = chance(told.float()).where(later, 0)
+        passed = F.pad((1 - chances).cumprod(1), (1, 0), value=1)  # none of those before is told
+        return torch.cat([passed[:, :-1] * chances, passed[:, -1:]], 1).log(), state
+
+    return step
+
+
+def test_independent_labels_have_their_probabilities_with_as_many_beams_as_labels() -> None:
+    step = in_order(lambda told: torch.full_like(told, 0.3), 10)
+    found = told_probability(step, [torch.zeros(1, 1)], 10, 10, beams=16)
+    torch.testing.assert_close(found, torch.full((1, 10), 0.3), atol=1e-4, rtol=0)
+    few = told_probability(step, [torch.zeros(1, 1)], 10, 10, beams=4)
+    assert (few < 0.3001).all() and few[0, -1] > 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_not_followed_is_nearly_made_up_for(seed: int) -> None:
+    """Labels that depend on all labels before them, against all 1,024 label sets."""
+    rng = torch.Generator().manual_seed(seed)
+    bias, pull = torch.randn(10, generator=rng) * 1.2 - 1.8, torch.randn(10, 10, generator=rng) * 0.8
+    chance = lambda told: (bias + told @ pull).sigmoid()  # noqa: E731
+    exact = torch.zeros(10)
+    for told in product([0.0, 1.0], repeat=10):
+        mass = 1.0
+        for label, mark in enumerate(told):
+            before = torch.tensor([*told[:label], *[0.0] * (10 - label)])
+            one = float(chance(before)[label])
+            mass *= one if mark else 1 - one
+        exact += mass * torch.tensor(told)
+    wrong = [
+        (told_probability(in_order(chance, 10), [torch.zeros(1, 1)], 10, 10, beams)[0] - exact).abs().max()
+        for beams in (4, 16, 1024)
+    ]
+    assert wrong[2] < 1e-5 and wrong[1] < 0.03 and wrong[1] < wrong[0]
 
 
 def test_every_label_has_a_score_of_its_own(tiny: Callable[..., dict[str, Any]]) -> None:

@@ -128,6 +128,20 @@ def test_scores_are_the_mean_label_sets_of_the_nearest_rows(neighbours: Any, vot
     assert levels <= 6 if votes == "equal" else levels > 20
 
 
+def test_by_default_no_label_set_takes_all_votes() -> None:
+    """Four label sets for 400 rows: each lies nearer with all its rows than there are votes."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 6))
+    target = (x[:, :2] + rng.normal(size=(500, 2)) > 0).astype(np.uint8)
+    whole = []
+    for settings in ({}, {"neighbours": "labels", "votes": "equal"}):
+        method = LMMOkNN(VGGSmall(channels=[8, 8]), ["a", "b"], **settings)
+        method.fit(x[:400], target[:400], np.ones((400, 2), bool))
+        scores = method.decision(torch.from_numpy(x[400:])).numpy()
+        whole.append(np.isin(scores, (0, 1)).mean())
+    assert whole[0] < 0.2 and whole[1] > 0.95
+
+
 def test_training_takes_the_images_neighbours_and_logs_a_falling_objective(caplog: pytest.LogCaptureFixture) -> None:
     x, target, known, _ = problem()
     method = made(k=4, C=10.0, standardise=False)
