@@ -1,5 +1,6 @@
 """Any network of the timm library (Wightman, github.com/huggingface/pytorch-image-models), by its name there."""
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -88,10 +89,10 @@ def _created(name: str, *, pretrained: bool) -> Any:
     except ImportError as error:
         raise UserError("backbone=timm needs a package that is not installed", 'pip install "retdm[timm]"') from error
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:3]
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise UserError(
             f"timm has no network called {name}",
-            f"such as {', '.join(near)}" if near else "timm.list_models() lists them",
+            f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them",
         )
     try:
         net = timm.create_model(name, pretrained=pretrained, num_classes=0)

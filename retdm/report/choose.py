@@ -13,6 +13,7 @@ from retdm.errors import UserError
 from retdm.report.collect import Group, cut_names, flat
 from retdm.report.results import by_task, heading, own_name
 from retdm.report.tables import Table, mean_and_std
+from retdm.runs.names import nearest
 
 SPLITS = "range(30)"
 # Other places and numbers of hands give the same results; the split is what the command runs over.
@@ -35,7 +36,7 @@ def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
         )
     if criterion not in known:
         names = [name for name in CRITERIA if name in known]
-        raise UserError(f"choose={criterion} is not a criterion of these runs", f"choose one of {', '.join(names)}")
+        raise UserError(f"choose={criterion} is not a criterion of these runs", nearest(criterion, names))
     tables = []
     for title, members in by_task(groups).items():
         for method in dict.fromkeys(group.method for group in members):

@@ -6,12 +6,11 @@ import sys
 import threading
 from collections.abc import Callable
 
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from retdm.errors import UserError
-from retdm.runs.names import nearest
+from retdm.runs.hydra_messages import NO_NAME, explained
 from retdm.text import printable
 from retdm.training.resume import Stopped
 
@@ -26,20 +25,8 @@ def as_user_error(error: BaseException) -> UserError | None:
     """What to tell the user, or None where the error is a bug of ours."""
     if isinstance(error, UserError):
         return error
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        options = list(error.options or [])
-        return UserError(f"there is no {group or 'config'} named {name}", nearest(name, options))
-    cause = error.__cause__
-    if isinstance(error, HydraException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        # A key of the command line that nothing has: Hydra would advise to add it with a plus sign.
-        parent = cause.parent_node
-        options = [str(key) for key in parent if key != "hydra"] if isinstance(parent, DictConfig) else []
-        return UserError(f"{cause.full_key} is not a setting", nearest(str(cause.key), options))
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        lines = [line for line in lines if not line.startswith(("full_key", "object_type", "Set the environment"))]
-        return UserError(" ".join(lines[:3]), "python train.py --help lists what can be chosen")
+    if isinstance(error, HydraException | OmegaConfBaseException) or str(error).startswith(NO_NAME):
+        return explained(error)
     if type(error).__name__ in LOST_JOBS:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return UserError(

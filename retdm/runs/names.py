@@ -7,6 +7,15 @@ from collections.abc import Iterable
 def nearest(name: str, options: Iterable[str]) -> str:
     """One sentence: the likeliest name meant, and which there are."""
     options = sorted(option for option in options if not option.startswith("_"))
-    close = difflib.get_close_matches(name, options, n=1)
+    close = close_names(name, options, most=1)
     listed = ", ".join(options[:12]) + (", …" if len(options) > 12 else "")
     return (f"did you mean {close[0]}? " if close else "") + f"there are: {listed}"
+
+
+def close_names(name: str, options: Iterable[str], most: int = 3) -> list[str]:
+    """The options most like a name, capitals or not, the likest first; none where all are far from it."""
+    written: dict[str, list[str]] = {}
+    for option in options:
+        written.setdefault(option.casefold(), []).append(option)
+    found = difflib.get_close_matches(name.casefold(), written, n=most)
+    return [option for each in found for option in written[each]][:most]

@@ -91,7 +91,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
         ("+schedule.joint.rate=1", "schedule.joint.rate is not a setting of a stage; there are: lr,"),
         ("backbone.weights=imagnet", "unknown weights 'imagnet'"),
         ("~trainer.devices", "trainer.devices is not set"),
-        ("method.k", "missing EQUAL"),
+        ("method.k", "method.k: a setting is written <key>=<value>"),
     ],
 )
 def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
