@@ -6,7 +6,7 @@ from retdm.runs.help import help_text
 
 if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(help_text())  # at once: what follows takes seconds to import
+        print(help_text(sys.argv[1:]))  # at once: what follows takes seconds to import
         sys.exit()
 
     import hydra

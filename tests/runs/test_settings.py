@@ -66,11 +66,31 @@ def test_every_other_choice_composes(group: str) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_help_gives_every_choice_a_line_that_says_what_it_is(group: str) -> None:
-    lines = help.help_text().splitlines()
+    words = " ".join(help.help_text().split())
     for name in choices(group):
         said = help.first_comment(CONF / group / f"{name}.yaml")
         assert len(said) > 10, f"conf/{group}/{name}.yaml has no first comment"
-        assert any(line.split() == [name, *said.split()] for line in lines)
+        assert " ".join([name, *said.split()]) in words
+
+
+def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    body = help.help_text().split("examples")[0].splitlines()[3:]
+    assert max(map(len, body)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("method=retdm", ["temperature: 0.2", "divides the distances too", "lr_factor: part ->"]),
+        ("data=csv", ["stratified: false", "One line an image", "image_column: the column of"]),
+        ("schedule=short", ["joint: {lr: 0.005"]),
+        ("method=bec", ["there is no method named bec", "did you mean bce?"]),
+    ],
+)
+def test_help_for_one_choice_shows_its_settings_and_what_they_mean(word: str, says: list[str]) -> None:
+    text = help.help_text(["--help", word])
+    assert [each for each in says if each not in text] == []
 
 
 def test_the_cached_side_follows_the_image_size() -> None:
