@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset
 
 from retdm.batch import BagBatch
+from retdm.data.label_names import told_apart
 from retdm.data.loader import Key
 from retdm.data.source import BagSource
 from retdm.errors import UserError
@@ -48,7 +49,7 @@ class Bags:
         instance_marks: ArrayLike | None = None,
         columns: Sequence[str] | None = None,
     ) -> None:
-        self.names = _different(names, "labels", where)
+        self.names = told_apart(_different(names, "labels", where), where)
         self.ids = _different(ids, "bags", where)
         self.instances = _instances(instances, where)
         self.offsets = _offsets(offsets, self.ids, len(self.instances), where)
@@ -190,6 +191,6 @@ def _labelled(
         mark, other = marks[row, label], "-1 and 1" if negative else "0 and 1"
         raise UserError(
             f"{where}: {what} of {owner}, label {bags.names[label]} hold {mark:g}, expected {other} as in the others",
-            "write 0 and 1, or -1 and 1, and NaN where it is not known",
+            "write 0 and 1, or -1 and 1, and NaN where it is not known (-1 beside 0 and 1, as in CheXpert)",
         )
     return (marks == 1).astype(np.uint8), known

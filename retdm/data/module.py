@@ -18,6 +18,7 @@ from retdm.data import splits
 from retdm.data.augment import cached_side
 from retdm.data.bag_rows import BagRows
 from retdm.data.cache import CachedImages, Fault, open_images
+from retdm.data.known_parts import check_known
 from retdm.data.loader import GlobalBatches, Images, KeptFeatures, as_is
 from retdm.data.pairs import KEEP, Pairs, groups_of
 from retdm.data.source import SKIP_HINT, BagSource, Source
@@ -130,6 +131,12 @@ class Data(LightningDataModule, ABC):
         true = getattr(source, "true_targets", None)
         if true is not None:  # noise put in on purpose is for learning alone
             source.targets[self.parts["test"]] = true[self.parts["test"]]
+        shares = (
+            [] if source.split is not None or self._cutting["stratified"] else ["data.stratified=true shares them out"]
+        )
+        if self._cutting["folds"] is None:
+            shares.append("data.folds=5 chooses on all of the training part")
+        check_known(source.names, source.targets, source.known, self.parts, hint=", ".join(shares))
         in_rows = splits.Split(**self.parts)
         self.manifest = splits.manifest(in_rows, source.ids, pairs, self._cutting["seed"], source.fingerprint)
 

@@ -11,6 +11,7 @@ from retdm.data.module import BagData, Data, ImageData
 from retdm.text import safe_cell
 
 SHOWN = 18  # images of the sample
+MOST = 85  # labels that are drawn, the most frequent ones
 NAMED = 30  # labels whose names and counts are written in full
 
 
@@ -46,11 +47,13 @@ def counts(data: Data) -> dict[str, Any]:
 def label_counts(data: Data) -> list[dict[str, Any]]:
     """Per label: its name, the rows that carry it (in all and in each part), the rows where it is unknown."""
     targets, known = data.source.targets, data.source.known
-    rows = []
-    for j, name in enumerate(data.labels):
-        parts = {part: int(targets[where, j].sum()) for part, where in data.parts.items()}
-        rows.append({"label": name, "all": int(targets[:, j].sum()), **parts, "unknown": int((~known[:, j]).sum())})
-    return rows
+    columns = {
+        "label": data.labels,
+        "all": targets.sum(0, dtype=int).tolist(),
+        **{part: targets[where].sum(0, dtype=int).tolist() for part, where in data.parts.items()},
+        "unknown": (~known).sum(0).tolist(),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def findings(data: Data) -> list[Finding]:
@@ -76,9 +79,13 @@ def write_findings(path: Path, found: list[Finding]) -> None:
 
 
 def draw(data: Data, title: str) -> Figure:
-    """Sample images with their labels, label frequencies, label co-occurrence, labels per image."""
-    targets, known, labels = data.source.targets, data.source.known, data.labels
-    tall = max(3.4, 0.19 * min(len(labels), 85))
+    """Sample images with their labels, the most frequent labels and their co-occurrence, labels per image."""
+    known, sizes = data.source.known, data.source.targets.sum(1, dtype=int)
+    shown = np.sort(np.argsort(-data.source.targets.sum(0, dtype=int), kind="stable")[:MOST])
+    targets, labels = data.source.targets[:, shown], [data.labels[j] for j in shown.tolist()]
+    if len(labels) < len(data.labels):
+        title += f" (drawn: the {MOST} most frequent)"
+    tall = max(3.4, 0.19 * len(labels))
     sample = 4.3 if isinstance(data, ImageData) else 0.0
     figure = Figure(figsize=(14, sample + tall + 1.3), dpi=100, layout="constrained")
     figure.suptitle(title, size=14)
@@ -87,9 +94,9 @@ def draw(data: Data, title: str) -> Figure:
         top, bottom = figure.subfigures(2, 1, height_ratios=[sample, tall + 0.8])  # type: ignore[misc]
         _draw_sample(top, data)
     frequency, together, number = bottom.subplots(1, 3, width_ratios=[1.15, 1.25, 0.8])
-    _draw_frequencies(frequency, targets.sum(0), labels)
+    _draw_frequencies(frequency, targets.sum(0, dtype=int), labels)
     _draw_together(together, targets.astype(np.float64), labels)
-    sizes = targets[known.all(axis=1)].sum(1)
+    sizes = sizes[known.all(axis=1)]
     number.set(title="labels per image", xlabel="labels", ylabel="images")
     if len(sizes):
         number.bar(np.arange(sizes.max() + 1), np.bincount(sizes), color="#4477aa")

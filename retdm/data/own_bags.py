@@ -1,6 +1,7 @@
 """One's own bags of features, from one file. Letters: n bags, T instances in all, D features, L labels.
 
-Labels are 0 and 1, or -1 and 1; NaN, in text an empty cell or ``?``, where nobody said.
+Labels are 0 and 1, or -1 and 1; NaN, in text an empty cell or ``?``, where nobody said. In text true, false, yes and no
+are read too. Their names are those of a table of labels: single spaces, NFC, told apart by more than case.
 
 ``.npz`` (``numpy.savez``): ``instances`` (T, D); either ``offsets`` (n + 1,), so that bag i is
 ``instances[offsets[i]:offsets[i + 1]]``, or ``bag`` (T,), the number from 0 on of each instance's bag; ``targets``
@@ -10,8 +11,9 @@ Labels are 0 and 1, or -1 and 1; NaN, in text an empty cell or ``?``, where nobo
 ``class_name``, L texts, where the labels have names. The layout of ``miml data.mat`` by Zhou and Zhang. Bags are named
 by their number from 1 on.
 
-``.csv``: one line an instance, under a line of column names: ``bag`` (any text; lines of a bag need not be adjacent),
-the columns that ``label_columns`` lists, which must be the same on all lines of a bag; all others are features.
+``.csv``: one line an instance, under a line of column names, separated by commas, semicolons, tabs or ``|``: ``bag``
+(any text; lines of a bag need not be adjacent), the columns that ``label_columns`` lists, which must be the same on all
+lines of a bag; all others are features.
 
 ``.arff``: the format of the MIML library (https://github.com/kdis-lab/MIML): a bag's name, one relational attribute
 whose instances are parted by ``\\n`` within quotes, and the labels, which are ``label_columns``, or those that the
@@ -30,10 +32,13 @@ import scipy.io
 from numpy.typing import NDArray
 
 from retdm.data.bag_rows import Bags, stacked
+from retdm.data.label_names import near, some, tidy
+from retdm.data.table import separator_of
 from retdm.errors import UserError
 
 BAG = "bag"
 ATTRIBUTE = re.compile(r"""@attribute\s+(?:'([^']+)'|"([^"]+)"|([^\s{]+))\s*(.*)""", re.IGNORECASE)
+NUMBERS = {"": np.nan, "?": np.nan, "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 VALUE = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*?)\s*,""")
 
 
@@ -53,7 +58,7 @@ class OwnBags(Bags):
 
     Args:
         file: ``.npz``, ``.mat``, ``.csv`` or ``.arff``, as above.
-        label_columns: the columns (csv) or attributes (arff) that are labels.
+        label_columns: the columns (csv) or attributes (arff) that are labels, or the only one.
 
     Raises:
         UserError: the file cannot be read or does not hold bags; it names the first line, bag or column at fault.
@@ -64,13 +69,15 @@ class OwnBags(Bags):
         """What the user may edit, so that a run of other contents is another run."""
         return (Path(file).expanduser(),)
 
-    def __init__(self, file: str | None = None, label_columns: list[str] | None = None) -> None:
+    def __init__(self, file: str | None = None, label_columns: str | list[str] | None = None) -> None:
         if file is None:
             raise UserError("data.file is not set", f"name the file of your bags: {', '.join(READERS)}")
         path = Path(file).expanduser()
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise UserError(f"data.file={file} ends in {path.suffix!r}", f"it must be one of: {', '.join(READERS)}")
+        if isinstance(label_columns, str):
+            label_columns = [label_columns]
         try:
             found = reader(path, label_columns)
         except UserError:
@@ -132,21 +139,22 @@ def _mat(path: Path, label_columns: list[str] | None) -> Read:
 
 def _csv(path: Path, label_columns: list[str] | None) -> Read:
     with path.open(newline="", encoding="utf-8-sig") as opened:
-        rows = csv.reader(opened)
-        header = [name.strip() for name in next(rows, [])]
-        labels = _label_places(path, header, label_columns)
-        features = [i for i in range(len(header)) if i not in labels and header[i] != BAG]
+        sign, excel = separator_of(opened.readline())
+        if not excel:
+            opened.seek(0)
+        rows = csv.reader(opened, delimiter=sign)
+        header = [tidy(name, path) for name in next(rows, [])]
+        at, labels = _bag_and_labels(path, header, label_columns)
+        features = [i for i in range(len(header)) if i not in labels and i != at]
         instances: dict[str, list[NDArray[np.float32]]] = {}
         marks: dict[str, NDArray[np.float32]] = {}
         for row in rows:
             if not row:
                 continue
+            where = f"{path}:{rows.line_num + (excel > 0)}"
             if len(row) != len(header):
-                raise UserError(
-                    f"{path}:{rows.line_num}: {len(row)} cells, expected {len(header)} as in the first line"
-                )
-            where = f"{path}:{rows.line_num}"
-            bag = row[header.index(BAG)].strip()
+                raise UserError(f"{where}: {len(row)} cells, expected {len(header)} as in the first line")
+            bag = row[at].strip()
             said = _numbers([row[i] for i in labels], where)
             if not np.array_equal(marks.setdefault(bag, said), said, equal_nan=True):
                 raise UserError(
@@ -160,24 +168,25 @@ def _csv(path: Path, label_columns: list[str] | None) -> Read:
     return Read([header[i] for i in labels], ids, *stack, np.stack([marks[bag] for bag in ids]), _at(header, features))
 
 
-def _label_places(path: Path, header: list[str], label_columns: list[str] | None) -> list[int]:
+def _bag_and_labels(path: Path, header: list[str], label_columns: list[str] | None) -> tuple[int, list[int]]:
     if twice := next((name for name in header if header.count(name) > 1), None):
         raise UserError(f"{path}: two columns are called {twice!r}")
-    if BAG not in header:
-        raise UserError(f"{path} has no column {BAG}", f"it has {_some(header)}; parted by commas?")
+    bag = next((i for i, name in enumerate(header) if name.lower() == BAG), None)
+    if bag is None:
+        raise UserError(f"{path} has no column {BAG}", f"it has {some(header)}; one of them names each line's bag")
     if not label_columns:
-        raise UserError("data.label_columns is not set", f"list which of {_some(header)} are labels")
-    return [_place(name, header, path) for name in label_columns]
+        raise UserError("data.label_columns is not set", f"list which of {some(header)} are labels")
+    features = [name for i, name in enumerate(header) if i != bag]
+    places = [_place(name, features, path) for name in label_columns]
+    return bag, [place + (place >= bag) for place in places]
 
 
-def _place(name: str, names: list[str], path: Path) -> int:
-    if name not in names or name == BAG:
-        raise UserError(f"{path} has no label {name!r}", f"it has {_some(names)}")
-    return names.index(name)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f", … ({len(names)})" if len(names) > 8 else "")
+def _place(name: object, names: list[str], path: Path) -> int:
+    wanted = tidy(str(name), "data.label_columns")
+    if wanted not in names:
+        meant = near(wanted, names)
+        raise UserError(f"{path} has no label {wanted!r}", f"there is {meant!r}" if meant else f"it has {some(names)}")
+    return names.index(wanted)
 
 
 def _at(items: Sequence[str], places: Sequence[int]) -> list[str]:
@@ -185,11 +194,23 @@ def _at(items: Sequence[str], places: Sequence[int]) -> list[str]:
 
 
 def _numbers(cells: Sequence[str], where: str) -> NDArray[np.float32]:
-    """float32, NaN for empty cells and ``?``."""
+    """float32, NaN for empty cells and ``?``, 1 and 0 for words that say so."""
     try:
-        return np.array([np.nan if cell.strip() in ("", "?") else float(cell) for cell in cells], np.float32)
+        return np.fromiter(map(float, cells), np.float32, len(cells))  # nearly always, and fast
+    except ValueError:
+        pass
+    try:
+        return np.array([_number(_unquoted(cell.strip()).lower()) for cell in cells], np.float32)
     except ValueError as error:
         raise UserError(f"{where}: {error}", "features and labels are numbers") from error
+
+
+def _number(cell: str) -> float:
+    return NUMBERS[cell] if cell in NUMBERS else float(cell)
+
+
+def _unquoted(text: str) -> str:
+    return text.strip("\"'")
 
 
 def _arff(path: Path, label_columns: list[str] | None) -> Read:
@@ -203,13 +224,13 @@ def _arff(path: Path, label_columns: list[str] | None) -> Read:
     bags, marks = [], []
     for number, line in lines:
         where = f"{path}:{number}"
-        values = [value.strip("\"'") for value in VALUE.findall(line + ",")]
+        values = VALUE.findall(line + ",")
         if len(values) != len(names):
             raise UserError(f"{where}: {len(values)} values, expected {len(names)}, the bag's own in quotes")
-        rows = [_numbers(row.split(","), where) for row in values[bag].split("\\n") if row.strip()]
+        rows = [_numbers(row.split(","), where) for row in _unquoted(values[bag]).split("\\n") if row.strip()]
         if short := [len(row) for row in rows if len(row) != len(columns)]:
             raise UserError(f"{where}: an instance has {short[0]} values, expected {len(columns)}")
-        ids.append(str(len(ids)) if name_at is None else values[name_at])
+        ids.append(str(len(ids)) if name_at is None else _unquoted(values[name_at]))
         bags.append(np.array(rows, np.float32))
         marks.append(_numbers(_at(values, labels), where))
     return Read(_at(names, labels), ids, *stacked(bags, ids, path), np.array(marks), columns)
@@ -240,7 +261,7 @@ def _attributes(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[list[str]
             relational = match is not None and match[4].strip().lower() == "relational"
             if match is None or (relational and bag is not None):
                 raise UserError(f"{path}:{number}: {line[:60]!r} is not understood", "one relational attribute is read")
-            (columns if inside else names).append(match[1] or match[2] or match[3])
+            (columns if inside else names).append(tidy(match[1] or match[2] or match[3], f"{path}:{number}"))
             if relational:
                 bag, inside = len(names) - 1, True
         elif word != "@relation":

@@ -41,11 +41,8 @@ def read_table(file: Path, setting: str = "data.labels") -> Table:
         UserError: the file (which ``setting`` names) cannot be read, or its lines do not fit its column names.
     """
     text = _text(file, setting)
-    excel = EXCEL.match(text)
-    begin = excel.end() if excel else 0
-    first = re.sub('"[^"]*"', "", text[begin:].lstrip("\r\n").split("\n", 1)[0])  # what is quoted separates nothing
-    sign = excel[1] if excel else max(SIGNS, key=first.count)
-    before = line = int(excel is not None)
+    sign, begin = separator_of(text.lstrip("\r\n").split("\n", 1)[0] + "\n")
+    before = line = int(begin > 0)
     rows, lines = [], []
     try:
         reader = csv.reader(io.StringIO(text[begin:], newline=""), delimiter=sign, strict=True)
@@ -69,6 +66,14 @@ def read_table(file: Path, setting: str = "data.labels") -> Table:
                 f"cells are separated by {SIGNS.get(sign, sign)}; put text that has some itself in quotes",
             )
     return Table(file, columns, rows, lines[1:])
+
+
+def separator_of(first: str) -> tuple[str, int]:
+    """What separates cells, by the first line of a table; and where its next line begins if it was Excel's, else 0."""
+    if excel := EXCEL.match(first):
+        return excel[1], excel.end()
+    unquoted = re.sub('"[^"]*"', "", first)  # what is quoted separates nothing
+    return max(SIGNS, key=unquoted.count), 0
 
 
 def _text(file: Path, setting: str) -> str:

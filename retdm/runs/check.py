@@ -1,6 +1,9 @@
 """``python -m retdm.data.check``: every file of a data set read once, counted, and one picture of it."""
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from retdm.runs.errors import guarded
 from retdm.runs.folder import shown
 from retdm.runs.settings import cache_folder, check_group
 from retdm.runs.tables import print_table
-from retdm.screen import console
+from retdm.screen import Screen, console
 from retdm.text import printable
 
 LISTED = 10  # findings of a kind on the screen; the csv has all
@@ -35,7 +38,8 @@ def _check(config: DictConfig) -> None:
     name = settings["choices"]["data"]
     if "faults" in settings["data"]:
         settings["data"]["faults"] = "skip"  # to look at them is what this command is for
-    data = build_data(settings)
+    with _said():
+        data = build_data(settings)
     out = Path(settings["out"] or Path(settings["outputs"], "check", name))
     found, title = overview.findings(data), _title(data, name)
     try:
@@ -50,6 +54,21 @@ def _check(config: DictConfig) -> None:
     print(f"findings  {shown(out.absolute() / 'findings.csv')}  ({len(found):,} rows)")
     if isinstance(data, ImageData) and data.faults:
         sys.exit(1)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """What the data says of itself is printed: which labels were taken, what may be a mistake."""
+    logger, screen = logging.getLogger("retdm"), Screen(sys.stdout)
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(screen)
+    try:
+        yield
+    finally:
+        logger.removeHandler(screen)
+        logger.level, logger.propagate = before
 
 
 def _title(data: Data, name: str) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from command_line import in_process
 from makers import make_scene
+from matplotlib.figure import Figure
 from PIL import Image
 
+from retdm.data import overview
 from retdm.data.scene import Scene
 
 
@@ -53,6 +55,25 @@ def test_broken_files_are_listed_and_the_exit_says_so(scene: Path) -> None:
 def test_a_setting_that_the_set_has_not_is_named(scene: Path) -> None:
     done = in_process("check", *arguments(scene), "+data.splt=3")
     assert done.code == 2 and "data.splt is not a setting of scene" in done.err
+
+
+def test_the_labels_of_a_table_and_what_may_be_a_mistake_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "draw", lambda *_: Figure())
+    lines = ["image,cat,red  car,author"]
+    for i in range(12):
+        Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.PNG,{i % 2},{i % 3 == 0},me")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    own = ["data=csv", f"data.root={tmp_path}", "data.image_size=16", f"outputs={tmp_path}/out"]
+    done = in_process("check", *own)
+    assert done.code == 2 and "data.other_columns=[author]" in done.err
+    done = in_process("check", *own, "data.other_columns=[author]")
+    assert done.code == 0, done.err
+    assert "labels.csv: 12 images; labels (columns): cat, red car" in done.out
+    assert "warning: labels.csv: 12 names are not quite those of their files" in done.out
+    assert "fewer than 5 rows with a label in validation or test" in done.out and done.err == ""
 
 
 @pytest.mark.slow

@@ -259,6 +259,34 @@ def test_a_json_that_cannot_be_is_refused_by_its_first_wrong_entry(opened: Open,
     assert len(str(caught.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize("name", ["sub/Y.PNG", "sub/y", "sub%2Fy.png", "{folder}/sub/y.png", "sub\\\\y.png"])
+def test_a_file_name_written_otherwise_is_the_file_that_is_there(opened: Open, tmp_path: Path, name: str) -> None:
+    source = opened(broken("images", 1, "file_name", to=name.format(folder=tmp_path / "mine")))
+    assert source.ids == ["x.jpg", "sub/y.png"] and source.read(1).size == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        (
+            broken("categories", 0, "name", to="Person"),
+            r"labels 'Person' and 'person', which differ in next to nothing",
+        ),
+        (broken("categories", 0, "name", to="a\x1b[31m"), r"the name 'a\\x1b\[31m' holds control characters"),
+        (broken("annotations", 0, "image_id", to="0"), r"image_id '0', .* among the images\nthere it is written 0"),
+    ],
+)
+def test_near_names_control_characters_and_near_ids_are_told(opened: Open, what: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        opened(what)
+
+
+def test_the_categories_that_are_labels_are_printed(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "retdm"):
+        assert opened(broken("categories", 0, "name", to="night  train")).names[1] == "night train"
+    assert "labels.json: 2 images; labels (categories): person, night train, toothbrush" in caplog.text
+
+
 def test_a_link_out_of_the_folder_is_refused_with_its_entry(opened: Open, tmp_path: Path) -> None:
     Image.new("RGB", (3, 3)).save(tmp_path / "secret.png")
     (tmp_path / "mine/away.png").symlink_to(tmp_path / "secret.png")

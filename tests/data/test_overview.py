@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from retdm.data import overview
@@ -101,3 +102,16 @@ def test_the_picture_is_drawn(data: ImageData, tmp_path: Path, kind: str) -> Non
     assert {"images per label", "labels per image"} <= titles
     if kind == "images":
         assert any(r"costs \$5 or \$6" in title for title in titles)
+
+
+def test_of_many_labels_the_most_frequent_are_drawn() -> None:
+    many = Bags()
+    many.names = [f"label {j}" for j in range(300)]
+    many.targets = np.zeros((9, 300), np.uint8)
+    many.targets[:, 200:280] = 1
+    many.known = np.ones((9, 300), bool)
+    figure = overview.draw(BagData(many), "title")
+    ticks = [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.findobj(Axes)]
+    drawn = max(ticks, key=len)
+    assert len(drawn) == overview.MOST and {f"label {j}" for j in range(200, 280)} <= set(drawn)
+    assert "the 85 most frequent" in figure.get_suptitle()

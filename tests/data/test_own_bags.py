@@ -189,7 +189,7 @@ def test_csv_with_an_empty_label_is_unknown(tmp_path: Path) -> None:
         ("3,1,4,40.5,1,0", "3,1,4,40.5,2,0", r"targets of bag 3, label dog hold 2"),
         ("bag,", "image,", r"no column bag\nit has image, cat"),
         ("width", "height", r"two columns are called 'height'"),
-        ("garden", "yard", r"no label 'garden'\nit has bag, cat, width, height, dog, yard"),
+        ("garden", "yard", r"no label 'garden'\nit has cat, width, height, dog, yard"),
         (CSV[CSV.index("\n") :], "\n", r"no line below"),
     ],
 )
@@ -201,6 +201,40 @@ def test_csv_that_does_not_fit_names_line_bag_or_column(tmp_path: Path, old: str
 def test_csv_without_label_columns_asks_for_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.label_columns is not set\n.*bag, cat, width"):
         OwnBags(csv(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    "old_new", [(",", ";"), (",", "\t"), ("bag,", "Bag,"), ("two,0", "two,FALSE"), ("bag", "sep=,\nbag")]
+)
+def test_csv_as_others_write_it(tmp_path: Path, old_new: tuple[str, str]) -> None:
+    assert same(OwnBags(csv(tmp_path / "a.csv", CSV.replace(*old_new)), NAMES), ["one", "two", "3"])
+    with pytest.raises(UserError, match=rf"a\.csv:{7 if 'sep' in old_new[1] else 6}: could not convert"):
+        OwnBags(csv(tmp_path / "a.csv", CSV.replace(*old_new).replace("40.5", "tall")), NAMES)
+
+
+def test_csv_with_one_label_by_its_name_and_a_near_name_is_told(tmp_path: Path) -> None:
+    file = csv(tmp_path / "a.csv", CSV.replace("garden", "My  garden"))
+    assert OwnBags(file, "My  garden").names == ["My garden"]
+    with pytest.raises(UserError, match=r"no label 'my garden'\nthere is 'My garden'"):
+        OwnBags(file, ["my garden"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("Cat", "labels 'Cat' and 'cat', which differ in next to nothing"), ("d\x1b[1m", "control char")],
+)
+def test_label_names_of_every_form_are_told_apart_and_plain(tmp_path: Path, name: str, message: str) -> None:
+    names = ["cat", name, "garden"]
+    with pytest.raises(UserError, match=message):
+        OwnBags(npz(tmp_path / "a.npz", names=names))
+    cells = np.empty((3, 1), object)
+    cells[:, 0] = names
+    with pytest.raises(UserError, match=message):
+        OwnBags(mat(tmp_path / "a.mat", class_name=cells))
+    with pytest.raises(UserError, match=message):
+        OwnBags(csv(tmp_path / "a.csv", CSV.replace("dog", name)), names)
+    with pytest.raises(UserError, match=message):
+        OwnBags(arff(tmp_path / "a.arff", ARFF.replace("dog", name)))
 
 
 # ---- arff
@@ -275,7 +309,7 @@ def test_arff_with_a_question_mark_for_a_label_is_unknown(tmp_path: Path) -> Non
         ("2,2E1", "2,?", r"bag one, column the height holds nan"),
         ("'3,30'", "''", r"bag number two is empty"),
         ('3,"', 'one,"', r"found 'one' twice"),
-        ("1, 1, 0\n", "1, 1, yes\n", r"a\.arff:15: could not convert .*'yes'"),
+        ("1, 1, 0\n", "1, 1, perhaps\n", r"a\.arff:15: could not convert .*'perhaps'"),
         ("@end bag\n", "", r"the relational attribute is not ended by @end"),
         ("bag relational", "bag numeric", r"the relational attribute is missing"),
         ("cat {0,1}", "cat relational", r"a\.arff:8: .* is not understood\none relational"),
