@@ -86,7 +86,7 @@ def c_recall(counts: Counts) -> float | None:
 
 
 def c_f1(counts: Counts) -> float | None:
-    """C-F1: mean over labels of the label's F1 (macro F1); the reading of RETDM's and ASL's tables.
+    """C-F1: mean over labels of the label's F1 (macro F1). So in ASL's tables, and in RETDM's for CL and C2AE.
 
     Ties: none. Empty rows: their predictions are false positives. Absent classes: in no mean; a label with positives
     but never predicted, or never rightly, counts 0. Source: Ridnik et al., ICCV 2021 (ASL), published evaluation.
@@ -95,7 +95,8 @@ def c_f1(counts: Counts) -> float | None:
 
 
 def c_f1_of_means(counts: Counts) -> float | None:
-    """C-F1_of_means: harmonic mean of C-P and C-R; 0 where both are 0.
+    """C-F1_of_means: harmonic mean of C-P and C-R; 0 where both are 0. What RETDM's tables print as C-F1 of BCE, RETDM
+    and the CNN rows.
 
     Ties, empty rows, absent classes: as C-P and C-R. Never below C-F1 (the harmonic mean is concave). Source:
     Chen et al., CVPR 2019 (ML-GCN), published evaluation.

@@ -27,9 +27,9 @@ class DistanceMethod(TunedBagMethod):
 
     Args:
         distance: which, see :func:`retdm.methods.distances.bag_distances`.
-        scale: of instances before, see :func:`retdm.methods.distances.measured`. With a table it is measured over all
-            instances of the data set, those of test bags too but no label, as MIMLSVM's authors did; else over the
-            training bags'. New bags are scaled alike.
+        scale: of instances before, see :func:`retdm.methods.distances.measured`; measured over the training bags'
+            (with a table, of the training part, whatever ``refit`` adds) and kept for new bags. MIMLSVM's authors
+            measured it over all bags, those to be tested too.
         tune, candidates, fitted: see :class:`retdm.methods.bags.TunedBagMethod`.
 
     Attributes:

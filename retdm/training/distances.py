@@ -39,8 +39,11 @@ class Stored(NamedTuple):
 def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> None:
     """Give ``method`` the distances between all bags of ``data``, or between its images' regions.
 
+    Instances are scaled by the training part alone, so the table of a scale serves all methods and seeds of a split; a
+    table without one (``scale: none``) serves all splits.
+
     Args:
-        data: bags, or images whose features are there.
+        data: bags, or images whose features are there, cut into parts.
         method: which says what distance.
         folder: of the cache; None keeps nothing and computes them now.
 
@@ -58,7 +61,9 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
     else:
         stored = Stored(data.source.instances, data.source.offsets)  # type: ignore[union-attr]
         content = data.source.fingerprint
-    shift, spread = measured(method.scale, _usable_instances(stored, usable))
+    train = np.zeros(len(usable), bool)
+    train[data.parts["train"]] = True
+    shift, spread = measured(method.scale, _instances_of(stored, train))
     n = len(usable)
     if folder is None:
         table = np.zeros((n, n), np.float32)
@@ -69,7 +74,7 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
             "bags": content,
             "usable": hashlib.sha256(usable.tobytes()).hexdigest(),
             "distance": method.distance,
-            "scale": method.scale,
+            "scale": hashlib.sha256(np.concatenate([shift, spread]).tobytes()).hexdigest(),
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         try:
@@ -82,10 +87,10 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
     method.give_table(table, shift, spread)
 
 
-def _usable_instances(stored: Stored, usable: NDArray[np.bool_]) -> Iterator[NDArray[np.floating[Any]]]:
+def _instances_of(stored: Stored, chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.floating[Any]]]:
     sizes = np.diff(stored.offsets)
     for bags in blocks(stored.offsets):
-        found = stored.instances(bags)[np.repeat(usable[bags], sizes[bags])]
+        found = stored.instances(bags)[np.repeat(chosen[bags], sizes[bags])]
         if len(found):
             yield found
 

@@ -35,6 +35,7 @@ def test_every_method_composes_with_each_stage_complete_and_every_schedule_knows
     stages = {stage["name"]: stage for stage in found["method"].get("stages", [])}
     for schedule in choices("schedule"):
         lengths = yaml.safe_load((CONF / "schedule" / f"{schedule}.yaml").read_text())
+        lengths = lengths.get("schedule", lengths)
         for name, stage in stages.items():
             assert {"lr", "rule", "max_epochs"} <= set(lengths[name])
             assert {"name", "train", "losses", "lr", "max_epochs", "rule"} <= set(stage)
@@ -319,3 +320,13 @@ def test_a_users_own_data_is_told_apart_by_its_folder_and_its_labels(tmp_path: P
 def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_last_word() -> None:
     assert compose_settings(["experiment=scene_vgg_lr", "backbone.weights=none"])["refit"] is True
     assert compose_settings(["experiment=scene_vgg_lr", "backbone.weights=none", "refit=false"])["refit"] is False
+
+
+def test_the_papers_schedule_has_the_papers_batch_and_rates() -> None:
+    settings = compose_settings(["schedule=paper", "data=scene", "data.root=/"])
+    assert settings["data"]["batch_size"] == 256
+    stages = settings["method"]["stages"]
+    assert [stage["name"] for stage in stages] == ["classification", "label_embedding", "joint"]
+    assert all(stage["lr"] == 0.1 and stage["rule"] == "plateau" for stage in stages)  # a tenth of it is the floor
+    assert compose_settings(["schedule=paper", "data.batch_size=32"])["data"]["batch_size"] == 32
+    assert compose_settings([])["data"]["batch_size"] != 256

@@ -60,24 +60,46 @@ def table_of(settings: dict[str, Any]) -> np.ndarray:
 @pytest.mark.parametrize("method", ["mimlsvm", "mimlknn", "emd_svm"])
 def test_the_table_holds_the_distances_of_all_bags(bags: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = bags(f"method={method}", "method.scale=standard")
-    source = build_data(settings).source
-    x = source.instances.astype(np.float64)
-    scaled = BagList((x - x.mean(0)) / x.std(0), source.offsets)
+    data = build_data(settings)
+    source = data.source
+    x, learnt = source.instances.astype(np.float64), data.examples("train")[0].instances.astype(np.float64)
+    assert len(learnt) < len(x)
+    scaled = BagList((x - learnt.mean(0)) / learnt.std(0), source.offsets)
     monkeypatch.setattr(pure, "BLOCK", 30)
     np.testing.assert_allclose(table_of(settings), bag_distances(settings["method"]["distance"], scaled, scaled), 1e-5)
 
 
-def test_a_table_is_computed_once_for_all_splits_and_methods(bags: Any, computed: list[str]) -> None:
+def test_a_table_is_computed_once_for_all_methods_and_where_nothing_is_scaled_for_all_splits(
+    bags: Any, computed: list[str]
+) -> None:
     first = table_of(bags("method=mimlsvm"))
-    np.testing.assert_array_equal(table_of(bags("method=mimlsvm", "data.split=3", "seed=5")), first)
+    np.testing.assert_array_equal(table_of(bags("method=mimlsvm", "seed=5")), first)
     np.testing.assert_array_equal(
         table_of(bags("method=emd_svm", "method.distance=max_hausdorff", "method.scale=minmax")), first
     )
     assert computed == ["max_hausdorff"]
     table_of(bags("method=mimlsvm", "method.scale=none"))
+    table_of(bags("method=mimlsvm", "method.scale=none", "data.split=3"))
     table_of(bags("method=mimlknn"))
     assert computed == ["max_hausdorff", "max_hausdorff", "average_hausdorff"]
     np.testing.assert_array_equal(table_of(bags("method=mimlsvm", "data.cache=none")), first)
+
+
+@pytest.mark.parametrize("method", ["mimlsvm", "mimlknn"])
+def test_bags_that_are_not_learnt_from_move_neither_scale_nor_scores_of_others(bags: Any, method: str) -> None:
+    settings = bags(f"method={method}", "method.scale=minmax", "data.cache=none")
+    found = []
+    for factor in (1.0, 100.0):
+        data: Any = build_data(settings)
+        rows = np.concatenate([data.parts[part] for part in ("validation", "test")])
+        held = np.isin(np.repeat(np.arange(40), np.diff(data.source.offsets)), rows[1:])
+        data.source.instances = np.where(held[:, None], factor * data.source.instances, data.source.instances)
+        built: Any = build_method(settings, data.labels, dim=data.dim)
+        give_distances(settings, data, built)
+        built.fit(*data.examples("train"))
+        found.append([built.shift.numpy(), built.spread.numpy(), built.table[rows[0]][data.parts["train"]]])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_computation_that_is_killed_leaves_no_table(
@@ -131,9 +153,10 @@ def test_regions_of_images_are_bags(tiny: Tiny, tmp_path: Path, computed: list[s
     data = build_data(settings)
     method: Any = build_method(settings, data.labels, dim=data.dim)
     give_features(settings, data, method, identity(settings)["backbone"])
+    learnt = data.examples("train")[0].instances
     data.parts = {"all": np.arange(30)}
     bags, _, _ = data.examples("all")
-    low, high = bags.instances.min(0), bags.instances.max(0)
+    low, high = learnt.min(0), learnt.max(0)
     spread = np.where(high > low, high - low, 1).astype(np.float64)
     scaled = BagList((bags.instances - low) / spread, bags.offsets)
     np.testing.assert_allclose(table, bag_distances("average_hausdorff", scaled, scaled), rtol=1e-4, atol=1e-6)
