@@ -29,8 +29,9 @@ def lists_of(table: Table, column: int, separator: str | None = None, empty: obj
     Args:
         table: of text.
         column: where the names stand.
-        separator: a key of ``SEPARATORS`` or any text; None is a semicolon, and cells that are lists, as
-            ``['cat', 'dog']``, ``["cat"]`` or ``{cat,dog}``, are read as such.
+        separator: a key of ``SEPARATORS`` or any text; None is a semicolon, and refuses names that look like several.
+            Cells that are lists, as ``['cat', 'dog']``, ``["cat"]`` or ``{cat,dog}``, are read as such, unless the
+            semicolon is given.
         empty: what an empty cell says: ``unknown``, or 0 for none of the labels.
 
     Raises:
@@ -42,13 +43,14 @@ def lists_of(table: Table, column: int, separator: str | None = None, empty: obj
         raise UserError("data.label_separator is empty", f"{', '.join(SEPARATORS)}, or any text")
     if (said := said_by("empty", empty)) == PRESENT:
         raise UserError("data.empty=1 says nothing of a column of names", "unknown, or 0 for none of the labels")
+    as_they_are = separator in ("semicolon", ";")
     nothing: Names = [] if said == ABSENT else None
     read: dict[str, Names] = {"": nothing, NONE: []}
     found: list[Names] = []
     for row, cell in enumerate(table.cells(column)):
         if cell not in read:
             where = table.where(row, column)
-            listed = separator is None and CLOSING.get(cell[0]) == cell[-1]
+            listed = not as_they_are and CLOSING.get(cell[0]) == cell[-1]
             names = _items(cell, where) if listed else cell.split(None if sign == " " else sign)
             names = [name.strip() for name in names]
             if "" in names or NONE in names:

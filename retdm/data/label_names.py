@@ -9,6 +9,9 @@ from retdm.errors import UserError
 BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they turn around what follows on a screen
 
 
+EMPTY = str.maketrans("", "", "\u00ad\u200b\u2060\ufeff")  # left behind by editors, and seen by nobody
+
+
 def has_control(text: str) -> bool:
     """Whether ``text`` holds what a terminal would obey instead of showing: escapes, line ends, turned writing."""
     return not text.isprintable() and any(
@@ -17,12 +20,12 @@ def has_control(text: str) -> bool:
 
 
 def tidy(text: str, where: object) -> str:
-    """``text`` with single spaces for any white space and composed letters (NFC), which look the same.
+    """``text`` with single spaces, composed letters (NFC) and no signs without width: it looks the same.
 
     Raises:
         UserError: it holds control characters; ``where`` begins the message.
     """
-    found = text if text.isascii() else unicodedata.normalize("NFC", text)
+    found = text if text.isascii() else unicodedata.normalize("NFC", text.translate(EMPTY))
     found = " ".join(found.split())
     if has_control(found):
         raise UserError(f"{where}: the name {ascii(text)[:80]} holds control characters", "take them out of the name")

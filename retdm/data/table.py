@@ -41,8 +41,10 @@ def read_table(file: Path, setting: str = "data.labels") -> Table:
         UserError: the file (which ``setting`` names) cannot be read, or its lines do not fit its column names.
     """
     text = _text(file, setting)
-    sign, begin = separator_of(text.lstrip("\r\n").split("\n", 1)[0] + "\n")
-    before = line = int(begin > 0)
+    head = text.lstrip("\r\n")
+    sign, begin = separator_of(head.split("\n", 1)[0] + "\n")
+    begin += len(text) - len(head)
+    before = line = text.count("\n", 0, begin)
     rows, lines = [], []
     try:
         reader = csv.reader(io.StringIO(text[begin:], newline=""), delimiter=sign, strict=True)

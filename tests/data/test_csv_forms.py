@@ -88,6 +88,8 @@ def test_lists_as_cells_are_lists(opened: Open, quote: str, brackets: str) -> No
     assert source.names == ["cat", "red car"]
     assert source.targets.tolist() == [[1, 1], [1, 0], [0, 0], [0, 0]]
     assert source.known.all(1).tolist() == [True, True, True, False]
+    lines = (f"{name},{cell}" for name, cell in zip(names, cells, strict=True))
+    assert opened("image,labels", *lines, label_separator="comma").names == ["cat", "red car"]
 
 
 def test_escapes_in_lists_are_the_letters_they_stand_for(opened: Open) -> None:
@@ -227,14 +229,14 @@ def test_an_empty_cell_is_what_the_setting_says(opened: Open) -> None:
 # ---- names
 
 
-@pytest.mark.parametrize("other", ["sea", "SEA", "Sea\u200b"])
+@pytest.mark.parametrize("other", ["sea", "SEA", "sea\u200d"])
 def test_labels_that_differ_in_next_to_nothing_are_refused(opened: Open, other: str) -> None:
     for lines in ((f"image,Sea,{other}", "1.jpg,1,0", "2.png,0,1"), ("image,labels", "1.jpg,Sea", f"2.png,{other}")):
         assert "differ in next to nothing" in told(opened, *lines)
 
 
 def test_white_space_and_unicode_forms_do_not_make_labels(opened: Open) -> None:
-    source = opened("image,labels", f"1.jpg,red  car;{NFC}", f"2.png,red car;{NFD}", "3.jpg,red\u00a0car")
+    source = opened("image,labels", f"1.jpg,red  car;{NFC}", f"2.png,red car\ufeff;{NFD}", "3.jpg,red\u00a0car")
     assert source.names == [NFC, "red car"] and source.targets.tolist() == [[1, 1], [1, 1], [0, 1]]
     assert opened(f"image,red  car,{NFD}", "1.jpg,1,0", "2.png,0,1").names == ["red car", NFC]
 
@@ -257,6 +259,7 @@ def test_writing_that_joins_signs_is_a_name(opened: Open) -> None:
 def test_the_first_line_of_excel_names_the_separator(opened: Open, first: str) -> None:
     assert opened(first, "image;a,b", "1.jpg;1", "2.png;0").names == ["a,b"]
     assert "line 4, column 'cat'" in told(opened, first, "image;cat", "1.jpg;1", "2.png;7")
+    assert "line 6, column 'cat'" in told(opened, "", first, "", "image;cat", "1.jpg;1", "2.png;7")
 
 
 def test_a_large_table_is_read_without_a_word_for_every_cell(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
