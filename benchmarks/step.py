@@ -30,7 +30,7 @@ from retdm.backbones.folding import fold_batchnorm
 from retdm.losses import two_way_metric
 from retdm.methods.base import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
-from retdm.runs.settings import compose_settings
+from retdm.runs.settings import accepted, compose_settings
 from retdm.training.evaluation import Evaluation
 from retdm.training.stages import Stages
 
@@ -75,11 +75,8 @@ def settings_for(method: str, folder: str) -> dict[str, Any]:
     batch, steps = int(OPTIONS["batch"]), int(OPTIONS["steps"])
     images = int((batch * (steps + 1) + 8) / 0.72)  # one epoch of training rows, the first step warms up
     epochs = ["classification", "label_embedding"] if method == "retdm" else []
-    return compose_settings(
+    settings = compose_settings(
         [
-            "data._target_=__main__.Noise",
-            f"data.size={images}",
-            "~data.seed",
             f"data.image_size={OPTIONS['size']}",
             f"data.batch_size={batch}",
             "data.keep_pairs_together=none",
@@ -92,6 +89,9 @@ def settings_for(method: str, folder: str) -> dict[str, Any]:
             f"outputs={folder}",
         ]
     )
+    ours = {"_target_": f"{__name__}.Noise", "size": images}
+    loading = {key: value for key, value in settings["data"].items() if key in accepted("data", ours)}
+    return {**settings, "data": {**loading, **ours}}
 
 
 def frozen(net: nn.Module) -> nn.Module:

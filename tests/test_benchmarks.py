@@ -1,0 +1,34 @@
+"""Every script under benchmarks/ runs, in its smallest setting: what its figures are made by must not rot."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import rich
+
+SMALLEST = {
+    "step": "batch=8 size=32 steps=1 rounds=1",
+    "loading": "images=32 side=64 size=32 batch=8 rounds=1",
+    "logistic": "rows=200 features=200 labels=2 splits=1",
+    "growth": "methods=bag_embedding bags=12 instances=3 features=3 labels=2 limit=0 repeat=1",
+    "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
+}
+NEED_DATA = {"scene_bag_order"}  # of the Scene set as published, all of it
+
+
+def test_every_benchmark_is_run_here() -> None:
+    there = {file.stem for file in (Path(__file__).parents[1] / "benchmarks").glob("*.py")}
+    assert there == set(SMALLEST) | NEED_DATA
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "step" else pytest.mark.slow) for name in SMALLEST]
+)
+def test_a_benchmark_runs(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # given back at the end, as what is set here by growth.py
+    monkeypatch.setattr(rich.get_console(), "quiet", False)
+    monkeypatch.setattr(sys, "argv", [name, *SMALLEST[name].split()])
+    importlib.import_module(f"benchmarks.{name}").main()
+    said = capsys.readouterr().out
+    assert any(character.isdigit() for character in said), "no figure was printed"
