@@ -12,6 +12,7 @@ SMALLEST = {
     "loading": "images=32 side=64 size=32 batch=8 rounds=1",
     "logistic": "rows=200 features=200 labels=2 splits=1",
     "growth": "methods=bag_embedding bags=12 instances=3 features=3 labels=2 limit=0 repeat=1",
+    "fuzz": "files=2",
     "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
 }
 NEED_DATA = {"scene_bag_order"}  # of the Scene set as published, all of it

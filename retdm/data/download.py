@@ -221,7 +221,9 @@ def _unpack_into(archive: Path, folder: Path) -> None:
                     tarred.extractall(folder, filter="data")
         else:
             raise UserError(f"{archive} is neither a zip, a tar nor a rar archive", "delete it and download it again")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # zipfile, tarfile and their decompressors raise many kinds on broken bytes
         raise UserError(f"{archive} cannot be unpacked: {error}", "delete it and download it again") from error
 
 

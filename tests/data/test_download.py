@@ -316,3 +316,15 @@ def test_a_folder_with_something_in_it_is_not_written_over(tmp_path: Path) -> No
     with pytest.raises(UserError, match="cannot write in"):
         unpack(make_zip(tmp_path / "a.zip", GOOD), tmp_path / "out")
     assert tree(tmp_path / "out") == {"mine": b"mine"}
+
+
+def test_a_zip_whose_packed_bytes_are_none_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("1.jpg", b"A" * 1000)
+        start = opened.getinfo("1.jpg").header_offset + 30 + len("1.jpg")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[start] = 0xFF  # a block of a kind that there is not
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.zip cannot be unpacked: .*invalid block type"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
