@@ -56,7 +56,11 @@ def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
                 for group in ordered
             ]
             columns = ["setting", "runs", f"validation {heading(criterion)}"]
-            notes = [f"Chosen: {own_name(ordered[0])}", f"Over the splits: `{command(ordered[0])}`"]
+            notes = [
+                f"Chosen: {own_name(ordered[0])}",
+                f"Over the splits: `{command(ordered[0])}`",
+                *split_by_split(candidates, criterion, shared),
+            ]
             if any(group.cuts != shared for group in candidates):
                 folds = candidates[0].folds
                 kind = "splits" if folds is None else "folds"
@@ -64,6 +68,34 @@ def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
                 notes.insert(0, f"Not all were run on the same {kind}; compared {by}.")
             tables.append(Table(f"{title}: {method} by validation", columns, rows, {(0, 2)}, notes))
     return tables
+
+
+def split_by_split(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple[int, int]]) -> list[str]:
+    """Notes with commands that test on each split what its own images chose, or how to come by them.
+
+    One split tests images by which another has chosen, so a setting that was chosen on some splits is tested on all
+    with a slight advantage.
+
+    Args:
+        groups: the settings.
+        criterion: of the validation part.
+        cuts: split and fold of the runs that all of them have.
+    """
+    splits = sorted({split for split, _ in cuts})
+    if len(splits) < 2:
+        which = f"split {splits[0]}" if splits else "some splits"
+        return [
+            f"Chosen by images of {which}, most of which other splits test. So that each split chooses by its own, "
+            f"sweep over 'data.split={SPLITS}' too."
+        ]
+    chosen: dict[str, tuple[Group, list[int]]] = {}
+    for split in splits:
+        best = ranked(groups, criterion, [cut for cut in cuts if cut[0] == split])[0]
+        chosen.setdefault(best.name, (best, []))[1].append(split)
+    return [
+        f"Split {','.join(map(str, of))} by its own images: {own_name(group)} `{command(group, of)}`"
+        for group, of in chosen.values()
+    ]
 
 
 def ranked(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple[int, int]] = ()) -> list[Group]:
@@ -80,8 +112,8 @@ def ranked(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple[int, in
     return sorted(groups, key=place)
 
 
-def command(group: Group) -> str:
-    """``python train.py -m …`` that runs a group's settings over the splits, or why there is none.
+def command(group: Group, splits: Sequence[int] = ()) -> str:
+    """``python train.py -m …`` that runs a group's settings over thirty splits or those given, or why there is none.
 
     Folds have done their work then, and where the method can, it learns from the validation part too.
     """
@@ -93,7 +125,9 @@ def command(group: Group) -> str:
         if (told := as_user_error(error)) is None:
             raise
         return f"not any more, for {told.message}"
-    return " ".join(["python train.py -m", *map(shlex.quote, words), f"'data.split={SPLITS}'"])
+    return " ".join(
+        ["python train.py -m", *map(shlex.quote, words), f"'data.split={','.join(map(str, splits)) or SPLITS}'"]
+    )
 
 
 def final(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,15 @@ TUNED = ("mAP", "O-F1")  # on the validation part: a setting is not chosen on th
 HARD = ("mAP", "instance_average_precision")  # what difficulties may spoil
 SIZE = "data.train_size"
 DIFFICULTIES = "data.difficulties."
+IN_WORDS = {  # titles of the difficulties' panels
+    "witness_rate": "share with the label",
+    "co_occurrence": "a companion comes along",
+    "several_needed": "two kinds are needed",
+    "alike": "instances share their light",
+    "place_matters": "only the upper half counts",
+    "label_noise": "wrong labels to learn from",
+    "look_alikes": "look-alikes of a label's",
+}
 MOST_SHOWN = 6  # groups in one figure
 MOST_BESIDE = 3  # groups whose panels stand beside the true one
 
@@ -257,7 +266,8 @@ def difficulties(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Dr
                 alone = all(level[other] == usual[other] for other in keys if other != key)
                 if alone and criterion in values:
                     curves[name][level[key]] = values
-            panels[key.removeprefix(DIFFICULTIES)] = {n: points for n, points in curves.items() if len(points) > 1}
+            name = key.removeprefix(DIFFICULTIES)
+            panels[IN_WORDS.get(name, name)] = {n: points for n, points in curves.items() if len(points) > 1}
         panels = {key: curves for key, curves in panels.items() if curves}
         if panels:
             title = f"What {criterion.replace('_', ' ')} suffers from on {groups[0].data}, test part"

@@ -20,7 +20,7 @@ def make(folder: Path, metric: float, values: dict[int, float | None], criterion
 
 @pytest.fixture
 def no_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "command", lambda group: f"run {group.varied}")
+    monkeypatch.setattr(choose, "command", lambda group, splits=(): f"run {group.varied}")
 
 
 @pytest.mark.usefixtures("no_command")
@@ -33,7 +33,24 @@ def test_the_best_by_validation_is_chosen_and_never_by_test(tmp_path: Path) -> N
     assert table.columns[2] == "validation mAP ↑"
     assert table.notes == [
         "Chosen: bce · vgg16 · metric=0.1", "Over the splits: `run {'method.weights.metric': 0.1}`",
+        "Split 0,1 by its own images: bce · vgg16 · metric=0.1 `run {'method.weights.metric': 0.1}`",
     ]  # fmt: skip
+
+
+def test_each_split_chooses_by_its_own_images_and_one_split_alone_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "command", lambda group, splits=(): f"{group.varied} on {splits}")
+    make(tmp_path / "more", 0.1, {0: 0.9, 1: 0.5, 2: 0.9})
+    make(tmp_path / "more", 0.3, {0: 0.5, 1: 0.6, 2: 0.4})
+    (table,) = choice_tables(read(tmp_path / "more")[1], "mAP")
+    assert [note.split("`")[1] for note in table.notes[2:]] == [
+        "{'method.weights.metric': 0.1} on [0, 2]", "{'method.weights.metric': 0.3} on [1]",
+    ]  # fmt: skip
+    make(tmp_path / "one", 0.1, {0: 0.9})
+    make(tmp_path / "one", 0.3, {0: 0.5})
+    (table,) = choice_tables(read(tmp_path / "one")[1], "mAP")
+    assert table.notes[2].startswith("Chosen by images of split 0, most of which other splits test.")
 
 
 @pytest.mark.parametrize("criterion", ["hamming_loss", "ranking_loss", "coverage", "coverage_normalised", "one_error"])
@@ -157,7 +174,10 @@ def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path)
         ),
     ],
 )  # fmt: skip
-def test_the_command_gives_back_the_settings_of_the_run(tmp_path: Path, words: list[str], named: list[str]) -> None:
+def test_the_command_gives_back_the_settings_of_the_run(
+    tmp_path: Path, words: list[str], named: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retdm.runs.settings._has_bfloat16", lambda accelerator: False)  # what auto is, on any machine
     (tmp_path / "it's mine").mkdir()
     (tmp_path / "it's mine" / "labels.csv").write_text("image,cat\na.jpg,1\n")
     settings = compose_settings([*(word.replace("{tmp}", str(tmp_path)) for word in words), "data.split=3"])
@@ -181,7 +201,7 @@ def test_the_command_can_be_pasted_into_a_shell(tmp_path: Path, monkeypatch: pyt
 def test_a_choice_that_is_there_no_more_leaves_the_table_without_a_command(tmp_path: Path) -> None:
     make(tmp_path, 0.1, {0: 0.6}, method="long_gone")
     (table,) = choice_tables(read(tmp_path)[1], "mAP")
-    assert "there is no method named long_gone" in table.notes[-1]
+    assert "there is no method named long_gone" in table.notes[1]
 
 
 def test_a_setting_that_is_newer_than_the_run_is_left_alone_and_an_entry_of_a_mapping_taken_out() -> None:

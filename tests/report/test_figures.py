@@ -272,10 +272,10 @@ def test_each_difficulty_gives_a_panel_of_the_runs_where_the_others_are_as_usual
         make("mil", 0, difficulties=levels, test={"mAP": value, "instance_average_precision": value / 2})
         make("bce", 0, difficulties=levels, test={"mAP": value / 3})
     bag, instance = difficulties(groups_in(tmp_path), ["bce", "mil"])
-    assert heights(panel(bag, "alike"), COLOURS[1]) == [0.9, 0.8, 0.7]
-    assert heights(panel(bag, "label noise"), COLOURS[1]) == [0.9, 0.6]
-    assert heights(panel(bag, "alike"), COLOURS[0]) == pytest.approx([0.3, 0.8 / 3, 0.7 / 3])
-    assert heights(panel(instance, "label noise"), COLOURS[1]) == [0.45, 0.3]
+    assert heights(panel(bag, "instances share their light"), COLOURS[1]) == [0.9, 0.8, 0.7]
+    assert heights(panel(bag, "wrong labels to learn from"), COLOURS[1]) == [0.9, 0.6]
+    assert heights(panel(bag, "instances share their light"), COLOURS[0]) == pytest.approx([0.3, 0.8 / 3, 0.7 / 3])
+    assert heights(panel(instance, "wrong labels to learn from"), COLOURS[1]) == [0.45, 0.3]
     assert instance.title.startswith("What instance average precision suffers")
 
 
