@@ -27,7 +27,7 @@ from torchvision.transforms import v2 as transforms
 from retdm.backbones.mobilenet import MobileNetV2
 from retdm.data.augment import cached_side
 from retdm.data.cache import open_images
-from retdm.data.loader import GlobalBatches, Images, as_is
+from retdm.data.loader import GlobalBatches, Images, handed_over
 from retdm.data.source import fingerprint_of, read_image
 from retdm.data.synthetic import Synthetic
 from retdm.runs.memory import keep_freed_memory
@@ -126,7 +126,7 @@ def main() -> None:
         def ours(images: Any, workers: int) -> DataLoader[Any]:
             rows = GlobalBatches(np.arange(n), batch, seed=0)
             data = Images(images, source.targets, source.known, size, seed=0)
-            return DataLoader(data, batch_sampler=rows, num_workers=workers, collate_fn=as_is)  # type: ignore[arg-type]
+            return DataLoader(data, batch_sampler=rows, num_workers=workers, collate_fn=handed_over)
 
         kinds: dict[str, Callable[[int], Iterable[Any]]] = {
             "plain torchvision pipeline": lambda w: DataLoader(Plain(source, size), batch, shuffle=True, num_workers=w),

@@ -8,14 +8,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "retdm"
 WORDS = {"figure_text", "screen", "text"}  # how what users named is shown
-PLAIN = {"batch", "errors", "files", "targets", "version", *WORDS}  # single files that know no room
+PLAIN = {"batch", "errors", "files", "stop", "targets", "version", *WORDS}  # single files that know no room
 ROOMS: dict[str, set[str]] = {
-    "data": {"batch", "errors", "files", *WORDS},
+    "data": {"batch", "errors", "files", "stop", *WORDS},
     "backbones": {"errors", "files", "targets"},
     "losses": set(),
     "criteria": {"errors"},
     "methods": {"backbones", "losses", "batch", "errors", "targets"},
-    "training": {"methods", "backbones", "data", "criteria", "losses", "batch", "errors", "files", *WORDS},
+    "training": {"methods", "backbones", "data", "criteria", "losses", "batch", "errors", "files", "stop", *WORDS},
     "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
     "report": {"runs", "criteria", "errors", "files", *WORDS},
 }

@@ -27,6 +27,7 @@ from retdm.data.pairs import NEAR_LIMIT, Look, Pairs, find_pairs, look
 from retdm.data.source import Source, UnreadableImage
 from retdm.errors import UserError
 from retdm.screen import track
+from retdm.stop import unheard
 
 VERSION = 2  # counts up when the same source and side would give other files
 JPEG_QUALITY = 95
@@ -152,7 +153,11 @@ class _Rows(Dataset[_Row]):
 def _read_all(source: Source, side: int, kind: str) -> Iterator[_Row]:
     """Every image of a source once, in parallel, with a progress bar on a terminal."""
     rows = DataLoader(
-        _Rows(source, side, kind), batch_size=16, num_workers=min(8, os.cpu_count() or 1), collate_fn=list
+        _Rows(source, side, kind),
+        batch_size=16,
+        num_workers=min(8, os.cpu_count() or 1),
+        collate_fn=list,
+        worker_init_fn=unheard,
     )
     for batch in track(rows, f"reading {len(source):,} images, once"):
         yield from batch

@@ -1,14 +1,19 @@
 """Batches whose order is a function of (seed, epoch) and which can start anywhere."""
 
+import functools
+import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from retdm.batch import Batch
 from retdm.data.augment import test_view, train_view
 from retdm.data.cache import CachedImages, DecodedImages
+
+log = logging.getLogger(__name__)
 
 Pixels = CachedImages | DecodedImages | np.ndarray  # pixels[i] is image i, uint8 (S, S, 3)
 Key = tuple[int, int]  # (epoch, index): workers need no state of their own to augment by
@@ -124,6 +129,41 @@ class KeptFeatures(Dataset[Batch]):
         )
 
 
-def as_is(batch: Batch) -> Batch:
-    """Collation: the data set gives whole batches."""
+class _Piped:
+    """A batch that goes from one process to another as bytes, and not in shared memory."""
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_pipe, (type(self.batch), [tensor.numpy() for tensor in self.batch])
+
+
+def _from_pipe(kind: Any, arrays: list[np.ndarray]) -> Any:
+    _warn_of_pipes()
+    return kind(*(torch.from_numpy(array) for array in arrays))
+
+
+@functools.cache
+def _warn_of_pipes() -> None:
+    """Once a process."""
+    log.warning(
+        "shared memory (/dev/shm) is too small for the loading processes: batches go through pipes, which costs the "
+        "training process some milliseconds each; give it more (docker run --shm-size=2g), or lower data.workers"
+    )
+
+
+def handed_over(batch: Any) -> Any:
+    """Collation: the data set gives whole batches, which a loading process puts into shared memory, or where that has
+    no room into a pipe.
+
+    Left to the loader, the sharing happens in a thread of the process, where an error loses the batch and the training
+    process waits for ever.
+    """
+    if get_worker_info() is not None:
+        try:
+            for tensor in batch:
+                tensor.share_memory_()
+        except RuntimeError:
+            return _Piped(batch)
     return batch

@@ -19,10 +19,11 @@ from retdm.data.augment import cached_side
 from retdm.data.bag_rows import BagRows
 from retdm.data.cache import CachedImages, Fault, open_images
 from retdm.data.known_parts import check_known
-from retdm.data.loader import GlobalBatches, Images, KeptFeatures, as_is
+from retdm.data.loader import GlobalBatches, Images, KeptFeatures, handed_over
 from retdm.data.pairs import KEEP, Pairs, groups_of
 from retdm.data.source import SKIP_HINT, BagSource, Source
 from retdm.errors import UserError
+from retdm.stop import unheard
 
 KINDS = ("missing", "empty", "unreadable")  # of images that are left out
 
@@ -160,7 +161,8 @@ class Data(LightningDataModule, ABC):
             rows,
             batch_sampler=batches,
             num_workers=workers,
-            collate_fn=as_is,  # type: ignore[arg-type]  # the data set gives whole batches
+            collate_fn=handed_over,
+            worker_init_fn=unheard,
             pin_memory=on_gpu,
             persistent_workers=workers > 0,
         )

@@ -12,6 +12,7 @@ from retdm.files import write_text
 from retdm.report import about, by_stage, choose, paper, results, significance
 from retdm.report.collect import find_runs, group_runs
 from retdm.report.files import csv_of, markdown, show
+from retdm.runs.errors import guarded
 from retdm.runs.folder import shown
 from retdm.runs.names import nearest
 
@@ -127,4 +128,4 @@ def write_report(wanted: Asked) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    guarded(lambda: sys.exit(main(sys.argv[1:])))

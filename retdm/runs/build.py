@@ -149,7 +149,7 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
             "trainer.devices=1, a GPU, backbone.batchnorm=frozen (with weights), or backbone=vgg_small, which has none",
         )
     with _quiet():
-        return Trainer(
+        trainer = Trainer(
             accelerator=kind,
             devices=devices,
             num_nodes=nodes,
@@ -168,6 +168,9 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
             log_every_n_steps=config["log_every_n_steps"],
             inference_mode=True,
         )
+    # Signals are ours (retdm/stop.py): what it does on SIGTERM waits for processes that have stopped.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def _is_checkpoint(callback: Callback) -> bool:
@@ -217,6 +220,8 @@ def prepare_process() -> None:
     warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
     # PyTorch's note that no parameter went unused in some step: in other stages they do.
     warnings.filterwarnings("ignore", ".*find_unused_parameters=True was specified.*")
+    # What is logged at an epoch's end was gathered from all processes before.
+    warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
     # The method normalises images, the data module never does: that is the intended one.
     warnings.filterwarnings("ignore", ".*You have overridden `on_after_batch_transfer`.*")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -11,8 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from retdm.errors import UserError
 from retdm.runs.hydra_messages import NO_NAME, explained
+from retdm.runs.streams import lasting
+from retdm.stop import Stopped, is_leader, listening
 from retdm.text import printable
-from retdm.training.resume import Stopped
 
 DISK_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR
@@ -33,6 +34,11 @@ def as_user_error(error: BaseException) -> UserError | None:
             f"a job of the sweep was lost: {' '.join(lines[:2])}",
             "the same command runs what is missing, and shows them all",
         )
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return UserError(
+            f"a loading process was lost: {str(error).splitlines()[0].removeprefix('DataLoader worker ')}",
+            "the machine may be short of memory; data.workers=<fewer>, or 0; the same command continues",
+        )
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         place = error.filename2 or error.filename or "a file of the run"
         return UserError(
@@ -49,7 +55,7 @@ def report(error: UserError) -> None:
 
 
 def guarded(command: Callable[[], None]) -> None:
-    """Run a command; what the user can mend ends in one message and a non-zero exit.
+    """Run a command; what the user can mend, and a request to stop, end in one message and a non-zero exit.
 
     Inside and around Hydra: it writes lines of its own about an error that passes through it, and a wrong setting is
     met before the inside begins.
@@ -57,29 +63,22 @@ def guarded(command: Callable[[], None]) -> None:
     # Hydra would print its own, longer message and exit by itself.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     threading.excepthook = _thread_failed
-    try:
-        command()
-    except Stopped as stopped:
-        if is_leader():
-            print(f"stopped by {stopped}; the same command continues", file=sys.stderr, flush=True)
-        sys.exit(stopped.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        told = as_user_error(error)
-        if told is None:
-            raise
-        if is_leader():
-            report(told)
-        sys.exit(2)
+    with listening() as request, lasting():
+        try:
+            command()
+        except Stopped as stopped:
+            request.tell(stopped.number)
+            sys.exit(stopped.exit_code)
+        except Exception as error:
+            told = as_user_error(error)
+            if told is None:
+                raise
+            if is_leader():
+                report(told)
+            sys.exit(2)
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
     """TensorBoard writes in a thread, and raises a full disk's error once more where the run adds to it next."""
     if as_user_error(failed.exc_value or Exception()) is None:
         threading.__excepthook__(failed)
-
-
-def is_leader() -> bool:
-    """Whether this process is the first of those that share a run."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))

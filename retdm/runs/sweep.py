@@ -6,6 +6,7 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections import defaultdict
 from pathlib import Path
@@ -25,6 +26,7 @@ from retdm.runs.folder import RunFolder
 from retdm.runs.settings import CONF, GROUPS, register_resolvers
 from retdm.runs.tables import number, print_table
 from retdm.screen import console
+from retdm.stop import Stopped, listening
 from retdm.text import printable
 
 EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm"}
@@ -99,9 +101,20 @@ def run_alone(overrides: list[str]) -> None:
     Raises:
         UserError: it failed; its own message stands above.
     """
-    done = subprocess.run([sys.executable, str(CONF.parent / "train.py"), *overrides])
-    if done.returncode:
-        raise UserError(f"the job's own process ended with code {done.returncode}", "what it said stands above")
+    passed_on = False
+    with listening() as request:
+        request.deferred = True
+        with subprocess.Popen([sys.executable, str(CONF.parent / "train.py"), *overrides]) as job:
+            while (code := job.poll()) is None:
+                if request.number and not passed_on:
+                    passed_on = True
+                    job.send_signal(request.number)  # which is no second request, where the job had it already
+                time.sleep(0.1)
+        request.deferred = False
+        if request.number:
+            raise Stopped(request.number)
+    if code:
+        raise UserError(f"the job's own process ended with code {code}", "what it said stands above")
 
 
 def record(hydra: Any, folder: Path | None, error: str | None) -> None:

@@ -12,9 +12,10 @@ from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, check_split, read_config
 from retdm.runs.judge import judge
 from retdm.runs.kept import check_settings, weights_into
-from retdm.runs.launch import agree
+from retdm.runs.launch import together
 from retdm.runs.settings import check_groups
 from retdm.runs.tables import print_report
+from retdm.stop import listening
 from retdm.training.evaluation import Evaluation
 
 
@@ -41,7 +42,11 @@ def _test(config: DictConfig) -> None:
     for group in ("data", "trainer"):
         settings[group] |= {key: value for key, value in asked[group].items() if value is not None}
     check_groups(settings)
-    agree(None)
+    with listening() as request, together(settings["trainer"], request):
+        _judge(folder, settings, per_label=asked["per_label"])
+
+
+def _judge(folder: RunFolder, settings: dict[str, Any], *, per_label: bool) -> None:
     data = build.build_data(settings)
     check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, dim=data.dim, load=False)
@@ -61,7 +66,7 @@ def _test(config: DictConfig) -> None:
         folder,
         str(folder.path),
         report,
-        per_label=asked["per_label"],
+        per_label=per_label,
         next_command=f"wrote {folder.test}",
     )
 

@@ -23,21 +23,22 @@ from retdm.methods.fitted import FittedMethod
 from retdm.runs import build, sweep
 from retdm.runs.advice import warn_of_few_steps, warn_of_result
 from retdm.runs.classes import class_of
-from retdm.runs.errors import as_user_error, guarded, is_leader
+from retdm.runs.errors import as_user_error, guarded
 from retdm.runs.folder import RunFolder, check_split, read_config, shown
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.kept import weights_into
-from retdm.runs.launch import accelerator, agree
+from retdm.runs.launch import accelerator, agree, together
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import differences, folder_of, identity, settings_of
 from retdm.runs.tables import line_of, print_report
 from retdm.screen import Printable, Screen
+from retdm.stop import StopRequest, is_leader, listening
 from retdm.targets import PACKAGE
 from retdm.training.epoch_bar import EpochBar
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures, draw_heat_maps, write_picture
 from retdm.training.progress import EpochLines
-from retdm.training.resume import Checkpoints, Stopped, StopRequest, save_fitted
+from retdm.training.resume import Checkpoints, save_fitted
 from retdm.training.stages import Stages
 
 log = logging.getLogger("retdm")
@@ -62,7 +63,7 @@ def _job(config: DictConfig) -> None:
             folder = train(settings, in_sweep=in_sweep)
     except Exception as error:
         # A sweep goes on after a failed job, and tells of it in its table and exit code.
-        if not in_sweep or isinstance(error, Stopped):
+        if not in_sweep:
             raise
         told = as_user_error(error)
         if told is None:
@@ -91,13 +92,15 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
     build.check_takes(settings)
     accelerator(settings["trainer"]["accelerator"])  # a missing GPU is told of before the images are decoded
     folder = RunFolder(folder_of(settings).absolute())
-    request = StopRequest()
     with contextlib.ExitStack() as held:
+        request = held.enter_context(listening())
+        request.continues = True
         plan = None
         if is_leader():
             held.enter_context(folder.locked())
-            request.install()
             plan = _plan(folder, settings)
+        held.enter_context(_error_file(folder))
+        held.enter_context(together(settings["trainer"], request))
         plan = agree(plan)
         if plan == "finished":
             if is_leader():
@@ -106,17 +109,21 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
             return folder.path
         # A fitted run of a sweep takes seconds: its line at the end is enough.
         held.enter_context(_logging(folder, quiet=in_sweep and _is_fitted(settings)))
-        try:
-            _train(folder, settings, request, resume=plan == "continue", in_sweep=in_sweep)
-        except Stopped:
-            raise
-        except BaseException as error:
-            if is_leader():
-                told = as_user_error(error)
-                with contextlib.suppress(OSError):
-                    write_text(folder.error, f"{told or f'{type(error).__name__}: {error}'}\n")
-            raise
+        _train(folder, settings, request, resume=plan == "continue", in_sweep=in_sweep)
     return folder.path
+
+
+@contextlib.contextmanager
+def _error_file(folder: RunFolder) -> Iterator[None]:
+    """An error that ends the block stands in the folder's ``error.txt``; a request to stop is none."""
+    try:
+        yield
+    except Exception as error:
+        if is_leader():
+            told = as_user_error(error)
+            with contextlib.suppress(OSError):
+                write_text(folder.error, f"{told or f'{type(error).__name__}: {error}'}\n")
+        raise
 
 
 def _plan(folder: RunFolder, settings: dict[str, Any]) -> str:

@@ -28,7 +28,6 @@ from retdm.data.module import Data, ImageData
 from retdm.methods.base import DeepMethod, Method
 from retdm.training.evaluation import Evaluation
 from retdm.training.regions import SIDE, brightness, scored
-from retdm.training.resume import Stopped
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -97,8 +96,6 @@ class Pictures(Callback):
         for name, draw in drawings.items():
             try:
                 self._write(trainer, name, stage, rendered(draw()))
-            except Stopped:
-                raise
             except Exception as error:
                 log.warning("stage %s: the picture of %s failed: %s: %s", stage, name, type(error).__name__, error)
                 log.debug("where it failed", exc_info=True)

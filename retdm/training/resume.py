@@ -1,11 +1,9 @@
 """Nothing is lost: checkpoints that a run continues from, and stopping on request."""
 
 import logging
-import signal
 import time
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import torch
@@ -18,35 +16,14 @@ from retdm.data.module import ImageData
 from retdm.errors import UserError
 from retdm.files import damaged_record
 from retdm.methods.base import Method
+from retdm.stop import Stopped, StopRequest
 from retdm.training.saving import save
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
 
 
-class Stopped(Exception):
-    """A signal asked the run to stop, and all is saved."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal.Signals(signal_number).name)
-        self.exit_code = 128 + signal_number
-
-
-class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a flag that training reads between steps; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.in_training = False
-
-    def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.number or not self.in_training:
-            raise Stopped(number)
-        self.number = number
+PATIENCE = 15.0  # seconds for which a validation that is under way may delay a stop
 
 
 class Checkpoints(Checkpoint):
@@ -82,21 +59,36 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._saved = time.monotonic()
-        self.request.in_training = True
+        self.request.deferred = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
     ) -> None:
         self._watch(trainer, cast(dict[str, Any], outputs)["loss"])
+        stop, late = self._agreed(trainer, self.request.number, time.monotonic() - self._saved > self.minutes * 60)
         if batch_idx + 1 >= trainer.num_training_batches:
             self._check(trainer)  # before the validation, which has no use for such weights
             return  # the epoch's end is near and saves more: the validation's verdict
-        stop = self._stop_agreed(trainer)
-        due = batch_idx % self.steps == self.steps - 1 if self.steps else self._minutes_are_over(trainer)
+        due = batch_idx % self.steps == self.steps - 1 if self.steps else late
         if due or stop:
             self._save_last(trainer, trainer.current_epoch, batch_idx + 1)
         if stop:
-            raise Stopped(self.request.number or signal.SIGTERM)
+            raise Stopped(stop)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: STEP_OUTPUT,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.state.fn != "fit":
+            return
+        number, impatient = self._agreed(trainer, self.request.number, self.request.seconds > PATIENCE)
+        if impatient:  # the steps since last.ckpt are lost, and made again
+            raise Stopped(number)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn != "fit":
@@ -114,19 +106,33 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._save_last(trainer, trainer.current_epoch + 1, 0)
-        if self._stop_agreed(trainer) and not self.stages.finished:
-            raise Stopped(self.request.number or signal.SIGTERM)
+        (stop,) = self._agreed(trainer, self.request.number)
+        if stop:
+            raise Stopped(stop)  # after the last epoch too: the same command judges
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self.request.in_training = False
+        self.request.deferred = False
+        if self.request.number:
+            raise Stopped(self.request.number)
 
-    def _minutes_are_over(self, trainer: Trainer) -> bool:
-        over = time.monotonic() - self._saved > self.minutes * 60
-        return trainer.strategy.reduce_boolean_decision(over, all=False) if trainer.world_size > 1 else over
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.request.deferred = False
 
-    def _stop_agreed(self, trainer: Trainer) -> bool:
-        stop = self.request.number > 0
-        return trainer.strategy.reduce_boolean_decision(stop, all=False) if trainer.world_size > 1 else stop
+    def _agreed(self, trainer: Trainer, *numbers: int) -> list[int]:
+        """The highest of each number in any process of the run.
+
+        Where there are several, a loss that is no number is known to all at its step's end, for one of them can neither
+        go on nor end alone.
+        """
+        if trainer.world_size == 1:
+            return list(map(int, numbers))
+        bad = torch.tensor(-1) if self._bad_step is None else self._bad_step
+        device = trainer.strategy.root_device
+        found = torch.cat([bad.to(device).view(1), torch.tensor(numbers, device=device)])
+        step, *agreed = trainer.strategy.reduce(found, reduce_op="max").tolist()
+        if step >= 0:
+            self._refuse(trainer, step)
+        return agreed
 
     def _save_last(self, trainer: Trainer, epoch: int, batch: int) -> None:
         self._check(trainer)
@@ -145,12 +151,14 @@ class Checkpoints(Checkpoint):
             self._bad_step = torch.full((), -1, device=loss.device)
         bad = ~torch.isfinite(loss.detach()) & (self._bad_step < 0)
         self._bad_step = torch.where(bad, step, self._bad_step)
-        if loss.device.type == "cpu" or step % 50 == 49:
+        if trainer.world_size == 1 and (loss.device.type == "cpu" or step % 50 == 49):
             self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
-        if self._bad_step is None or (step := int(self._bad_step)) < 0:
-            return
+        if self._bad_step is not None and (step := int(self._bad_step)) >= 0:
+            self._refuse(trainer, step)
+
+    def _refuse(self, trainer: Trainer, step: int) -> None:
         data = cast(ImageData, trainer.datamodule)  # type: ignore[attr-defined]
         steps = int(trainer.num_training_batches)
         assert data.batches is not None

@@ -32,7 +32,7 @@ def command(launcher: list[str], *overrides: str) -> None:
         [*launcher, *COMMAND, *overrides],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -13,7 +13,7 @@ import torch
 
 from retdm.runs.settings import compose_settings
 from retdm.runs.train import train
-from retdm.training.resume import Stopped
+from retdm.stop import Stopped
 from retdm.training.stages import Stages
 
 # 43 training rows in 4 batches, stages of 1, 1 and 2 epochs: steps 1-4, 5-8, 9-16. Checkpoints after steps 2, 6, 10,

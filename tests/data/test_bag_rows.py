@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from retdm.batch import BagBatch
 from retdm.data.bag_rows import BagRows, Bags, stacked
-from retdm.data.loader import GlobalBatches, as_is
+from retdm.data.loader import GlobalBatches, handed_over
 from retdm.data.source import BagSource
 from retdm.errors import UserError
 
@@ -65,7 +65,7 @@ def test_a_loader_gives_every_bag_once(workers: int) -> None:
     loader = DataLoader(
         BagRows(bags()),
         batch_sampler=GlobalBatches(np.arange(5), 2, seed=3),
-        collate_fn=as_is,
+        collate_fn=handed_over,
         num_workers=workers,
     )
     batches = list(loader)

@@ -1,3 +1,4 @@
+import logging
 from collections import Counter
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from retdm.batch import Batch
-from retdm.data.loader import GlobalBatches, Images, as_is
+from retdm.data.loader import GlobalBatches, Images, _warn_of_pipes, handed_over
 
 ROWS = np.arange(100, 143)  # 43 rows, none of which is its own place
 
@@ -109,7 +110,7 @@ def loaded(arrays: tuple[np.ndarray, ...], workers: int, seed: int | None = 0) -
         Images(*arrays, 16, seed),
         batch_sampler=GlobalBatches(ROWS, 16, seed=seed),
         num_workers=workers,
-        collate_fn=as_is,  # type: ignore[arg-type]
+        collate_fn=handed_over,  # type: ignore[arg-type]
         persistent_workers=workers > 0,
     )
     found = []
@@ -127,6 +128,24 @@ def test_two_workers_give_the_batches_of_none(arrays: tuple[np.ndarray, ...]) ->
             assert x.dtype == y.dtype
             assert torch.equal(x, y)
     assert not torch.equal(none[0].image, none[3].image)  # another epoch has other views
+
+
+def test_without_shared_memory_batches_come_through_pipes_and_a_line_says_so(
+    arrays: tuple[np.ndarray, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(tensor: torch.Tensor) -> None:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    _warn_of_pipes.cache_clear()
+    with caplog.at_level(logging.WARNING, "retdm.data.loader"):
+        piped = loaded(arrays, 1)
+    for a, b in zip(loaded(arrays, 0), piped, strict=True):
+        assert type(b) is Batch
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert [record.getMessage()[:36] for record in caplog.records] == ["shared memory (/dev/shm) is too smal"]
 
 
 def test_a_batch_holds_the_rows_that_its_index_names_and_zero_where_unknown(arrays: tuple[np.ndarray, ...]) -> None:

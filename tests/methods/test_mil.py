@@ -27,7 +27,7 @@ from retdm.methods.mil_attention import MILAttention
 from retdm.methods.stage import Stage
 from retdm.runs.settings import compose_settings
 from retdm.runs.train import train
-from retdm.training.resume import Stopped
+from retdm.stop import Stopped
 from retdm.training.stages import Stages
 
 LABELS = ["a", "b", "c"]

@@ -1,15 +1,20 @@
 import errno
 import logging
 import os
+import signal
+import sys
 import threading
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from command_line import in_a_run
+from rich.console import Console
 
-from retdm.runs.errors import guarded
+from retdm.runs.errors import as_user_error, guarded
 from retdm.runs.folder import RunFolder
-from retdm.runs.train import _logging
+from retdm.runs.train import _error_file, _logging
+from retdm.stop import Stopped
 
 
 def in_a_thread(error: Exception) -> None:
@@ -43,3 +48,44 @@ def test_a_log_that_cannot_be_written_prints_no_traceback(tmp_path: Path, capsys
     out, err = capsys.readouterr()
     assert out == "a line\n"
     assert err == ""
+
+
+def test_a_command_outlives_its_screen(capfd: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = []
+
+    def command() -> None:
+        print("a line", flush=True)
+        Console().print("[b]a table[/b]")
+        print("an error", file=sys.stderr, flush=True)
+        done.append(True)
+
+    with os.fdopen(writer, "w") as broken, in_a_run(), redirect_stdout(broken), redirect_stderr(broken):
+        guarded(command)
+    assert done == [True]
+
+
+def test_a_command_needs_no_screen_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with in_a_run():
+        guarded(lambda: print(sys.stderr.isatty(), flush=True))
+
+
+def test_a_lost_loading_process_is_one_line() -> None:
+    told = as_user_error(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nMore"))
+    assert told is not None
+    assert told.message == "a loading process was lost: (pid 7) is killed by signal: Killed. "
+    assert "data.workers" in str(told.hint)
+
+
+@pytest.mark.parametrize("end", [SystemExit(1), Stopped(signal.SIGTERM), KeyboardInterrupt()])
+def test_what_is_no_error_leaves_no_error_file(tmp_path: Path, end: BaseException) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(type(end)), _error_file(folder):
+        raise end
+    assert not folder.error.exists()
+    with pytest.raises(ValueError, match="bug"), _error_file(folder):
+        raise ValueError("bug")
+    assert folder.error.read_text() == "ValueError: bug\n"

@@ -9,8 +9,9 @@ from pytorch_lightning import Callback, Trainer
 from retdm.data.module import ImageData
 from retdm.methods.base import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
+from retdm.stop import StopRequest
 from retdm.training.evaluation import Evaluation
-from retdm.training.resume import Checkpoints, StopRequest, continue_from
+from retdm.training.resume import Checkpoints, continue_from
 from retdm.training.stages import Stages
 
 

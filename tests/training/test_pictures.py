@@ -24,10 +24,10 @@ from retdm.data.synthetic import Synthetic
 from retdm.methods.base import DeepMethod
 from retdm.methods.bce import BCE
 from retdm.methods.retdm import RETDM
+from retdm.stop import Stopped
 from retdm.training import pictures
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures
-from retdm.training.resume import Stopped
 from retdm.training.stages import Stages
 
 NAMES = ["desert", "mountains", "sea", "sunset", "trees"]

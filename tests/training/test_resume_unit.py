@@ -1,4 +1,5 @@
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from retdm.errors import UserError
-from retdm.training.resume import Stopped, StopRequest, continue_from
+from retdm.stop import Stopped, StopRequest
+from retdm.training.resume import continue_from
 
 Plan = Callable[..., Any]
 BCE = ["method=bce", "schedule.end_to_end.max_epochs=3"]  # 3 steps an epoch
@@ -154,7 +156,7 @@ class Interrupt(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == self.step:
-            self.request._on_signal(self.number, None)
+            self.request.heard(self.number, None)
 
 
 @pytest.mark.parametrize(
@@ -211,15 +213,20 @@ def test_steps_say_how_often_the_place_inside_an_epoch_is_saved(plan: Plan) -> N
     assert saved == [(0, 4), (0, 8), (1, 0)]
 
 
-def test_a_second_signal_or_one_outside_training_stops_at_once() -> None:
-    request = StopRequest()
+def test_a_signal_outside_training_and_a_second_one_stop_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with pytest.raises(Stopped):
-        request._on_signal(signal.SIGTERM, None)
-    request.in_training = True
-    request._on_signal(signal.SIGINT, None)
+        StopRequest().heard(signal.SIGTERM)
+    request = StopRequest()
+    request.deferred = True
+    request.heard(signal.SIGINT)
+    now += 0.1
+    request.heard(signal.SIGTERM)  # a launcher passes on what all have had
     assert request.number == signal.SIGINT
-    with pytest.raises(Stopped, match="SIGTERM"):
-        request._on_signal(signal.SIGTERM, None)
+    now += 2
+    with pytest.raises(Stopped, match="SIGINT"):
+        request.heard(signal.SIGINT)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""What a process does that is asked to stop."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from retdm import stop
+from retdm.stop import Stopped, listening, unheard
+
+FORK: Any = multiprocessing.get_context("fork")
+
+
+def ended(work: Callable[[], Any]) -> int:
+    """Exit code of ``work`` in a process of its own."""
+    process = FORK.Process(target=work)
+    process.start()
+    process.join(30)
+    assert process.exitcode is not None, "the process hangs"
+    return int(process.exitcode)
+
+
+def waits_for_ever(number: int, times: int = 1) -> None:
+    """Signals, in a process that is deaf to their handler, as one inside a library is."""
+    with listening() as request:
+        request.deferred = True
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+            time.sleep(stop.PASSED_ON + 0.1 if times > 1 else 0)
+            request.heard = lambda *_: None  # type: ignore[method-assign]
+            for each in stop.NUMBERS:
+                signal.signal(each, lambda *_: None)
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("number", stop.NUMBERS)
+def test_a_process_that_comes_to_no_steps_end_is_ended(
+    number: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stop, "IN_A_STEP", 0.3)
+    assert ended(lambda: waits_for_ever(number)) == 128 + number
+    assert capfd.readouterr().err == f"stopped by {signal.Signals(number).name}\n"
+
+
+def test_a_second_request_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop, "AT_ONCE", 0.0)
+    monkeypatch.setattr(stop, "PASSED_ON", 0.2)
+    started = time.monotonic()
+    assert ended(lambda: waits_for_ever(signal.SIGTERM, times=2)) == 143
+    assert time.monotonic() - started < 20  # IN_A_STEP is 45
+
+
+@pytest.mark.parametrize("number", stop.NUMBERS)
+def test_outside_a_step_the_signal_is_raised_and_no_error_handling_keeps_it(number: int) -> None:
+    before = [signal.getsignal(each) for each in stop.NUMBERS]
+
+    def work() -> None:
+        with contextlib.suppress(Exception):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    with listening() as request, pytest.raises(Stopped) as stopped:
+        work()
+    assert (stopped.value.exit_code, request.number) == (128 + number, number)
+    assert [signal.getsignal(each) for each in stop.NUMBERS] == before
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+            assert not request.number
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("prepare", [unheard, lambda: None])  # also before it has come to that
+def test_a_loading_process_goes_on(prepare: Callable[[], None]) -> None:
+    def load() -> None:
+        prepare()
+        for number in stop.NUMBERS:
+            os.kill(os.getpid(), number)
+        time.sleep(0.05)
+        os._exit(7)
+
+    with listening():
+        assert ended(load) == 7
+
+
+def test_a_block_inside_another_hears_the_same_request() -> None:
+    with listening() as outer, listening() as inner:
+        assert inner is outer
