@@ -10,7 +10,7 @@ import pytest
 from retdm.data.overview import Finding, write_findings
 from retdm.errors import UserError
 from retdm.runs.errors import report
-from retdm.runs.predict import Found, predictions_csv
+from retdm.runs.predictions import Found, predictions_csv
 from retdm.text import path_cell, printable, safe_cell
 
 

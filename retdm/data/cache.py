@@ -22,20 +22,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from retdm.data.images import UnreadableImage
 from retdm.data.locked import locked
 from retdm.data.pairs import NEAR_LIMIT, Look, Pairs, find_pairs, look
-from retdm.data.source import Source, UnreadableImage
+from retdm.data.source import Source
 from retdm.errors import UserError
 from retdm.screen import track
 from retdm.stop import unheard
 
-VERSION = 2  # counts up when the same source and side would give other files
+VERSION = 3  # counts up when the same source and side would give other files
 JPEG_QUALITY = 95
 CLEAR = "clear it with `python -m retdm.data.cache clear {}` and run again"
 
 
 class Fault(NamedTuple):
-    """Why an image is not there: ``kind`` is missing, empty or unreadable."""
+    """Why an image is not there: ``kind`` is missing, empty, unscaled or unreadable."""
 
     kind: str
     message: str

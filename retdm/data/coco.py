@@ -25,7 +25,7 @@ at random: to use the val images alone, put the other file elsewhere.
 
 import json
 import logging
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, ClassVar, get_args
@@ -35,9 +35,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retdm.data.image_names import ImageNames
+from retdm.data.images import checked_range, read_image
 from retdm.data.label_names import some, told_apart
 from retdm.data.own_images import fingerprint_with_labels, own_files, warn_of_one_class
-from retdm.data.source import data_root, read_image
+from retdm.data.source import data_root
 from retdm.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,8 @@ class CocoJson:
     Args:
         root: folder of the images.
         labels: the json, relative to ``root`` or absolute.
+        value_range: the values that become black and white, in images of more than 8 bits; see
+            :func:`retdm.data.images.read_image`.
 
     Raises:
         UserError: the json is absent, or something in it is wrong; the first such entry is named.
@@ -151,8 +154,11 @@ class CocoJson:
 
     own_files = staticmethod(own_files)
 
-    def __init__(self, root: str | None = None, labels: str = "labels.json") -> None:
+    def __init__(
+        self, root: str | None = None, labels: str = "labels.json", value_range: Sequence[float] | None = None
+    ) -> None:
         self.folder, file = own_files(root, labels)
+        self.value_range = checked_range(value_range)
         found = read_instances(file)
         self.names, self.targets = told_apart(found.names, file), found.targets
         self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
@@ -166,7 +172,7 @@ class CocoJson:
         warn_of_one_class(self.names, self.targets, self.known, file)
         images.warn_of_forgotten(self.ids, file)
         self.fingerprint = fingerprint_with_labels(
-            "coco_json", self.folder, self.ids, self.names, self.targets, self.known
+            "coco_json", self.folder, self.ids, self.names, self.targets, self.known, self.value_range
         )
 
     def __len__(self) -> int:
@@ -174,7 +180,7 @@ class CocoJson:
 
     def read(self, i: int) -> Image.Image:
         """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i])
+        return read_image(self.folder / self.ids[i], self.value_range)
 
 
 def _checked(file: Path, expected: Counts | None, year: int) -> Instances:

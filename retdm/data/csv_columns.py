@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retdm.data.csv_cells import OTHER, PRESENT, UNKNOWN, Codes
-from retdm.data.image_names import SUFFIXES
+from retdm.data.images import ENDINGS
 from retdm.data.label_names import near, some, tidy
 from retdm.data.table import Table
 from retdm.errors import UserError
@@ -111,7 +111,7 @@ def _image(table: Table, lower: list[str], image_column: str | None) -> int:
 
 
 def _is_file(cell: str) -> bool:
-    return cell.strip().lower().endswith(tuple(SUFFIXES))
+    return cell.strip().lower().endswith(tuple(ENDINGS))
 
 
 def _place(table: Table, name: object, setting: str) -> int:

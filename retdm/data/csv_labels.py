@@ -49,9 +49,9 @@ from PIL import Image
 from retdm.data import csv_cells, csv_joined
 from retdm.data.csv_columns import FASTAI, PARTS, find_columns
 from retdm.data.image_names import ImageNames
+from retdm.data.images import checked_range, read_image
 from retdm.data.label_names import some, told_apart
 from retdm.data.own_images import fingerprint_with_labels, own_files, warn_of_one_class
-from retdm.data.source import read_image
 from retdm.data.table import Table, read_table
 from retdm.errors import UserError
 
@@ -74,6 +74,8 @@ class CsvLabels:
             text. None is a semicolon, and refuses names that look like several.
         empty: what an empty cell says: ``unknown``, or 0 where only ones were written.
         minus_one: what -1 says: ``unknown``, 0 or 1; None refuses it.
+        value_range: the values that become black and white, in images of more than 8 bits; see
+            :func:`retdm.data.images.read_image`.
 
     Raises:
         UserError: the table is absent, or something in it is wrong; the first such line is named.
@@ -91,8 +93,10 @@ class CsvLabels:
         label_separator: str | None = None,
         empty: str | int = "unknown",
         minus_one: str | int | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         self.folder, file = own_files(root, labels)
+        self.value_range = checked_range(value_range)
         table = read_table(file)
         codes = csv_cells.codes_of(table, empty=empty, minus_one=minus_one)
         columns = find_columns(
@@ -131,14 +135,16 @@ class CsvLabels:
             log.warning("%s: empty cells leave %s images without a known label", file.name, f"{unknown:,}")
         warn_of_one_class(self.names, self.targets, self.known, file)
         images.warn_of_forgotten(self.ids, file)
-        self.fingerprint = fingerprint_with_labels("csv", self.folder, self.ids, self.names, self.targets, self.known)
+        self.fingerprint = fingerprint_with_labels(
+            "csv", self.folder, self.ids, self.names, self.targets, self.known, self.value_range
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, i: int) -> Image.Image:
         """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i])
+        return read_image(self.folder / self.ids[i], self.value_range)
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str] | None:

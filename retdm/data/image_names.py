@@ -10,15 +10,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
+from retdm.data.images import ENDINGS
 from retdm.errors import UserError
 from retdm.text import printable
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".jxl"),
-    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
-}  # of files that are taken for images
 COMPARED = 5_000  # files among which a misspelt name is looked for
 
 
@@ -185,7 +182,7 @@ def _leads_out(name: str) -> bool:
 
 
 def _ending(name: str) -> bool:
-    return posixpath.splitext(name)[1].lower() in SUFFIXES
+    return posixpath.splitext(name)[1].lower() in ENDINGS
 
 
 def _key(name: str) -> str:

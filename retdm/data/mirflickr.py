@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retdm.data.download import obtain
-from retdm.data.source import Counts, data_root, fingerprint_of, read_image
+from retdm.data.images import read_image
+from retdm.data.source import Counts, data_root, fingerprint_of
 from retdm.errors import UserError
 
 IMAGES = "http://press.liacs.nl/mirflickr/mirflickr25k.v3b/mirflickr25k.zip"

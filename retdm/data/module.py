@@ -18,14 +18,15 @@ from retdm.data import splits
 from retdm.data.augment import cached_side
 from retdm.data.bag_rows import BagRows
 from retdm.data.cache import CachedImages, Fault, open_images
+from retdm.data.images import RANGE_HINT, SKIP_HINT
 from retdm.data.known_parts import check_known
 from retdm.data.loader import GlobalBatches, Images, KeptFeatures, handed_over
 from retdm.data.pairs import KEEP, Pairs, groups_of
-from retdm.data.source import SKIP_HINT, BagSource, Source
+from retdm.data.source import BagSource, Source
 from retdm.errors import UserError
 from retdm.stop import unheard
 
-KINDS = ("missing", "empty", "unreadable")  # of images that are left out
+KINDS = ("missing", "empty", "unscaled", "unreadable")  # of images that are left out
 
 
 class Data(LightningDataModule, ABC):
@@ -294,12 +295,13 @@ class ImageData(Data):
 
 def _unusable(faults: dict[int, Fault], n: int) -> UserError:
     first = next(iter(faults.values()))
+    hint = RANGE_HINT if first.kind == "unscaled" else SKIP_HINT
     if len(faults) == 1:
-        return UserError(first.message, SKIP_HINT)
+        return UserError(first.message, hint)
     kinds = [fault.kind for fault in faults.values()]
     counts = ", ".join(f"{kinds.count(kind):,} {kind}" for kind in KINDS if kind in kinds)
     message = f"{len(faults):,} of {n:,} images cannot be read ({counts}); the first: {first.message}"
-    return UserError(message, SKIP_HINT)
+    return UserError(message, hint)
 
 
 class BagData(Data):

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retdm.data.download import obtain
-from retdm.data.source import Counts, UnreadableImage, data_root, fingerprint_of, read_image
+from retdm.data.images import UnreadableImage, read_image
+from retdm.data.source import Counts, data_root, fingerprint_of
 from retdm.errors import UserError
 
 ADDRESS = (

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retdm.data.source import data_root, fingerprint_of, read_image
+from retdm.data.images import read_image
+from retdm.data.source import data_root, fingerprint_of
 from retdm.errors import UserError
 
 CONCEPTS = "ConceptsList/Concepts81.txt"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retdm.data.images import Range
 from retdm.data.source import fingerprint_of
 from retdm.errors import UserError
 
@@ -42,9 +43,11 @@ def fingerprint_with_labels(
     names: list[str],
     targets: NDArray[np.uint8],
     known: NDArray[np.bool_],
+    value_range: Range | None = None,
 ) -> str:
-    """As ``fingerprint_of`` over the images, and changed by their order, any label's name and any cell too."""
-    digest = hashlib.sha256(json.dumps([ids, names]).encode())
+    """As ``fingerprint_of`` over the images, and changed by their order, any label's name and any cell too, and by how
+    their values are read."""
+    digest = hashlib.sha256(json.dumps([ids, names, *(value_range or ())]).encode())
     digest.update(np.packbits(targets).tobytes())
     digest.update(np.packbits(known).tobytes())
     return fingerprint_of(f"{kind}-{digest.hexdigest()[:16]}", folder, ids)

@@ -1,4 +1,4 @@
-"""What a set of images is to the rest of the program, and how one image file is read.
+"""What a set of images is to the rest of the program.
 
 A published set is one file beside this one: it turns its publisher's layout into a ``Source`` and does nothing else.
 """
@@ -12,32 +12,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from retdm.errors import UserError
-
-SKIP_HINT = "put whole files in their place, or leave such images out with data.faults=skip"
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # EXIF orientation -> what turns the image upright
-
-
-class UnreadableImage(UserError):
-    """One image of a set cannot be read: what ``data.faults=skip`` leaves out.
-
-    Attributes:
-        kind: ``missing``, ``empty`` or ``unreadable``.
-    """
-
-    def __init__(self, message: str, hint: str = SKIP_HINT, kind: str = "unreadable") -> None:
-        super().__init__(message, hint)
-        self.kind = kind
 
 
 @runtime_checkable
@@ -124,40 +101,3 @@ def fingerprint_of(name: str, folder: Path, files: Iterable[str]) -> str:
         except OSError:  # a dangling link is a fault of one image, met when it is read
             digest.update(f"{file}\0unreadable\n".encode())
     return f"{name}-{digest.hexdigest()[:16]}"
-
-
-def read_image(path: Path) -> Image.Image:
-    """The image in ``path`` as 8-bit RGB, turned upright by its EXIF orientation.
-
-    16-bit grey becomes 8-bit by its high byte; transparent pixels lie on white; CMYK and palettes are converted.
-    Raises ``UnreadableImage`` where the file is missing, empty, cut short, no image, or of floating-point values.
-    """
-    try:
-        if path.stat().st_size == 0:
-            raise UnreadableImage(f"{path} is empty (0 bytes)", kind="empty")
-        with Image.open(path) as image:
-            image.load()
-            return _to_rgb(_upright(image))
-    except (UnreadableImage, MemoryError):
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        raise UnreadableImage(f"{path} cannot be read as an image: {reason}", kind=kind) from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    # ImageOps.exif_transpose would also write the EXIF block anew, and fails on blocks that are broken elsewhere.
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no stated range; convert it to 8 bits")
-    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion clips at 255 instead of scaling
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
-    return image.convert("RGB")

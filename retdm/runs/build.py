@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
@@ -224,4 +225,6 @@ def prepare_process() -> None:
     warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
     # The method normalises images, the data module never does: that is the intended one.
     warnings.filterwarnings("ignore", ".*You have overridden `on_after_batch_transfer`.*")
+    # A photograph of 100 million pixels is none; from twice Pillow's limit on it is refused (retdm/data/images.py).
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -14,7 +14,7 @@ from retdm.data import overview
 from retdm.data.module import Data, ImageData
 from retdm.errors import UserError
 from retdm.files import whole
-from retdm.runs.build import build_data
+from retdm.runs.build import build_data, prepare_process
 from retdm.runs.errors import guarded
 from retdm.runs.folder import shown
 from retdm.runs.settings import cache_folder, check_group
@@ -31,6 +31,7 @@ def main(config: DictConfig) -> None:
 
 
 def _check(config: DictConfig) -> None:
+    prepare_process()
     settings: Any = OmegaConf.to_container(config, resolve=True)
     settings["choices"] = {"data": HydraConfig.get().runtime.choices["data"]}
     cache_folder(settings)

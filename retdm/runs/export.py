@@ -25,7 +25,7 @@ from retdm.runs import build
 from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, shown
 from retdm.runs.model import Model, load
-from retdm.runs.predict import threshold_of
+from retdm.runs.rule import threshold_of
 from retdm.version import __version__
 
 PROGRAM, ONNX = "model.pt2", "model.onnx"

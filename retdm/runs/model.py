@@ -1,7 +1,9 @@
 """A trained run as an object that predicts."""
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -10,16 +12,20 @@ from torch import Tensor
 
 from retdm.backbones.folding import fold_batchnorm
 from retdm.batch import BagBatch, Batch
+from retdm.criteria.decide import decide as decided
 from retdm.data.augment import cached_side, test_view
-from retdm.data.source import read_image
+from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, checked_range
 from retdm.errors import UserError
 from retdm.runs import build
 from retdm.runs.folder import RunFolder, read_config
+from retdm.runs.given import bags, pictures, read_ahead
 from retdm.runs.kept import check_same, description_of, take
+from retdm.runs.rule import threshold_of
+from retdm.text import printable
 from retdm.training.regions import region_maps
 from retdm.training.resume import continue_from
 
-Picture = str | Path | Image.Image | np.ndarray
+SHOWN = 6  # labels that ``repr`` names
 
 
 class Model:
@@ -29,6 +35,8 @@ class Model:
         labels: names of the L labels, in the order of the scores.
         dim: D, where it was trained on bags of instances (N, D); None where on images.
         image_size: side of the network's images in pixels; 0 where it was trained on bags.
+        value_range: the values that are black and white in images of more than 8 bits, as the run was told
+            (``data.value_range``), or None; may be set.
     """
 
     def __init__(self, folder: Path | str, device: str = "cpu", own_classes: bool = False) -> None:
@@ -43,42 +51,83 @@ class Model:
         self.labels: list[str] = description["labels"]
         self.dim: int | None = description.get("dim")
         self.image_size: int = description["image_size"] or 0
+        self.run, self._settings = run, description["settings"]
+        self.value_range: Range | None = checked_range(self._settings["data"].get("value_range"))
         self.method = build.build_method(description["settings"], self.labels, dim=self.dim, load=False)
         take(self.method, content, run.best)
         fold_batchnorm(self.method.image_net.backbone.net)  # one that was trained is at rest now
         self.method.to(device).eval()
 
-    def predict(self, images: Iterable[Picture], batch_size: int = 32) -> np.ndarray:
-        """Scores of images: paths, PIL images, or uint8 arrays (H, W, 3); of bags: arrays (N, D).
+    def __repr__(self) -> str:
+        choices, more = self._settings["choices"], len(self.labels) - SHOWN
+        method = choices["method"] + (f" on {choices['backbone']}" if self.dim is None else "")
+        named = ", ".join(map(printable, self.labels[:SHOWN])) + (f" and {more} more" if more > 0 else "")
+        sees = f"images of {self.image_size}²" if self.dim is None else f"bags of (instances, {self.dim})"
+        return f"<retdm {method}, {sees}, {len(self.labels)} labels: {named}; {printable(self.run.path)}>"
+
+    @overload
+    def predict(
+        self, images: Picture | Iterable[Picture], batch_size: int = ..., *, decide: Literal[False] = ...
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, images: Picture | Iterable[Picture], batch_size: int = ..., *, decide: Literal[True]
+    ) -> list[list[str]]: ...
+
+    def predict(
+        self, images: Picture | Iterable[Picture], batch_size: int = 32, *, decide: bool = False
+    ) -> np.ndarray | list[list[str]]:
+        """Scores of images, or of bags, in their order; or their labels.
+
+        Args:
+            images: one image or several, see :func:`retdm.runs.given.pictures` and :func:`retdm.data.images.as_rgb`.
+                Of a run on bags: arrays (N, D), or one.
+            batch_size: images that are scored at once.
+            decide: give labels by the run's rule and threshold instead.
 
         Returns:
-            float32 (n, L) in [0, 1].
+            float32 (n, L) in [0, 1], also of one image; with ``decide`` the names of each image's labels.
 
         Raises:
-            UserError: an image cannot be read, a bag does not fit.
+            UserError: an image cannot be read, a bag does not fit, the run's rule has no threshold.
         """
-        images = list(images)
+        threshold = threshold_of(self.run, self.method.decide, self.method) if decide else None
+        found = list(self._batches(images, batch_size))
+        scores = np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
+        if not decide:
+            return scores
+        carried = decided(scores, self.method.decide, 0.5 if threshold is None else np.array(threshold))
+        return [[self.labels[j] for j in np.flatnonzero(row)] for row in carried]
+
+    def _batches(self, given: Any, batch_size: int) -> Iterable[np.ndarray]:
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size} is out of range", "it is 1 or more")
         if self.dim is not None:
-            found = [self.bag_scores(np.asarray(bag), self.dim) for bag in images]
-            return np.stack(found) if found else np.zeros((0, len(self.labels)), np.float32)
-        batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-        found = [self.scores(torch.stack([self.view(image) for image in batch])) for batch in batches]
-        return np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
+            yield from (self.bag_scores(np.asarray(bag), self.dim)[None] for bag in bags(given))
+            return
+        views = read_ahead(enumerate(pictures(given)), self._view_of, 2 * batch_size)
+        while batch := list(islice(views, batch_size)):
+            yield self.scores(torch.stack(batch))
 
-    def view(self, image: Picture) -> Tensor:
-        """What the network sees of an image: uint8 (3, S, S), S = ``image_size``. Several threads may call it.
+    def _view_of(self, numbered: tuple[int, Picture]) -> Tensor:
+        number, picture = numbered
+        try:
+            return self.view(as_rgb(picture, self.value_range, f"image {number}"))
+        except UnreadableImage as error:
+            hint = (
+                "set value_range of the model to (lowest, highest), or give 8-bit images"
+                if error.kind == "unscaled"
+                else "leave it out"
+            )
+            raise UnreadableImage(error.message, hint, error.kind) from error
 
-        Raises:
-            UserError: the image cannot be read.
-        """
-        if isinstance(image, str | Path):
-            image = read_image(Path(image))
-        elif isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
+    def view(self, image: Image.Image) -> Tensor:
+        """What the network sees of an RGB image: uint8 (3, S, S), S = ``image_size``. Several threads may call it."""
         side = cached_side(self.image_size)
         if image.size != (side, side):
-            image = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-        return test_view(np.asarray(image.convert("RGB")), self.image_size)
+            image = image.resize((side, side), Image.Resampling.BILINEAR)
+        return test_view(np.asarray(image), self.image_size)
 
     @torch.inference_mode()
     def scores(self, views: Tensor) -> np.ndarray:

@@ -1,18 +1,13 @@
 """``python -m retdm.predict run=<folder> images=<…>``: label image files with a trained run."""
 
-import csv
-import glob
-import io
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,20 +16,21 @@ from torch import Tensor
 
 from retdm.criteria import decide
 from retdm.criteria.decide import RULES
-from retdm.data.source import UnreadableImage, read_image
+from retdm.data.images import UnreadableImage, checked_range, read_image
 from retdm.errors import UserError
-from retdm.files import whole, write_json
-from retdm.methods.base import Method
+from retdm.files import whole
 from retdm.runs import build
 from retdm.runs.errors import guarded
-from retdm.runs.folder import RunFolder, read_json, shown
+from retdm.runs.folder import RunFolder, shown
 from retdm.runs.gallery import MOST, Card, gallery_page, thumbnail
-from retdm.runs.judge import OWN, own_thresholds
+from retdm.runs.given import find_images, read_ahead
 from retdm.runs.model import Model
 from retdm.runs.names import nearest
+from retdm.runs.predictions import Found, Unread, predictions_csv, predictions_json
+from retdm.runs.rule import in_plain_words, threshold_of
 from retdm.runs.values import fits, in_words
 from retdm.screen import track
-from retdm.text import path_cell, printable, safe_cell
+from retdm.text import printable
 
 KINDS: dict[str, Any] = {
     "run": str | None,
@@ -43,40 +39,10 @@ KINDS: dict[str, Any] = {
     "decide": str | None,
     "device": str,
     "batch_size": int,
+    "value_range": list[float] | None,
     "gallery": bool,
     "own_classes": bool,
 }
-ENDINGS = {
-    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"
-}  # fmt: skip
-THREADS = min(8, os.cpu_count() or 1)
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class Unread(NamedTuple):
-    """A file that cannot be read as an image, and why."""
-
-    file: Path
-    reason: str
-
-
-class Found(NamedTuple):
-    """What predicting leaves, before it is written. Letters: n readable images, L labels.
-
-    Attributes:
-        files: n paths as they were asked for.
-        scores: float32 (n, L).
-        decided: bool (n, L), labels that the rule gives.
-        cards: what a gallery shows of each, where one is asked for.
-        unreadable: the other files.
-    """
-
-    files: list[Path]
-    scores: np.ndarray
-    decided: np.ndarray
-    cards: list[Card]
-    unreadable: list[Unread]
 
 
 def main(config: DictConfig) -> None:
@@ -96,6 +62,7 @@ def _predict(config: DictConfig) -> None:
     build.prepare_process()
     run = RunFolder(asked["run"])
     model = Model(run.path, device, own_classes=asked["own_classes"])
+    model.value_range = checked_range(asked["value_range"]) or model.value_range
     if model.dim is not None:
         raise UserError(
             f"{printable(run.path)} was trained on bags of instances, not on images",
@@ -118,15 +85,18 @@ def _predict(config: DictConfig) -> None:
     _tell_unreadable(found.unreadable, len(files))
     print(f"{len(found.files):,} images in {seconds:.1f} s: {len(found.files) / seconds:.1f} images/s", flush=True)
 
-    written = [out / "predictions.csv", out / "predictions.json"]
-    _write(written[0], predictions_csv(found, model.labels))
-    write_json(written[1], {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
-               | predictions_json(found, model.labels))  # fmt: skip
+    about = {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
+    contents = {
+        out / "predictions.csv": predictions_csv(found, model.labels),
+        out / "predictions.json": predictions_json(found, about),
+    }
     if asked["gallery"]:
         page = gallery_page(found.cards, model.labels, run=run.path, rule=in_plain_words(rule, threshold))
-        written.append(out / "gallery.html")
-        _write(written[2], page)
-    for path in written:
+        contents[out / "gallery.html"] = page
+    with ExitStack() as parts:  # all of them or none: they belong together
+        for path, content in contents.items():
+            parts.enter_context(whole(path)).write_bytes(content)
+    for path in contents:
         print(f"wrote {printable(Path(shown(path)))}", flush=True)
 
 
@@ -170,86 +140,6 @@ def _device(asked: str) -> str:
     return asked if asked != "auto" else "cuda" if there else "cpu"
 
 
-def find_images(asked: Iterable[str]) -> list[Path]:
-    """The image files that folders (with all below them), files and globs name, each once.
-
-    In the order asked for; those of one folder or glob sorted. Folders and globs give what ends like an image and is
-    not hidden, a file named by itself is taken whatever its name.
-
-    Raises:
-        UserError: something names no file at all, or a folder may not be read.
-    """
-    found: dict[Path, None] = {}
-    for item in asked:
-        path = Path(item).expanduser()
-        if path.is_file():
-            files = [path]
-        elif path.is_dir():
-            files = _below(path)
-        elif glob.has_magic(item):
-            files = []
-            for match in sorted(map(Path, glob.glob(str(path), recursive=True))):
-                files += _below(match) if match.is_dir() else [match] if _is_image(match.name) else []
-        else:
-            raise UserError(
-                f"images: there is no {printable(path)}", "name a folder, a file, a glob, or a list of these"
-            )
-        if not files:
-            raise UserError(
-                f"images: there is no image in {printable(path)}", f"looked for {' '.join(sorted(ENDINGS))}"
-            )
-        found |= dict.fromkeys(files)
-    return list(found)
-
-
-def _below(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise UserError(f"images: {error.filename} cannot be read: {error.strerror}", "choose another folder")
-
-    found = []
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if _is_image(name)]
-    return sorted(found)
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
-
-
-def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[float] | None:
-    """The score from which a label is decided for, or one of each label; None where the rule has none.
-
-    Raises:
-        UserError: the rule takes the run's threshold, and its ``metrics.json`` has none.
-    """
-    if rule == OWN:
-        return own_thresholds(method)
-    if rule != "validation":
-        return 0.5 if rule == "half" else None
-    found: Any = None
-    with suppress(UserError):
-        found = read_json(run.metrics)
-    threshold: Any = found.get("threshold") if isinstance(found, dict) else None
-    if not fits(threshold, float):
-        raise UserError(
-            f"decide=validation takes its threshold from {run.metrics}, which is not there or has none",
-            "let the run reach its end: repeat its train.py command; or choose another rule, such as half",
-        )
-    return float(threshold)
-
-
-def in_plain_words(rule: str, threshold: float | list[float] | None) -> str:
-    """What the rule decides for."""
-    if rule == "t_criterion":
-        return "labels scored 0.5 or more, or else the highest"
-    if isinstance(threshold, list):
-        return "labels scored at least their own threshold, as training chose"
-    if threshold is None:
-        return "the three highest labels of each image"
-    return f"labels scored {threshold:.3g} or more" + (", as validation chose" if rule == "validation" else "")
-
-
 def _writable(out: Path) -> Path:
     """The folder, made; asked before the work and not after."""
     try:
@@ -273,7 +163,7 @@ def _score(
 ) -> Found:
     def read(file: Path) -> _Read | Unread:
         try:
-            image = read_image(file)
+            image = read_image(file, model.value_range)
         except UnreadableImage as error:
             return Unread(file, error.message.removeprefix(f"{file} "))
         return _Read(file, model.view(image), thumbnail(image) if gallery else b"")
@@ -321,21 +211,6 @@ def _seen(model: Model, views: Tensor, scores: np.ndarray, decided: np.ndarray) 
     return found
 
 
-def read_ahead(items: Iterable[T], read: Callable[[T], R], ahead: int) -> Iterator[R]:
-    """``map(read, items)`` by several threads, at most ``ahead`` items before the one that is taken."""
-    waiting: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:  # whoever stops early waits for no more than the reads under way
-        pool.shutdown(cancel_futures=True)
-
-
 def _tell_unreadable(unreadable: list[Unread], files: int) -> None:
     if not unreadable:
         return
@@ -344,44 +219,6 @@ def _tell_unreadable(unreadable: list[Unread], files: int) -> None:
         print(f"  {printable(file)} {printable(reason)}", file=sys.stderr)
     if len(unreadable) > 10:
         print(f"  … and {len(unreadable) - 10:,} more, in predictions.json", file=sys.stderr)
+    if any("range is not stated" in reason for _, reason in unreadable):
+        print("value_range=[lowest,highest] says which values are black and white", file=sys.stderr)
     sys.stderr.flush()
-
-
-def _shortest(scores: np.ndarray) -> list[list[float]]:
-    """float32 as the shortest decimals that read back as the same float32."""
-    rows: list[list[float]] = scores.astype(str).astype(float).tolist()
-    return rows
-
-
-def predictions_csv(found: Found, labels: list[str]) -> bytes:
-    """A row an image: path, decided labels joined by ``;``, then a column of scores a label.
-
-    No cell is one that a spreadsheet would run; ``predictions.json`` has the names as they are.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    named = [safe_cell(label) for label in labels]
-    table.writerow(["path", "labels", *named])
-    for file, row, carries in zip(found.files, _shortest(found.scores), found.decided, strict=True):
-        table.writerow([path_cell(file), ";".join(named[j] for j in np.flatnonzero(carries)), *row])
-    return text.getvalue().encode(errors="surrogateescape")  # a file's name is bytes, and need not be UTF-8
-
-
-def predictions_json(found: Found, labels: list[str]) -> dict[str, Any]:
-    """Scores and decided labels by name, image by image; and the files that could not be read, with reasons."""
-    return {
-        "images": [
-            {
-                "path": str(file),
-                "labels": [labels[j] for j in np.flatnonzero(carries)],
-                "scores": dict(zip(labels, row, strict=True)),
-            }
-            for file, row, carries in zip(found.files, _shortest(found.scores), found.decided, strict=True)
-        ],
-        "unreadable": [{"path": str(file), "reason": reason} for file, reason in found.unreadable],
-    }
-
-
-def _write(path: Path, content: bytes) -> None:
-    with whole(path) as part:
-        part.write_bytes(content)

@@ -25,7 +25,7 @@ from retdm.data.synthetic import Synthetic
 from retdm.errors import UserError
 from retdm.methods.retdm import RETDM
 from retdm.runs import predict
-from retdm.runs.predict import find_images, read_ahead
+from retdm.runs.given import find_images, read_ahead
 
 
 def command(*arguments: str) -> Done:

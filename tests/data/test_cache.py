@@ -12,7 +12,7 @@ from PIL import Image
 
 from retdm.data import cache
 from retdm.data.cache import CachedImages, DecodedImages, Fault, open_images
-from retdm.data.source import UnreadableImage
+from retdm.data.images import UnreadableImage
 from retdm.errors import UserError
 
 COUNT, SIDE = 20, 12

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from retdm.data.coco import Coco, CocoJson, Counts
-from retdm.data.source import Source, UnreadableImage
+from retdm.data.images import UnreadableImage
+from retdm.data.source import Source
 from retdm.errors import UserError
 
 NAMES = {7: "train", 1: "person", 90: "toothbrush"}  # neither in order nor without gaps, as COCO's are

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from retdm.data.csv_labels import CsvLabels
+from retdm.data.images import UnreadableImage
 from retdm.data.module import ImageData
-from retdm.data.source import Source, UnreadableImage
+from retdm.data.source import Source
 from retdm.errors import UserError
+from retdm.runs.settings import compose_settings
 
 Open = Callable[..., CsvLabels]
 
@@ -229,6 +231,29 @@ def test_a_missing_image_is_met_when_it_is_read(opened: Open) -> None:
     with pytest.raises(UnreadableImage) as caught:
         source.read(1)
     assert caught.value.kind == "missing"
+
+
+def test_a_stated_range_scales_the_images_and_makes_another_set(opened: Open, photos: Path) -> None:
+    Image.fromarray(np.full((8, 8), 2048, np.uint16)).save(photos / "deep.png")
+    lines = ("image,cat", "1.jpg,1", "deep.png,0")
+    plain, scaled = opened(*lines), opened(*lines, value_range=[0, 4095])
+    with pytest.raises(UnreadableImage, match="range is not stated"):
+        plain.read(1)
+    assert scaled.read(1).getpixel((0, 0)) == (128, 128, 128)
+    assert scaled.read(0).tobytes() == plain.read(0).tobytes()
+    assert scaled.fingerprint != plain.fingerprint
+    assert compose_settings(["data=csv", "data.value_range=[0,4095]"])["data"]["value_range"] == [0, 4095]
+
+
+def test_images_without_a_known_range_are_counted_with_the_key_that_states_it(opened: Open, photos: Path) -> None:
+    for i in range(2):
+        Image.fromarray(np.full((8, 8), 2048 + i, np.uint16)).save(photos / f"{i}.png")
+    source = opened("image,cat", "1.jpg,1", "0.png,0", "1.png,0")
+    with pytest.raises(
+        UserError, match=r"2 of 3 images cannot be read \(2 unscaled\); the first: .*\[0,4095\]"
+    ) as error:
+        ImageData(source, cache="none", image_size=16)
+    assert "data.value_range=[lowest,highest]" in error.value.hint
 
 
 # ---- what is logged

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from retdm.data.images import UnreadableImage
 from retdm.data.module import ImageData
-from retdm.data.source import UnreadableImage
 from retdm.data.synthetic import Synthetic
 from retdm.errors import UserError
 

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from retdm.data import download, mirflickr
+from retdm.data.images import UnreadableImage
 from retdm.data.mirflickr import MirFlickr
-from retdm.data.source import Counts, Source, UnreadableImage
+from retdm.data.source import Counts, Source
 from retdm.errors import UserError
 
 FILES = {"baby.txt": "1\n3\n", "sky.txt": "10\n1\n4\n", "baby_r1.txt": "3\n"}

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from retdm.data import download, msrcv2
+from retdm.data.images import UnreadableImage
 from retdm.data.msrcv2 import COLOURS, VOID, MsrcV2
-from retdm.data.source import Counts, Source, UnreadableImage
+from retdm.data.source import Counts, Source
 from retdm.errors import UserError
 
 # Left and right half of each drawn ground truth; 1_10 follows 1_2, not 1_1.

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retdm.data.images import UnreadableImage
 from retdm.data.nuswide import NusWide
-from retdm.data.source import Source, UnreadableImage
+from retdm.data.source import Source
 from retdm.errors import UserError
 
 TRUTHS = "nuswide/Groundtruth/TrainTestLabels"

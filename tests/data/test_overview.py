@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from retdm.data import overview
+from retdm.data.images import UnreadableImage
 from retdm.data.module import BagData, ImageData
-from retdm.data.source import UnreadableImage
 
 N = 30
 

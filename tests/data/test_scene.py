@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from retdm.data import download, scene
 from retdm.data.scene import Scene
-from retdm.data.source import Counts, Source, UnreadableImage, data_root, read_image
+from retdm.data.source import Counts, Source, data_root
 from retdm.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -153,87 +153,6 @@ def test_the_root_is_the_argument_then_the_environment_then_data(monkeypatch: py
     assert data_root(None) == Path("/from/environment")
     monkeypatch.setenv("RETDM_DATA", "")
     assert data_root(None) == Path("data")
-
-
-# ---- reading one image
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
-    stored = np.zeros((8, 16, 3), np.uint8)
-    stored[:, :8, 0] = stored[:4, :, 1] = 255  # red at the left, green at the top of the stored pixels
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
-    expected = ImageOps.exif_transpose(Image.open(tmp_path / "a.png"))
-    upright = read_image(tmp_path / "a.png")
-    assert upright.size == expected.size and upright.tobytes() == expected.tobytes()
-    if orientation == 6:  # a camera held upright, turned clockwise to see it: left becomes top
-        assert upright.size == (8, 16) and upright.getpixel((7, 0)) == (255, 255, 0)
-
-
-def test_a_broken_exif_block_costs_neither_image_nor_orientation(tmp_path: Path) -> None:
-    tags = struct.pack(">HHII", 0x0112, 3, 1, 6 << 16) + struct.pack(">HHI4s", 0x011A, 2, 2, b"x\0\0\0")
-    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + tags + bytes(4)  # resolution as text
-    Image.new("RGB", (6, 4), "red").save(tmp_path / "a.jpg", exif=exif)
-    with pytest.raises(TypeError):
-        ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg"))
-    assert read_image(tmp_path / "a.jpg").size == (4, 6)
-
-
-def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 256, 32768, 65535]], np.uint16)).save(tmp_path / "a.png")
-    assert np.asarray(read_image(tmp_path / "a.png"))[0, :, 1].tolist() == [0, 1, 128, 255]
-
-
-def test_transparent_pixels_lie_on_white(tmp_path: Path) -> None:
-    rgba = np.array([[[255, 0, 0, 0], [255, 0, 0, 255], [0, 0, 0, 51]]], np.uint8)
-    Image.fromarray(rgba).save(tmp_path / "a.png")
-    assert np.asarray(read_image(tmp_path / "a.png"))[0].tolist() == [[255, 255, 255], [255, 0, 0], [204, 204, 204]]
-
-
-def test_a_transparent_palette_entry_lies_on_white(tmp_path: Path) -> None:
-    image = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
-    image.putpalette([10, 20, 30, 40, 50, 60])
-    image.save(tmp_path / "a.png", transparency=0)
-    assert np.asarray(read_image(tmp_path / "a.png"))[0].tolist() == [[255, 255, 255], [40, 50, 60]]
-
-
-@pytest.mark.parametrize(
-    ("mode", "colour", "suffix", "expected"),
-    [
-        ("CMYK", (0, 255, 255, 0), "tif", (255, 0, 0)),
-        ("L", 77, "png", (77, 77, 77)),
-        ("1", 1, "png", (255, 255, 255)),
-    ],
-)
-def test_other_modes_become_rgb(tmp_path: Path, mode: str, colour, suffix: str, expected) -> None:
-    Image.new(mode, (3, 3), colour).save(tmp_path / f"a.{suffix}")
-    assert read_image(tmp_path / f"a.{suffix}").getpixel((1, 1)) == expected
-
-
-def _cut_short(file: Path) -> None:
-    Image.effect_noise((64, 64), 90).convert("RGB").save(file)
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-FAULTS = {
-    "is empty": lambda file: file.touch(),
-    "cannot be read as an image: .*truncated": _cut_short,
-    "cannot be read as an image: cannot identify": lambda file: file.write_text("<html>not found</html>"),
-    "cannot be read as an image: No such file": lambda file: None,
-    "cannot be read as an image: Is a directory": lambda file: file.mkdir(),
-    "floating-point": lambda file: Image.new("F", (3, 3)).save(file, format="TIFF"),
-}
-
-
-@pytest.mark.parametrize("message", FAULTS)
-def test_an_unreadable_image_is_named_with_the_key_that_skips_it(tmp_path: Path, message: str) -> None:
-    FAULTS[message](tmp_path / "12.jpg")
-    with pytest.raises(UnreadableImage, match=message) as caught:
-        read_image(tmp_path / "12.jpg")
-    assert str(tmp_path / "12.jpg") in caught.value.message
-    assert "data.faults=skip" in caught.value.hint
 
 
 # ---- getting it
