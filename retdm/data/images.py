@@ -60,8 +60,9 @@ def checked_range(given: Sequence[float] | None) -> Range | None:
     """``value_range`` as a setting. Raises ``UserError`` unless it is two numbers, the lower first, or None."""
     if given is None:
         return None
-    if len(given) != 2 or not -np.inf < given[0] < given[1] < np.inf:
-        raise UserError(f"value_range={list(given)} is no range", "two numbers, the lower first: [0,4095]")
+    numbers = isinstance(given, Sequence) and all(isinstance(value, int | float) for value in given)
+    if not numbers or len(given) != 2 or not -np.inf < given[0] < given[1] < np.inf:
+        raise UserError(f"value_range={given} is no range", "two numbers, the lower first: [0,4095]")
     return float(given[0]), float(given[1])
 
 

@@ -12,6 +12,7 @@ from retdm.text import safe_cell
 
 SHOWN = 18  # images of the sample
 MOST = 85  # labels that are drawn, the most frequent ones
+FLAT = 8  # of 255: an image none of whose colours reaches over more is nearly of one colour
 NAMED = 30  # labels whose names and counts are written in full
 
 
@@ -57,11 +58,16 @@ def label_counts(data: Data) -> list[dict[str, Any]]:
 
 
 def findings(data: Data) -> list[Finding]:
-    """Images that cannot be read, and pairs that show the same picture."""
+    """Images that cannot be read, those that are nearly of one colour, and pairs that show the same picture."""
     ids = data.source.ids
     found = []
     if isinstance(data, ImageData):
         found = [Finding(fault.kind, ids[row], fault.message) for row, fault in data.faults.items()]
+        for row in map(int, data.readable):
+            pixels = data.images[row]
+            low, high = pixels.min((0, 1)), pixels.max((0, 1))
+            if (high - low).max() <= FLAT:
+                found.append(Finding("constant", ids[row], f"values {low.min()} to {high.max()} of 255 at most"))
         for kind, pairs in (data.manifest["pairs"] or {}).items():
             for a, part, b, other in pairs or ():
                 across = f"{part} and {other}" if part != other else f"both in {part}"

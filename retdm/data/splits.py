@@ -67,10 +67,17 @@ def make_split(
         assert targets is not None, "a stratified split goes by the targets"
         take = functools.partial(_take_stratified, targets=targets, seed=seed)
     order = _shuffled_groups(n, np.random.default_rng(seed), groups)
+    if given is None and groups is not None and len(order) < len(PARTS) <= n:
+        raise UserError(
+            f"the {n:,} images show only {len(order)} different picture{'s' * (len(order) > 1)}, "
+            "and copies of one stay in one part: there are no three parts",
+            "look at them: python -m retdm.data.check data=<name> data.keep_pairs_together=none …",
+        )
+    in_groups = f", of {len(order)} different pictures that stay together," if len(order) < n else ""
     if given is None:
         wanted = round(n * test_fraction)
         test, order = take(order, wanted)
-        _not_empty(test, "test", f"round({n} images x data.test_fraction {test_fraction}) = {wanted}")
+        _not_empty(test, "test", f"round({n} images{in_groups} x data.test_fraction {test_fraction}) = {wanted}")
         validation = None
     else:
         if strange := sorted(set(np.unique(given).tolist()) - set(PARTS)):
@@ -86,7 +93,7 @@ def make_split(
         rest = sum(map(len, order))
         wanted = round(rest * validation_fraction)
         validation, order = take(order, wanted)
-        reason = f"round({rest} training images x data.validation_fraction {validation_fraction}) = {wanted}"
+        reason = f"round({rest} training images{in_groups} x data.validation_fraction {validation_fraction}) = {wanted}"
         _not_empty(validation, "validation", reason)
     train = np.concatenate([np.empty(0, np.int64), *order])
     _not_empty(train, "training", f"of {n} images {len(test)} are for testing and {len(validation)} for validation")

@@ -129,11 +129,11 @@ def test_unreadable_images_are_skipped_and_counted_where_asked(make: Make) -> No
     source = Noise(broken=(5, 30))
     source.split = np.array(["train"] * 20 + ["test"] * 20)
     data = make(source, faults="skip")
-    assert data.left_out == {"missing_images": 0, "empty_images": 0, "unreadable_images": 2}
+    assert data.left_out == {"missing_images": 0, "empty_images": 0, "unscaled_images": 0, "unreadable_images": 2}
     found = np.sort(np.concatenate(list(data.parts.values())))
     assert np.array_equal(found, np.setdiff1d(np.arange(N), (5, 30)))
     assert data.parts["test"].tolist() == [i for i in range(20, 40) if i != 30]  # each row keeps its own part
-    assert make().left_out == {"missing_images": 0, "empty_images": 0, "unreadable_images": 0}
+    assert make().left_out == {"missing_images": 0, "empty_images": 0, "unscaled_images": 0, "unreadable_images": 0}
 
 
 def test_pairs_are_kept_on_one_side_where_asked(make: Make) -> None:

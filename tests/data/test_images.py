@@ -301,8 +301,8 @@ def test_colours_of_16_bits_that_use_fewer_are_refused() -> None:
     assert grey(as_rgb(png_of_16_bit_colours([0, 1000, 4095]), (0, 65535))) == [0, 3, 15]
 
 
-@pytest.mark.parametrize("wrong", [[0], [5, 5], [9, 1], [0, float("inf")], [0, 1, 2]])
-def test_a_range_is_two_numbers_the_lower_first(wrong: list[float]) -> None:
+@pytest.mark.parametrize("wrong", [[0], [5, 5], [9, 1], [0, float("inf")], [0, 1, 2], "01", [None, 1], 7])
+def test_a_range_is_two_numbers_the_lower_first(wrong: Any) -> None:
     with pytest.raises(UserError, match=r"value_range=.* is no range") as error:
         checked_range(wrong)
     assert "[0,4095]" in error.value.hint

@@ -115,3 +115,15 @@ def test_of_many_labels_the_most_frequent_are_drawn() -> None:
     drawn = max(ticks, key=len)
     assert len(drawn) == overview.MOST and {f"label {j}" for j in range(200, 280)} <= set(drawn)
     assert "the 85 most frequent" in figure.get_suptitle()
+
+
+def test_images_that_are_nearly_of_one_colour_are_named() -> None:
+    class WithDark(Photographs):
+        def read(self, i: int) -> Image.Image:
+            noise = np.random.default_rng(i).integers(0, 9 if i in (3, 8) else 10, (18, 18, 3), dtype=np.uint8)
+            noise[0, :2] = [[0] * 3, [8 if i in (3, 8) else 9] * 3]
+            return Image.fromarray(noise + np.uint8(i))
+
+    found = overview.findings(ImageData(WithDark(), image_size=16, cache="none"))
+    constant = [(each.id, each.detail) for each in found if each.kind == "constant"]
+    assert constant == [("3.jpg", "values 3 to 11 of 255 at most"), ("8.jpg", "values 8 to 16 of 255 at most")]

@@ -113,7 +113,7 @@ def test_a_given_validation_is_kept() -> None:
         ({"n": 5}, r"validation part would be empty: round\(4 training images x data.validation_fraction 0.1\) = 0"),
         ({"n": 10, "test_fraction": 0.97}, "validation part would be empty"),
         ({"n": 3, "test_fraction": 0.4, "validation_fraction": 0.9}, "training part would be empty: of 3 images 1 are"),
-        ({"n": 50, "groups": np.zeros(50, int)}, "test part would be empty"),
+        ({"n": 50, "groups": np.zeros(50, int)}, "the 50 images show only 1 different picture, "),
         ({"n": 50, "validation_fraction": 0.0}, "data.validation_fraction=0.0 is not between"),
         ({"n": 50, "test_fraction": 1.0}, "data.test_fraction=1.0 is not between"),
         ({"n": 50, "train_size": 37}, "data.train_size=37, but there are 36 training images"),
@@ -191,3 +191,19 @@ def test_the_manifest_tells_no_pairs_from_pairs_not_searched() -> None:
         "near": None,
     }
     assert manifest(split, list("abc"), None, 0, "")["pairs"] is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "says"), [(1, "show only 1 different picture, "), (2, "only 2 different pictures, ")]
+)
+def test_images_that_are_all_copies_are_told_as_such(groups: int, says: str) -> None:
+    with pytest.raises(UserError, match=f"the 40 images {says}" if groups == 1 else says) as error:
+        make_split(40, seed=0, groups=np.arange(40) % groups)
+    assert "keep_pairs_together" in error.value.hint
+
+
+def test_an_empty_part_names_the_copies_that_leave_it_empty() -> None:
+    with pytest.raises(
+        UserError, match="images, of 3 different pictures that stay together, x data.validation_fraction"
+    ):
+        make_split(40, seed=0, groups=np.arange(40) % 3)
