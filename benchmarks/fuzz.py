@@ -33,8 +33,8 @@ import retdm
 from retdm.data.coco import CocoJson
 from retdm.data.csv_labels import CsvLabels
 from retdm.data.download import unpack
+from retdm.data.images import read_image
 from retdm.data.own_bags import OwnBags
-from retdm.data.source import read_image
 from retdm.errors import UserError
 from retdm.report.collect import find_runs, group_runs
 from retdm.runs.folder import RunFolder, read_config
