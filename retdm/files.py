@@ -16,7 +16,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     File and folder are on the disk by then. After an error nothing is left of what was written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # not all above it: a run folder that was removed stays removed
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)  # not written through, were it a link
     try:

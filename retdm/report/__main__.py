@@ -118,6 +118,7 @@ def write_report(wanted: Asked) -> None:
     ]
     notes = [*lacking, *about.origin(groups)]
     show(tables, notes)
+    wanted.out.mkdir(parents=True, exist_ok=True)
     drawn = figures.write_figures(wanted.out, groups, paper.best_earlier())
     write_text(wanted.out / "report.md", markdown(tables, notes, [path.relative_to(wanted.out) for path in drawn]))
     write_text(wanted.out / "report.csv", csv_of(groups))

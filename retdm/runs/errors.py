@@ -79,6 +79,8 @@ def guarded(command: Callable[[], None]) -> None:
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread, and raises a full disk's error once more where the run adds to it next."""
-    if as_user_error(failed.exc_value or Exception()) is None:
+    """TensorBoard writes in a thread; what stops it, a full disk or a folder that was removed, stops the run too, which
+    will tell of it."""
+    error = failed.exc_value or Exception()
+    if as_user_error(error) is None and not isinstance(error, FileNotFoundError):
         threading.__excepthook__(failed)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ METRICS: dict[str, type | UnionType] = {
     "per_label": dict,
     "seconds": int | float,
 }
+
+
+class Busy(UserError):
+    """Another process is working in a run folder."""
 
 
 class RunFolder:
@@ -50,6 +55,11 @@ class RunFolder:
         except UserError:
             return False
 
+    @property
+    def begun(self) -> bool:
+        """There is more of a run than its settings and what it said."""
+        return bool(set(self.leavings()) - {self.log, self.error})
+
     def leavings(self) -> list[Path]:
         """What lies there of all that a run writes after its ``config.yaml``."""
         files = (
@@ -60,28 +70,54 @@ class RunFolder:
             self.checkpoints,
             self.tensorboard,
             self.pictures,
+            self.log,
+            self.error,
         )
-        return [path for path in files if path.exists()]
+        return [path for path in files if path.exists() or path.is_symlink()]
 
     def clear(self) -> None:
-        """Remove what a run left, and nothing else that lies there."""
+        """Remove what a run left, and nothing else that lies there.
+
+        Raises:
+            OSError: something cannot be removed.
+        """
         # metrics.json first: a clearing that is interrupted must not look finished. config.yaml last: it tells a run.
-        for path in (*self.leavings(), self.log, self.error, self.config):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+        for path in (*self.leavings(), self.config):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+    def check_there(self) -> None:
+        """Raise ``UserError`` where somebody has removed the folder, or its config, under a run that is at work."""
+        if not self.config.exists():
+            raise UserError(
+                f"{shown(self.path)} was removed while the run was at work", "the same command starts it anew"
+            )
+
+    def busy(self) -> bool:
+        """Another process works in it."""
+        if not self.path.is_dir():
+            return False
+        try:
+            with self.locked():
+                return False
+        except Busy:
+            return True
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; the lock dies with it and is not inherited by loading workers.
 
         Raises:
-            UserError: another process holds it, or there can be no such folder.
+            Busy: another process holds it.
+            UserError: there can be no such folder.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
+            # No link is followed: a folder that somebody else made may have one to a file of one's own.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.fdopen(os.open(self.path / ".lock", flags, 0o666), "r+")
         except OSError as error:
             raise UserError(
                 f"the run folder cannot be written: {self.path}: {error.strerror}",
@@ -91,7 +127,7 @@ class RunFolder:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(
+                raise Busy(
                     f"another process is working in {self.path}", "wait for it, or give this run a place of its own"
                 ) from None
             yield

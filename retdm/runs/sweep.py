@@ -1,8 +1,10 @@
 """Many runs by one command: each job leaves a record, and the end shows them all."""
 
+import hashlib
 import importlib
 import json
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +24,8 @@ from omegaconf import DictConfig
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs.errors import report
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder import RunFolder, read_json, read_metrics, shown
+from retdm.runs.plan import SWEEP
 from retdm.runs.settings import CONF, GROUPS, register_resolvers
 from retdm.runs.tables import number, print_table
 from retdm.screen import console
@@ -130,6 +133,8 @@ class SweepTable(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             check_launcher(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_)
+            if config.overwrite is True:
+                os.environ[SWEEP] = _clearing(config)
         except UserError as error:
             report(error)
             sys.exit(2)  # Hydra goes on after a callback's error
@@ -150,14 +155,13 @@ class SweepTable(Callback):
         failed, over_splits = [], defaultdict(list)
         for job in jobs:
             name = " ".join(o for o in job["overrides"] if o not in common) or "(as it is)"
-            metrics = RunFolder(job["run"]).metrics if job["run"] else None
-            if metrics is not None and metrics.exists():
-                found = json.loads(metrics.read_text())
+            found = _awaited(RunFolder(job["run"])) if job["run"] else None
+            if found is not None:
                 row = [found["test"][key] for key in SHOWN] + [found["seconds"] / 60]
                 over_splits[" ".join(o for o in name.split() if not o.startswith(CUT))].append(row)
                 table.append([name, *(number(value) for value in row[:-1]), f"{row[-1]:.1f}"])
             else:
-                failed.append(f"{name} failed: {job['error'] or 'no metrics.json'}")
+                failed.append(f"{name} failed: {job['error'] or 'the process that was at it did not finish it'}")
                 table.append([name, "failed", *[""] * len(SHOWN)])
         for name, rows in over_splits.items():
             if len(rows) > 1:
@@ -173,3 +177,35 @@ class SweepTable(Callback):
                 f"error: {len(failed)} of {len(jobs)} runs failed; the same command tries them again", file=sys.stderr
             )
             sys.exit(1)
+        if os.environ.pop(SWEEP, None):
+            _note_of(config).unlink(missing_ok=True)
+
+
+def _note_of(config: DictConfig) -> Path:
+    """Where a sweep with ``overwrite=true`` notes that it has begun, until all its runs have ended well."""
+    words = json.dumps([str(Path.cwd()), *config.hydra.overrides.task])
+    return Path(config.outputs, ".sweeps", f"overwrite-{hashlib.sha256(words.encode()).hexdigest()[:16]}.json")
+
+
+def _clearing(config: DictConfig) -> str:
+    """The name of this sweep as its runs remember who cleared them; that of an earlier start which did not end."""
+    note = _note_of(config)
+    try:
+        earlier = read_json(note)
+    except UserError:
+        earlier = None
+    if isinstance(earlier, str):
+        return earlier
+    note.parent.mkdir(parents=True, exist_ok=True)
+    name = f"sweep {Path(config.hydra.sweep.dir).name}"
+    write_json(note, name)
+    return name
+
+
+def _awaited(folder: RunFolder) -> dict[str, Any] | None:
+    """The criteria of a run once no other process is at it; None where it is not finished then."""
+    if folder.busy():
+        print(f"waiting for another process that works in {shown(folder.path)}", flush=True)
+        while folder.busy():
+            time.sleep(0.5)
+    return read_metrics(folder) if folder.finished else None

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -24,12 +23,12 @@ from retdm.runs import build, sweep
 from retdm.runs.advice import warn_of_few_steps, warn_of_result
 from retdm.runs.classes import class_of
 from retdm.runs.errors import as_user_error, guarded
-from retdm.runs.folder import RunFolder, check_split, read_config, shown
+from retdm.runs.folder import Busy, RunFolder, check_split, shown
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.kept import weights_into
 from retdm.runs.launch import accelerator, agree, together
-from retdm.runs.provenance import provenance
-from retdm.runs.settings import differences, folder_of, identity, settings_of
+from retdm.runs.plan import plan
+from retdm.runs.settings import folder_of, identity, settings_of
 from retdm.runs.tables import line_of, print_report
 from retdm.screen import Printable, Screen
 from retdm.stop import StopRequest, is_leader, listening
@@ -57,10 +56,17 @@ def _job(config: DictConfig) -> None:
         if in_sweep and settings["run"] is not None:
             raise UserError("run=<folder> is one run's own place", "leave it out of a sweep")
         if in_sweep and sweep.needs_own_process(settings):
+            with RunFolder(folder_of(settings)).locked():
+                pass  # or Busy
             sweep.run_alone(list(hydra.overrides.task))
             folder = folder_of(settings)
         else:
             folder = train(settings, in_sweep=in_sweep)
+    except Busy as error:
+        if not in_sweep:
+            raise
+        print(f"{error.message}: what becomes of it is awaited at the end", flush=True)
+        folder = folder_of(settings)
     except Exception as error:
         # A sweep goes on after a failed job, and tells of it in its table and exit code.
         if not in_sweep:
@@ -95,58 +101,39 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
     with contextlib.ExitStack() as held:
         request = held.enter_context(listening())
         request.continues = True
-        plan = None
+        todo = None
         if is_leader():
             held.enter_context(folder.locked())
-            plan = _plan(folder, settings)
+            todo = plan(folder, settings)
         held.enter_context(_error_file(folder))
         held.enter_context(together(settings["trainer"], request))
-        plan = agree(plan)
-        if plan == "finished":
+        todo = agree(todo)
+        if todo == "finished":
             if is_leader():
                 print(f"finished already: {shown(folder.path)} (overwrite=true runs it anew)")
                 print(_test_command(folder, settings), flush=True)
             return folder.path
         # A fitted run of a sweep takes seconds: its line at the end is enough.
         held.enter_context(_logging(folder, quiet=in_sweep and _is_fitted(settings)))
-        _train(folder, settings, request, resume=plan == "continue", in_sweep=in_sweep)
+        _train(folder, settings, request, resume=todo == "continue", in_sweep=in_sweep)
     return folder.path
 
 
 @contextlib.contextmanager
 def _error_file(folder: RunFolder) -> Iterator[None]:
-    """An error that ends the block stands in the folder's ``error.txt``; a request to stop is none."""
+    """An error that ends the block stands in the folder's ``error.txt``; a request to stop is none.
+
+    Where the folder is gone, that is the error.
+    """
     try:
         yield
     except Exception as error:
         if is_leader():
+            folder.check_there()
             told = as_user_error(error)
             with contextlib.suppress(OSError):
                 write_text(folder.error, f"{told or f'{type(error).__name__}: {error}'}\n")
         raise
-
-
-def _plan(folder: RunFolder, settings: dict[str, Any]) -> str:
-    """What to do with the folder as it is found: ``start``, ``continue`` or leave it, being ``finished``."""
-    old = read_config(folder)["identity"] if folder.config.exists() else None
-    if old is None and (other := folder.leavings()):
-        raise UserError(
-            f"{shown(folder.path)} holds {other[0].name} of something else than a run", "choose another run=<folder>"
-        )
-    if settings["overwrite"]:
-        folder.clear()
-    elif old is not None and (found := differences(old, identity(settings))):
-        raise UserError(
-            f"{shown(folder.path)} holds a run of other settings: {'; '.join(found[:4])}",
-            "choose another run=<folder>, or overwrite=true",
-        )
-    if folder.finished:
-        return "finished"
-    folder.error.unlink(missing_ok=True)
-    if folder.last.exists():
-        return "continue"
-    folder.clear()
-    return "start"
 
 
 def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *, resume: bool, in_sweep: bool) -> None:
@@ -173,6 +160,7 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
         return
     report["seconds_in_all"] = time.monotonic() - started
     report["images"] = len(data.source)
+    folder.check_there()
     write_predictions(folder, report.pop("predictions"), data.labels)
     if method.scores_instances and isinstance(data, ImageData):
         figure = draw_heat_maps(method, data, "test", "test images, by the weights that were judged")
@@ -209,7 +197,6 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
             f"{settings['choices']['method']} is fitted by one process, not by {trainer.world_size}",
             "trainer.devices=1; it uses all cores",
         )
-    _write_config(folder, settings)
     folder.checkpoints.mkdir(exist_ok=True)
     _write_split(folder, data.manifest)
     build.give_features(settings, data, method, identity(settings)["backbone"])
@@ -269,7 +256,6 @@ def _descend(
     ]
     trainer = build.build_trainer(settings, folder.path, callbacks, sum(stage.max_epochs for stage in method.stages))
     if is_leader():
-        _write_config(folder, settings)
         folder.checkpoints.mkdir(exist_ok=True)
         _write_split(folder, data.manifest)
     if resume:
@@ -310,11 +296,6 @@ def _earlier_stages(trainer: Any, method: DeepMethod, data: Any, checkpoints: Ch
             report = judge(trainer, method, data, path)
             found[name] = {key: report[key] for key in ("validation", "test", "test_validation_threshold")}
     return found
-
-
-def _write_config(folder: RunFolder, settings: dict[str, Any]) -> None:
-    content = {**settings, "identity": identity(settings), "provenance": provenance()}
-    write_text(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _write_split(folder: RunFolder, manifest: dict[str, Any]) -> None:

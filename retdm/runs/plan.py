@@ -1,0 +1,64 @@
+"""What to do with a run folder as it is found, and the ``config.yaml`` that remembers it."""
+
+import os
+from typing import Any
+
+import yaml
+
+from retdm.errors import UserError
+from retdm.files import write_text
+from retdm.runs.folder import RunFolder, read_config, shown
+from retdm.runs.provenance import provenance
+from retdm.runs.settings import differences, identity
+from retdm.training.resume import continue_from
+
+SWEEP = "RETDM_SWEEP"  # in the environment of a sweep's jobs where overwrite=true: which sweep clears
+
+
+def plan(folder: RunFolder, settings: dict[str, Any]) -> str:
+    """``start``, ``continue``, or ``finished``; afterwards the folder is ready for that, and its config is this run's.
+
+    ``overwrite=true`` clears a run once and remembers it in the config: the same command continues what it began, so
+    that a job which is killed and started again comes to its end. A run that has ended is cleared again, unless it is
+    of the same sweep, which has other jobs to do.
+
+    Raises:
+        UserError: the folder holds something else than a run, or a run of other settings. It is left as it is.
+    """
+    old = read_config(folder) if folder.config.exists() else None
+    if old is None and (other := folder.leavings()):
+        raise UserError(
+            f"{shown(folder.path)} holds {other[0].name} of something else than a run", "choose another run=<folder>"
+        )
+    found = [] if old is None else differences(old["identity"], identity(settings))
+    cleared = (old or {}).get("cleared_by")
+    if settings["overwrite"] and (old is None or found or not _goes_on(folder, cleared)):
+        folder.clear()
+        cleared = os.environ.get(SWEEP, "a command")
+    elif found and folder.begun:
+        raise UserError(
+            f"{shown(folder.path)} holds a run of other settings: {'; '.join(found[:4])}",
+            "choose another run=<folder>, or overwrite=true",
+        )
+    if folder.finished:
+        return "finished"
+    continues = folder.last.exists()
+    if continues:
+        folder.error.unlink(missing_ok=True)
+    else:
+        folder.clear()
+    content = {**settings, "identity": identity(settings), "provenance": provenance(), "cleared_by": cleared}
+    write_text(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return "continue" if continues else "start"
+
+
+def _goes_on(folder: RunFolder, cleared: Any) -> bool:
+    """The run was begun by ``overwrite=true`` and is to be continued, or left finished, by it."""
+    if cleared is None:
+        return False
+    if folder.finished:
+        return bool(cleared == os.environ.get(SWEEP))
+    try:
+        return not folder.last.exists() or bool(continue_from(folder.last))
+    except UserError:  # which cannot be continued, and whose message says overwrite=true
+        return False
