@@ -1,6 +1,7 @@
 """Text that users brought (names of labels and files), as it may stand on a terminal or in a table."""
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -37,3 +38,16 @@ def path_cell(path: Path) -> str:
     """A path for a cell of a csv file: with ``./`` before it where a spreadsheet would run it; it still opens."""
     text = str(path)
     return f"./{text}" if text.startswith(FORMULA) else text
+
+
+def as_markdown(text: str) -> str:
+    """Text that means itself in GitHub's Markdown, mathematics and HTML too; what stands between backticks is code."""
+    pieces = " ".join(text.split()).split("`")
+    if len(pieces) % 2 == 0:  # a backtick without another is no code
+        return _escaped("`".join(pieces))
+    return "".join(f"`{piece}`" if i % 2 else _escaped(piece) for i, piece in enumerate(pieces))
+
+
+def _escaped(text: str) -> str:
+    # An underscore inside a word is no emphasis, and names have many.
+    return re.sub(r"[\\`*<>&$\[\]|~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands too: two workers share two cores
@@ -17,6 +18,7 @@ from browsers import CHROMIUM
 
 from retdm.runs.settings import compose_settings
 from retdm.runs.train import train
+from retdm.training import pictures
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -34,6 +36,13 @@ TINY = [
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
 ]
+
+
+@pytest.fixture(autouse=True)
+def unpainted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs make their figures but do not paint them, which takes most of the time; in a ``painted`` test they do."""
+    if request.node.get_closest_marker("painted") is None:
+        monkeypatch.setattr(pictures, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from retdm.data.overview import Finding, write_findings
 from retdm.errors import UserError
 from retdm.runs.errors import report
 from retdm.runs.predictions import Found, predictions_csv
-from retdm.text import path_cell, printable, safe_cell
+from retdm.text import as_markdown, path_cell, printable, safe_cell
 
 
 @pytest.mark.parametrize("text", ["=1+2", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "＝1"])
@@ -52,3 +52,17 @@ def test_controls_become_backslash_sequences_and_words_of_all_scripts_stay() -> 
 def test_an_error_does_not_bring_escape_sequences_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     report(UserError("there is no \x1b]0;owned\x07.jpg", "second\nline"))
     assert capsys.readouterr().err == "error: there is no \\x1b]0;owned\\x07.jpg\n  second\nline\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("car [left](x)", r"car \[left\](x)"),
+        ("$x^2$ & <b>", r"\$x^2\$ \& \<b\>"),
+        ("hamming_loss _up_ a*b|c", r"hamming_loss \_up\_ a\*b\|c"),
+        ("`a_b* c` and _d", r"`a_b* c` and \_d"),
+        ("one ` alone\nhere", r"one \` alone here"),
+    ],
+)
+def test_a_name_means_itself_in_markdown(text: str, shown: str) -> None:
+    assert as_markdown(text) == shown

@@ -1,19 +1,15 @@
-"""A look at a data set before it is trained on: counts, findings, one picture."""
+"""A look at a data set before it is trained on: counts and findings."""
 
 import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from retdm.data.module import BagData, Data, ImageData
 from retdm.text import safe_cell
 
-SHOWN = 18  # images of the sample
-MOST = 85  # labels that are drawn, the most frequent ones
 FLAT = 8  # of 255: an image none of whose colours reaches over more is nearly of one colour
-NAMED = 30  # labels whose names and counts are written in full
 
 
 class Finding(NamedTuple):
@@ -82,82 +78,3 @@ def write_findings(path: Path, found: list[Finding]) -> None:
         writer = csv.writer(file)
         writer.writerows([Finding._fields, *(map(safe_cell, each) for each in found)])
     part.replace(path)
-
-
-def draw(data: Data, title: str) -> Figure:
-    """Sample images with their labels, the most frequent labels and their co-occurrence, labels per image."""
-    known, sizes = data.source.known, data.source.targets.sum(1, dtype=int)
-    shown = np.sort(np.argsort(-data.source.targets.sum(0, dtype=int), kind="stable")[:MOST])
-    targets, labels = data.source.targets[:, shown], [data.labels[j] for j in shown.tolist()]
-    if len(labels) < len(data.labels):
-        title += f" (drawn: the {MOST} most frequent)"
-    tall = max(3.4, 0.19 * len(labels))
-    sample = 4.3 if isinstance(data, ImageData) else 0.0
-    figure = Figure(figsize=(14, sample + tall + 1.3), dpi=100, layout="constrained")
-    figure.suptitle(title, size=14)
-    bottom: Any = figure
-    if isinstance(data, ImageData):
-        top, bottom = figure.subfigures(2, 1, height_ratios=[sample, tall + 0.8])  # type: ignore[misc]
-        _draw_sample(top, data)
-    frequency, together, number = bottom.subplots(1, 3, width_ratios=[1.15, 1.25, 0.8])
-    _draw_frequencies(frequency, targets.sum(0, dtype=int), labels)
-    _draw_together(together, targets.astype(np.float64), labels)
-    sizes = sizes[known.all(axis=1)]
-    number.set(title="labels per image", xlabel="labels", ylabel="images")
-    if len(sizes):
-        number.bar(np.arange(sizes.max() + 1), np.bincount(sizes), color="#4477aa")
-        number.xaxis.get_major_locator().set_params(integer=True)
-    number.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _draw_sample(figure: Any, data: ImageData) -> None:
-    """Rows spread evenly over those that can be read."""
-    rows = np.sort(np.concatenate([data.parts[part] for part in ("train", "validation", "test")]))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))]
-    columns = 9
-    grid = figure.subplots(-(-len(rows) // columns), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, row in zip(grid.flat, rows, strict=False):
-        target, known = data.source.targets[row], data.source.known[row]
-        names = [name for name, on in zip(data.labels, target, strict=True) if on]
-        if not known.all():
-            names.append("?")
-        axes.imshow(data.images[int(row)], interpolation="bilinear")
-        axes.set_title(_wrapped(names or ["(no label)"]), size=8)
-
-
-def _wrapped(names: list[str], width: int = 24, most: int = 3) -> str:
-    lines = [""]
-    for name in names:
-        name = name.replace("$", r"\$")  # matplotlib reads formulas
-        if lines[-1] and len(lines[-1]) + len(name) > width:
-            lines.append("")
-        lines[-1] += (", " if lines[-1] else "") + name[:width]
-    return "\n".join(lines[:most]) + (" …" if len(lines) > most else "")
-
-
-def _draw_frequencies(axes: Any, numbers: np.ndarray, labels: list[str]) -> None:
-    order = np.argsort(numbers, kind="stable")
-    axes.barh(np.arange(len(order)), numbers[order], color="#4477aa")
-    axes.set(title="images per label", ylim=(-0.6, len(order) - 0.4))
-    size = 9 if len(order) <= NAMED else 6
-    axes.set_yticks(np.arange(len(order)), [labels[j].replace("$", r"\$") for j in order], size=size)
-    for place, j in enumerate(order):
-        axes.text(numbers[j], place, f" {numbers[j]:,}", va="center", size=size)
-    axes.margins(x=0.12)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _draw_together(axes: Any, targets: np.ndarray, labels: list[str]) -> None:
-    together = targets.T @ targets
-    share = together / np.maximum(np.diag(together), 1)[:, None]
-    np.fill_diagonal(share, np.nan)
-    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=max(np.nanmax(share, initial=0), 0.01))
-    axes.set_title("of the images with the row's label,\nthe share with the column's", size=10)
-    size = 9 if len(labels) <= NAMED else 4.5
-    names = [name.replace("$", r"\$") for name in labels]
-    axes.set_xticks(np.arange(len(labels)), names, rotation=90, size=size)
-    axes.set_yticks(np.arange(len(labels)), names, size=size)
-    axes.figure.colorbar(shown, ax=axes, shrink=0.7)

@@ -173,7 +173,7 @@ class RETDM(DeepMethod):
             norms[name] = gradient.norm().item()
         ratio = norms["metric"] / max(norms["classification"], 1e-12)
         if self.logger is not None:
-            self.logger.log_metrics({f"stage/{self.stage.name}_gradient_ratio": ratio}, step=self.global_step)
+            self.logger.log_metrics({f"work/{self.stage.name}_gradient_ratio": ratio}, step=self.global_step)
         log.info("stage %s starts: metric's gradient ÷ classification's at the embedding: %.2f", self.stage.name, ratio)
         if ratio > LARGEST_RATIO and "image_net" in self.stage.train:
             log.warning(

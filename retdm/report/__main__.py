@@ -99,10 +99,10 @@ def write_report(wanted: Asked) -> None:
     Raises:
         UserError: there is no finished run, or a file of a run cannot be read.
     """
-    from retdm.report import (
-        figures,
-        page,
-    )  # bring Matplotlib and TensorBoard, which --help and errors need not wait for
+    # They bring Matplotlib and TensorBoard, which --help and errors need not wait for.
+    from retdm.figure_text import undrawn
+    from retdm.report import figures, page
+    from retdm.report.shown_groups import by_data
 
     runs = find_runs(wanted.folders)
     groups = group_runs(runs)
@@ -113,10 +113,11 @@ def write_report(wanted: Asked) -> None:
         about.dataset_table(runs),
         *results.result_tables(groups),
         *significance.significance_tables(groups, wanted.criteria, wanted.baseline),
-        *by_stage.selection_tables(figures.by_data(groups)),
+        *by_stage.selection_tables(by_data(groups)),
         *(choose.choice_tables(groups, wanted.choose) if wanted.choose else []),
     ]
-    notes = [*lacking, *about.origin(groups)]
+    names = dict.fromkeys(name for members in by_data(groups) for name in undrawn(members[0].runs[0].labels))
+    notes = [*lacking, *(f"In figures {name}." for name in names), *about.origin(groups)]
     show(tables, notes)
     wanted.out.mkdir(parents=True, exist_ok=True)
     drawn = figures.write_figures(wanted.out, groups, paper.best_earlier())

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
+from retdm.figure_text import label_names, plain
 from retdm.report.by_stage import MOST_PARTS, Explained, Part, Selection, label_mean
 from retdm.report.collect import Floats
-from retdm.report.drawing import ONE_COLUMN, QUIET, TITLE, WIDTH, _deviation, _mean, _quiet, plain
+from retdm.report.drawing import ONE_COLUMN, QUIET, TITLE, WIDTH, deviation, mean, quiet
 from retdm.report.tables import number
 
 MOST_SELECTING = ONE_COLUMN  # labels of a figure
@@ -28,6 +29,7 @@ def stage_colours(n: int) -> list[str]:
 def draw_selection(title: str, found: Selection) -> Figure:
     """Above a stacked bar a label, its features and their shares; below what is selected of each stage."""
     totals = found.counts.sum(axis=2).mean(axis=0)
+    drawn = label_names(found.labels, 26)
     kept = np.arange(len(found.labels))
     if len(kept) > MOST_SELECTING:
         kept = np.sort(np.argsort(-totals, kind="stable")[:MOST_SELECTING])
@@ -41,14 +43,14 @@ def draw_selection(title: str, found: Selection) -> Figure:
     _stacked(numbers, counts, colours)
     sums = counts.sum(axis=2)
     if len(sums) > 1:
-        spread = [_deviation(column) for column in sums.T]
+        spread = [deviation(column) for column in sums.T]
         ends = {"fmt": "none", "ecolor": "k", "elinewidth": 1, "capsize": 2}
         numbers.errorbar(sums.mean(axis=0), range(len(kept)), xerr=spread, **ends)
     numbers.set_title("selected features of each label", size=10.5)
     _stacked(shares, 100 * parts, colours)
     shares.set_xlim(0, 100)
     shares.set_title("% of them", size=10.5)
-    numbers.set_yticks(range(len(kept)), [plain(found.labels[j], 26) for j in kept])
+    numbers.set_yticks(range(len(kept)), [drawn[j] for j in kept])
     numbers.set_ylim(len(kept) - 0.4, -0.6)
     _stage_bars(of_labels, found.counts.mean(axis=1), colours, ".1f")
     of_labels.set_title("selected features of each stage, mean of the labels", size=10.5)
@@ -70,29 +72,29 @@ def draw_selection(title: str, found: Selection) -> Figure:
 
 def _stacked(axes: Axes, values: Floats, colours: Sequence[str]) -> None:
     """A bar a label of (R, L, S), the stages beside each other at their means."""
-    _quiet(axes)
+    quiet(axes)
     left = np.zeros(values.shape[1])
     for s, colour in enumerate(colours):
-        means = np.nan_to_num([_mean(column) for column in values[:, :, s].T])
+        means = np.nan_to_num([mean(column) for column in values[:, :, s].T])
         axes.barh(np.arange(len(left)), means, left=left, color=colour, height=0.72)
         left += means
 
 
 def _stage_bars(axes: Axes, values: Floats, colours: Sequence[str], form: str) -> None:
     """A bar a stage of (R, S), with its number at its end."""
-    _quiet(axes)
-    means, spread = [_mean(column) for column in values.T], [_deviation(column) for column in values.T]
+    quiet(axes)
+    means, spread = [mean(column) for column in values.T], [deviation(column) for column in values.T]
     axes.barh(
         np.arange(len(colours)), means, color=colours, height=0.72, xerr=spread if len(values) > 1 else None, capsize=2
     )
-    for s, (mean, off) in enumerate(zip(means, spread, strict=True)):
-        axes.annotate(format(mean, form), (mean + off, s), (4, 0), textcoords="offset points", va="center", size=8.5)
+    for s, (end, off) in enumerate(zip(means, spread, strict=True)):
+        axes.annotate(format(end, form), (end + off, s), (4, 0), textcoords="offset points", va="center", size=8.5)
     axes.margins(x=0.14)
 
 
-def draw_contributions(title: str, stages: Sequence[str], images: Sequence[Explained]) -> Figure:
+def draw_contributions(title: str, stages: Sequence[str], images: Sequence[Explained], labels: Sequence[str]) -> Figure:
     """Images, and beside each for each of its labels a signed bar a stage, and one of the intercept."""
-    lines = _in_lines(images)
+    lines, names = _in_lines(images), dict(zip(labels, label_names(labels, 15), strict=True))
     columns = max(3, *(sum(1 + len(image.parts) for image in line) for line in lines))
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * len(lines)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.05, h_pad=0.06)  # type: ignore[union-attr, call-arg]
@@ -107,7 +109,7 @@ def draw_contributions(title: str, stages: Sequence[str], images: Sequence[Expla
                 axes = left.pop(0)
                 _signed_bars(axes, heights, stages)
                 axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-                axes.set_title(_heading(part), size=8.5, color=MARKED[part.mark])
+                axes.set_title(_heading(part, names[part.label]), size=8.5, color=MARKED[part.mark])
         for axes in left:
             axes.set_axis_off()
     return figure
@@ -134,7 +136,7 @@ def _picture(axes: Axes, image: Explained) -> None:
 
 def _signed_bars(axes: Axes, heights: Floats, stages: Sequence[str]) -> None:
     """One a stage, and the last of the intercept."""
-    _quiet(axes)
+    quiet(axes)
     axes.grid(visible=False, axis="x")
     axes.bar(np.arange(len(heights)), heights, color=[*stage_colours(len(stages)), "#999999"], width=0.78)
     axes.axhline(0, color="k", linewidth=0.8)
@@ -142,6 +144,6 @@ def _signed_bars(axes: Axes, heights: Floats, stages: Sequence[str]) -> None:
     axes.tick_params(labelsize=7.5, length=0)
 
 
-def _heading(part: Part) -> str:
+def _heading(part: Part, name: str) -> str:
     logit = part.values.sum() + part.intercept
-    return f"{part.mark}{plain(part.label, 15)}  {number(part.score)}\nlogit {logit:z.1f}"
+    return f"{part.mark}{name}  {number(part.score)}\nlogit {logit:z.1f}"

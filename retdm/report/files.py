@@ -12,7 +12,7 @@ from retdm.report.collect import Group
 from retdm.report.paper import paper_tables
 from retdm.report.tables import Table
 from retdm.screen import console
-from retdm.text import printable, safe_cell
+from retdm.text import as_markdown, printable, safe_cell
 
 PARTS = ("test", "test_validation_threshold", "validation")
 
@@ -34,7 +34,7 @@ def markdown(tables: Sequence[Table], notes: Sequence[str], pictures: Sequence[P
     """The report as GitHub shows it."""
     parts = [table.markdown() for table in tables]
     parts += [f"![{path.stem}]({path.as_posix()})\n" for path in pictures]
-    return "\n".join([*parts, "\n".join(f"- {note}" for note in notes), ""])
+    return "\n".join([*parts, "\n".join(f"- {as_markdown(note)}" for note in notes), ""])
 
 
 def csv_of(groups: Sequence[Group]) -> str:

@@ -46,30 +46,32 @@ def own_name(group: Group) -> str:
 
 
 def result_tables(groups: Sequence[Group]) -> list[Table]:
-    """For each task the papers' criteria, the papers' rows beside ours, and all criteria of ours."""
+    """For each task the papers' criteria and rows beside ours, where a paper has the set, and all criteria of ours."""
     return [
         table
         for title, members in by_task(groups).items()
-        for table in (_beside_papers(title, members), _all(title, members))
+        for table in (*_beside_papers(title, members), _all(title, members))
     ]
 
 
-def _beside_papers(title: str, groups: Sequence[Group]) -> Table:
+def _beside_papers(title: str, groups: Sequence[Group]) -> list[Table]:
     data = groups[0].runs[0].config["data"]
     papers, fits = tables_for(groups[0].data, data)
+    if not papers:
+        return []
     criteria = _criteria_of(papers)
     rows, bold = _rows(groups, [("test", name) for name in criteria])
     notes = _lacking_splits(groups)
     for paper in papers:
         other = "" if fits else " (our runs have another)"
         notes.append(f"{paper.short}: {paper.paper}, {paper.table}; {paper.split}{other}.")
-    if papers and (size := data.get("train_size")) is not None:
+    if (size := data.get("train_size")) is not None:
         notes.append(f"The papers' rows learn from all training images, ours from {size:,}.")
     theirs, why = _paper_rows(papers, criteria)
     notes += why
     notes += [note for paper in papers for note in (*paper.notes, *map(str, paper.claims))]
     columns = ["", "runs", "minutes", *map(heading, criteria)]
-    return _readable(Table(f"{title}: the papers' criteria on the test part", columns, rows + theirs, bold, notes))
+    return [_readable(Table(f"{title}: the papers' criteria on the test part", columns, rows + theirs, bold, notes))]
 
 
 def _criteria_of(papers: Sequence[PaperTable]) -> list[str]:

@@ -8,7 +8,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from retdm.screen import blocks
-from retdm.text import printable
+from retdm.text import as_markdown, printable
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -53,15 +53,16 @@ class Table:
         """A table of GitHub's Markdown: title, cells, notes."""
 
         def line(cells: Sequence[str]) -> str:
-            return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            return "| " + " | ".join(cells) + " |"
 
         rows = [
-            line([f"**{cell}**" if (i, j) in self.bold else cell for j, cell in enumerate(row)])
+            line([f"**{cell}**" if (i, j) in self.bold else cell for j, cell in enumerate(map(as_markdown, row))])
             for i, row in enumerate(self.rows)
         ]
         rule = "|" + "|".join(["---", *["---:"] * (len(self.columns) - 1)]) + "|"
-        parts = [f"**{self.title}**", "\n".join([line(self.columns), rule, *rows])]
-        return "\n\n".join([*parts, *(["\n".join(f"- {note}" for note in self.notes)] if self.notes else [])]) + "\n"
+        parts = [f"**{as_markdown(self.title)}**", "\n".join([line([*map(as_markdown, self.columns)]), rule, *rows])]
+        notes = [f"- {as_markdown(note)}" for note in self.notes]
+        return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
     def rich(self, width: int) -> list[Text | RichTable]:
         """Title and cells for a terminal; what is wider than ``width`` goes on below, after the same first column."""

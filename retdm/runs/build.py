@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
             strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
             sync_batchnorm=trained_norm,
             max_epochs=epochs,
-            logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
+            logger=Curves(folder, name="", version="tensorboard", default_hp_metric=False),
             callbacks=callbacks,
             plugins=[CheckpointFiles()],
             enable_checkpointing=any(_is_checkpoint(callback) for callback in callbacks),
@@ -172,6 +172,13 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
     # Signals are ours (retdm/stop.py): what it does on SIGTERM waits for processes that have stopped.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
+
+
+class Curves(TensorBoardLogger):
+    """TensorBoard sorts groups by name and opens the first two: criteria and losses, not the epoch of Lightning."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({"work/epoch" if name == "epoch" else name: value for name, value in metrics.items()}, step)
 
 
 def _is_checkpoint(callback: Callback) -> bool:

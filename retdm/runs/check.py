@@ -11,8 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.data import overview
+from retdm.data.draw_overview import draw
 from retdm.data.module import Data, ImageData
 from retdm.errors import UserError
+from retdm.figure_text import undrawn
 from retdm.files import whole
 from retdm.runs.build import build_data, prepare_process
 from retdm.runs.errors import guarded
@@ -47,10 +49,12 @@ def _check(config: DictConfig) -> None:
         out.mkdir(parents=True, exist_ok=True)
         overview.write_findings(out / "findings.csv", found)
         with whole(out / "overview.png") as part:
-            overview.draw(data, title).savefig(part, format="png")
+            draw(data, title).savefig(part, format="png")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}", "choose another with out=") from error
     _print(data, title, found)
+    for name in undrawn(data.labels):
+        print(f"no installed font has a name; in the picture {printable(name)}")
     print(f"picture   {shown(out.absolute() / 'overview.png')}")
     print(f"findings  {shown(out.absolute() / 'findings.csv')}  ({len(found):,} rows)")
     if isinstance(data, ImageData) and data.faults:

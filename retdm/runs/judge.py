@@ -16,24 +16,29 @@ from retdm.methods.base import Method
 from retdm.runs.folder import RunFolder
 from retdm.runs.instances import judge_instances
 from retdm.runs.kept import weights_into
+from retdm.training.draw_images import choose_rows
 from retdm.training.evaluation import Evaluation
-from retdm.training.pictures import choose_rows
 
 OWN = "train_threshold"  # the rule whose thresholds a method brings
 SHOWN, SIDE = 6, 224  # images, and pixels of the longer side
 
 
-def judge(trainer: Trainer, method: Method, data: Data, checkpoint: Path) -> dict[str, Any]:
+def judge(
+    trainer: Trainer, method: Method, data: Data, checkpoint: Path, validation: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Validation, threshold and test of one checkpoint, in all processes of the run.
 
     A checkpoint that has learned from the validation part too brings what was said of it before (``validation`` of its
     description).
 
+    Args:
+        validation: what :func:`judge_validation` has said of the same weights, where it was asked before.
+
     Returns:
         The report without ``seconds`` and ``images``; under ``predictions`` the test part's arrays.
     """
     content = weights_into(method, checkpoint)
-    validation = content["retdm"].get("validation") or judge_validation(trainer, method, data)
+    validation = validation or content["retdm"].get("validation") or judge_validation(trainer, method, data)
     rows = predict(trainer, method, data, "test")
     own = criteria_of(rows, method, method.decide, validation["threshold"])
     threshold = validation["threshold"]

@@ -92,7 +92,7 @@ def print_report(folder: RunFolder, title: str, report: dict[str, Any], *, per_l
         ("curves", f"tensorboard --logdir {shown(folder.path)}"),
         ("next", next_command),
     ):
-        if name == "pictures" and not folder.pictures.exists():  # a fitted method draws none
+        if name == "pictures" and not folder.pictures.exists():
             continue
         # The last line is a contract: plain, never wrapped.
         print(f"{name:<11}{place}" if name != "next" else place, flush=True)

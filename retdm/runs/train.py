@@ -33,9 +33,10 @@ from retdm.runs.tables import line_of, print_report
 from retdm.screen import Printable, Screen
 from retdm.stop import StopRequest, is_leader, listening
 from retdm.targets import PACKAGE
+from retdm.training.draw_images import draw_heat_maps
 from retdm.training.epoch_bar import EpochBar
 from retdm.training.evaluation import Evaluation
-from retdm.training.pictures import Pictures, draw_heat_maps, write_picture
+from retdm.training.pictures import Pictures, write_picture
 from retdm.training.progress import EpochLines
 from retdm.training.resume import Checkpoints, save_fitted
 from retdm.training.stages import Stages
@@ -203,15 +204,19 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
     build.give_distances(settings, data, method)
     started = time.monotonic()
     method.fit(*data.examples("train"))
-    if settings["refit"]:
-        method.description["validation"] = judge_validation(trainer, method, data)
-        method.fit(*data.examples("train", "validation"))
     seconds = time.monotonic() - started
+    validation = judge_validation(trainer, method, data)
+    Pictures(folder.pictures).draw(trainer, method, data)  # of what has not seen the validation part
+    if settings["refit"]:
+        method.description["validation"] = validation
+        started = time.monotonic()
+        method.fit(*data.examples("train", "validation"))
+        seconds += time.monotonic() - started
     log.info("fitted in %.1f s", seconds)
     save_fitted(method, folder.best)
     folder.last.unlink(missing_ok=True)
     folder.last.hardlink_to(folder.best)
-    report = judge(trainer, method, data, folder.best)
+    report = judge(trainer, method, data, folder.best, validation)
     if method.explains:
         report["predictions"] |= method.explain(data.examples("test")[0])
         write_shown(folder, data, report["predictions"])
@@ -307,8 +312,14 @@ def _write_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
 
 
 def _log_hparams(trainer: Any, settings: dict[str, Any], report: dict[str, Any]) -> None:
-    """One entry of TensorBoard's HPARAMS: settings beside the test criteria."""
-    flat = _flat({key: settings[key] for key in ("choices", "data", "backbone", "method", "seed")})
+    """One entry of TensorBoard's HPARAMS: settings beside the test criteria.
+
+    It sorts settings by name and shows the first: numbers make these what tells runs from each other.
+    """
+    names, split = settings["choices"], settings["data"].get("split", 0)
+    first = {"1 method": names["method"], "2 data": names["data"], "3 split": split, "4 backbone": names["backbone"]}
+    flat = _flat({key: settings[key] for key in ("data", "backbone", "method", "seed")})
+    flat = first | {name: value for name, value in flat.items() if not name.endswith("._target_")}
     metrics = {f"test/{name}": value for name, value in report["test"].items() if value is not None}
     trainer.logger.log_hyperparams(flat, metrics)
     trainer.logger.finalize("success")

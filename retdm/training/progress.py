@@ -46,7 +46,7 @@ class EpochLines(Callback):
         method.log_dict(shown, prog_bar=True, logger=False, on_step=True, on_epoch=False)
         if trainer.logger is not None:
             curves = {f"train/{name}": value.item() for name, value in values.items()}
-            stage = {"stage/lr": self.stages.lr, "stage/index": float(self.stages.index)}
+            stage = {"work/lr": self.stages.lr, "work/stage": float(self.stages.index)}
             trainer.logger.log_metrics(curves | stage, step=trainer.global_step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -60,8 +60,9 @@ class EpochLines(Callback):
         }
         method = cast(DeepMethod, pl_module)
         rate = self._images / max(seconds, 1e-9)
-        method.log("speed/images_per_second", rate)
+        method.log("work/images_per_second", rate)
         self.stages.history[-1]["train_loss"] = means["loss"]
+        method.log("train/epoch_loss", means["loss"])
         metrics = trainer.callback_metrics
         words = [
             f"epoch {trainer.current_epoch + 1:3d}",

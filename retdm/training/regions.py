@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import logit
 from torch import Tensor
@@ -47,10 +46,11 @@ def scored(method: Method, data: Data, rows: NDArray[np.int64]) -> Iterator[tupl
     for batch in data.batches_of(rows):
         with evaluating(method):  # ends before a pair is given away: what its taker computes is no business of ours
             batch = method.on_after_batch_transfer(type(batch)(*(column.to(method.device) for column in batch)), 0)
-            if isinstance(data, ImageData):
-                maps = F.interpolate(region_maps(method, batch), (SIDE, SIDE), mode="bilinear")
-                found, masks = maps.flatten(2).transpose(1, 2), torch.ones(len(maps), SIDE * SIDE)
+            of_image = isinstance(data, ImageData)
+            found = region_maps(method, batch) if of_image else method.instance_scores(batch).float()  # type: ignore[operator]
+        for i, index in enumerate(batch.index.tolist()):
+            if of_image:  # one by one: of many labels a batch would take gigabytes
+                scores = F.interpolate(found[i : i + 1], (SIDE, SIDE), mode="bilinear")[0].flatten(1).T
             else:
-                found, masks = method.instance_scores(batch).float(), batch.mask  # type: ignore[operator]
-        for index, scores, mask in zip(batch.index.tolist(), found.cpu(), masks.bool().cpu(), strict=True):
-            yield index, scores[mask].numpy()
+                scores = found[i][batch.mask[i].bool()]
+            yield index, scores.cpu().numpy()

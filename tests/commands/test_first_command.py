@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import TINY_NET, start
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from retdm.criteria import CRITERIA
 
@@ -90,11 +91,12 @@ def test_the_log_file_has_what_the_screen_had(said: str, run: Path) -> None:
     "name",
     [
         *(f"train/{loss}" for loss in ("classification", "metric", "reconstruction", "loss")),
-        "stage/index",
-        "stage/lr",
+        "work/stage",
+        "work/lr",
+        "work/epoch",
         "validation/mAP",
         "validation/loss",
-        "speed/images_per_second",
+        "work/images_per_second",
     ],
 )
 def test_tensorboard_has_the_curve(curves: EventAccumulator, name: str) -> None:
@@ -102,15 +104,23 @@ def test_tensorboard_has_the_curve(curves: EventAccumulator, name: str) -> None:
     assert all(np.isfinite(point.value) for point in curves.Scalars(name))
 
 
+def test_tensorboard_opens_on_losses_and_criteria(curves: EventAccumulator) -> None:
+    tags = curves.Tags()
+    groups = sorted({tag.split("/")[0] for tag in (*tags["scalars"], *tags["images"])})
+    assert groups == ["test", "train", "validation", "view", "work"]  # the first two are open
+
+
 def test_tensorboard_shows_the_stages_in_order(curves: EventAccumulator) -> None:
-    seen = [point.value for point in curves.Scalars("stage/index")]
+    seen = [point.value for point in curves.Scalars("work/stage")]
     assert seen == sorted(seen)
     assert set(seen) == {0, 1, 2}
 
 
 def test_tensorboard_has_pictures_and_the_settings_beside_the_result(curves: EventAccumulator, run: Path) -> None:
     assert curves.Tags()["images"]
-    assert "_hparams_/session_start_info" in curves.summary_metadata
+    content = curves.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    names = sorted(HParamsPluginData.FromString(content).session_start_info.hparams)
+    assert names[:4] == ["1 method", "2 data", "3 split", "4 backbone"]
     (shown,) = curves.Scalars("test/mAP")
     report = json.loads((run / "metrics.json").read_text())
     assert shown.value == pytest.approx(report["test"]["mAP"], rel=1e-6)  # TensorBoard keeps float32

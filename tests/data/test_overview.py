@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from retdm.data import overview
+from retdm.data.draw_overview import draw
 from retdm.data.images import UnreadableImage
 from retdm.data.module import BagData, ImageData
 
@@ -95,7 +96,7 @@ def test_the_picture_is_drawn(data: ImageData, tmp_path: Path, kind: str) -> Non
     if kind == "one image":
         shown = copy.copy(data)
         shown.parts = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([2])}
-    figure = overview.draw(shown, "title")
+    figure = draw(shown, "title")
     figure.savefig(tmp_path / "overview.png")
     assert np.asarray(Image.open(tmp_path / "overview.png").convert("L")).std() > 5
     titles = {axes.get_title() for axes in figure.findobj(lambda artist: hasattr(artist, "get_title"))}
@@ -104,17 +105,18 @@ def test_the_picture_is_drawn(data: ImageData, tmp_path: Path, kind: str) -> Non
         assert any(r"costs \$5 or \$6" in title for title in titles)
 
 
-def test_of_many_labels_the_most_frequent_are_drawn() -> None:
+def test_of_many_labels_the_most_frequent_and_the_rarest_are_drawn() -> None:
     many = Bags()
     many.names = [f"label {j}" for j in range(300)]
     many.targets = np.zeros((9, 300), np.uint8)
-    many.targets[:, 200:280] = 1
+    many.targets[:, 200:230] = 1
+    many.targets[0, :270] = 1
     many.known = np.ones((9, 300), bool)
-    figure = overview.draw(BagData(many), "title")
+    figure = draw(BagData(many), "title")
     ticks = [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.findobj(Axes)]
     drawn = max(ticks, key=len)
-    assert len(drawn) == overview.MOST and {f"label {j}" for j in range(200, 280)} <= set(drawn)
-    assert "the 85 most frequent" in figure.get_suptitle()
+    assert set(drawn) == {f"label {j}" for j in (*range(200, 230), *range(270, 300))}
+    assert any("the 30 most frequent and rarest of 300" in axes.get_title() for axes in figure.findobj(Axes))
 
 
 def test_images_that_are_nearly_of_one_colour_are_named() -> None:

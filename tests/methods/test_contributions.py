@@ -68,7 +68,9 @@ def test_a_run_leaves_the_contributions_of_its_test_part_and_pictures_of_some(
     rows = np.load(folder / "predictions.npz")
     logits = rows["contributions"].sum(2) + rows["intercepts"]
     np.testing.assert_allclose(logits, logits_of(rows["scores"]), atol=1e-4)
-    pictures = sorted((folder / "pictures").iterdir())
+    drawn = ("embedding", "labels", "precision_recall", "predictions")  # as a network's
+    assert sorted(path.name for path in (folder / "pictures").glob("*.png")) == [f"{name}-fitted.png" for name in drawn]
+    pictures = sorted((folder / "pictures").glob("*.jpg"))
     assert 1 <= len(pictures) <= 6
     for path in pictures:
         assert int(path.stem.removeprefix("test-")) in rows["index"]

@@ -272,6 +272,8 @@ def settings_for(file: Path, method: str, *more: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["mil", "mil_attention", "abmil"])
 def test_a_run_on_bags_is_judged_again_to_the_last_bit_and_predicts(bag_file: Path, name: str) -> None:
     folder = train(settings_for(bag_file, name))
+    drawn = {path.name.removesuffix("-end_to_end.png") for path in (folder / "pictures").iterdir()}
+    assert drawn == {"embedding", "labels", "precision_recall"}  # a bag has no picture of its own
     report = json.loads((folder / "metrics.json").read_text())
     assert in_process("test.py", f"run={folder}").code == 0
     again = json.loads((folder / "test.json").read_text())

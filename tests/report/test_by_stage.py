@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from report_runs import LABELS, read, write_run
 
-from retdm.report import figures
 from retdm.report.__main__ import main
 from retdm.report.by_stage import (
     Explained,
@@ -213,7 +212,7 @@ def test_no_heading_of_an_image_is_cut_at_the_edge(tmp_path: Path) -> None:
     Image.new("L", (8, 20)).save(tmp_path / "x.jpg")
     part = Part("a label with a long name $x", "+", 0.5, np.array([-1e3, 2e3, 1.0]), 0.1)
     images = [Explained("a/long/folder/and/a/name_.jpg", tmp_path / "x.jpg", [part] * n) for n in (2, 1, 4)]
-    figure = draw_contributions("t", ["1", "2", "a long stage's name"], images)
+    figure = draw_contributions("t", ["1", "2", "a long stage's name"], images, [part.label])
     assert len([axes for axes in figure.axes if axes.get_title().startswith("+a label")]) == 7
     fits(figure)
 
@@ -224,7 +223,7 @@ def test_no_heading_of_an_image_is_cut_at_the_edge(tmp_path: Path) -> None:
 def test_the_report_holds_table_csv_and_both_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(figures, "DPI", 20)
+    monkeypatch.setattr("retdm.report.figures.DPI", 20)
     explaining(tmp_path / "runs" / "run")
     out = tmp_path / "out"
     assert main([str(tmp_path / "runs"), f"out={out}"]) == 0

@@ -12,32 +12,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from retdm.figure_text import label_names
 from retdm.report import figures
 from retdm.report.collect import Group, find_runs, group_runs
-from retdm.report.drawing import (
-    COLOURS,
-    History,
-    draw_co_occurrence,
-    draw_convergence,
-    draw_heat_map,
-    draw_label_precision,
-    draw_learning_curves,
-    draw_setting_curve,
-    styles_of,
-)
-from retdm.report.figures import (
-    Drawn,
-    choose,
-    co_occurrence,
-    convergence,
-    difficulties,
-    history_of,
-    label_precision,
-    learning_curves,
-    predictions,
-    settings,
-    write_figures,
-)
+from retdm.report.draw_over_settings import draw_heat_map, draw_learning_curves, draw_setting_curve
+from retdm.report.draw_per_label import draw_co_occurrence, draw_label_precision
+from retdm.report.draw_training import History, draw_convergence
+from retdm.report.drawing import COLOURS, styles_of
+from retdm.report.figures import predictions, write_figures
+from retdm.report.history import convergence, history_of
+from retdm.report.over_settings import difficulties, learning_curves, settings
+from retdm.report.per_label import co_occurrence, label_precision
+from retdm.report.shown_groups import Drawn, choose
 
 LABELS = ("sea", "<b>$x", "tree$")
 CRITERIA = {"mAP": 0.8, "O-F1": 0.7, "average_precision": 0.9, "coverage_normalised": 0.2, "hamming_loss": 0.1}
@@ -363,8 +349,8 @@ def logged(folder: Path, rows: list[tuple[str, float, int]]) -> None:
 
 def test_a_training_is_told_by_epoch_with_its_stages(make: Make, tmp_path: Path) -> None:
     folder = make("retdm", 0, stages=(("first", 1), ("joint", 2)))
-    epochs = [("epoch", float(step // 2), step) for step in range(6)]
-    losses = [("train/loss", value, step) for step, value in enumerate((4, 2, 9, 7, 5, 1))]
+    epochs = [("epoch", float(step // 2), step) for step in (1, 3, 5)]  # each at its end
+    losses = [("train/loss", value, step) for step, value in enumerate((4, 2, 9, 7, 5, 1), 1)]  # after each step
     scores = [("validation/mAP", value, step) for value, step in ((0.5, 1), (0.6, 3), (0.7, 5))]
     logged(folder, [*epochs, *losses, *scores])
     logged(folder, [("epoch", 2.0, 0), ("test/mAP", 0.9, 0)])  # what test.py adds
@@ -374,6 +360,9 @@ def test_a_training_is_told_by_epoch_with_its_stages(make: Make, tmp_path: Path)
     assert history.train_loss == {1: 3.0, 2: 8.0, 3: 3.0}
     assert history.validation_map == pytest.approx({1: 0.5, 2: 0.6, 3: 0.7})
     assert history.validation_loss == {}
+    logged(folder, [("train/epoch_loss", value, step) for value, step in ((3.5, 1), (8.5, 3), (2.5, 5))])
+    history = history_of(groups_in(tmp_path)[0].runs[0])
+    assert history is not None and history.train_loss == {1: 3.5, 2: 8.5, 3: 2.5}  # of all steps, logged or not
     (drawn,) = convergence(groups_in(tmp_path), ["retdm"])
     left, right = drawn.figure.axes  # type: ignore[union-attr]
     # The loss is broken where a stage begins, the score is not.
@@ -469,7 +458,7 @@ def test_no_text_is_cut_at_the_edge(count: int) -> None:
     shares = rng.random((min(count, 24),) * 2)
     values = {name: rng.random((3, count)) for name in names}
     fits(draw_label_precision("t", labels, [9999.0] * count, values, styles))
-    fits(draw_co_occurrence("t", labels[:24], shares, dict.fromkeys(names, shares)))
+    fits(draw_co_occurrence("t", label_names(labels[:24], 18), shares, dict.fromkeys(names, shares)))
 
 
 @pytest.mark.filterwarnings("error")

@@ -43,7 +43,7 @@ def test_a_deviation_stands_beside_its_mean_only_where_there_are_both() -> None:
 
 def test_markdown_keeps_a_pipe_inside_its_cell() -> None:
     assert TABLE.markdown() == (
-        "**two [b] things**\n\n|  | a [1] | b |\n|---|---:|---:|\n"
+        "**two \\[b\\] things**\n\n|  | a \\[1\\] | b |\n|---|---:|---:|\n"
         "| x\\|y | **.881 ± .009** | 3 |\n| z |  | 4 |\n\n- a note\n"
     )
 
@@ -100,11 +100,15 @@ def test_another_split_than_any_papers_is_said_to_be_another(tmp_path: Path) -> 
     assert sum("(our runs have another)" in note for note in table.notes) == 2
 
 
-def test_data_without_a_papers_row_have_their_table_all_the_same(tmp_path: Path) -> None:
+def test_only_sets_of_a_paper_have_the_papers_criteria(tmp_path: Path) -> None:
     write_run(tmp_path / "a", data="birds")
-    table = result_tables(read(tmp_path)[1])[0]
-    assert table.columns == ["", "bce · vgg16"]
-    assert table.notes == []
+    write_run(tmp_path / "b", data="scene")
+    titles = [table.title for table in result_tables(read(tmp_path)[1])]
+    assert titles == [
+        "birds: all criteria on the test part",
+        "scene: the papers' criteria on the test part",
+        "scene: all criteria on the test part",
+    ]
 
 
 def test_the_best_of_ours_is_bold_by_the_direction_of_its_criterion(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from retdm.runs import train
 from retdm.runs.build import build_data, build_method
 from retdm.runs.instances import judge_instances
 from retdm.training import pictures
-from retdm.training.pictures import HEATED, choose_rows, draw_heat_maps
+from retdm.training.draw_images import HEATED, choose_rows, draw_heat_maps
 from retdm.training.regions import SIDE, brightness
 
 Tiny = Callable[..., dict[str, Any]]

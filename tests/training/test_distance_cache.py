@@ -134,6 +134,8 @@ def test_a_disk_that_is_too_small_is_told_of(bags: Any, monkeypatch: pytest.Monk
 def test_a_run_is_judged_again_to_the_last_bit_and_predicts_new_bags_as_it_did(bags: Any, method: str) -> None:
     settings = bags(f"method={method}", "refit=true")
     folder = train(settings)
+    drawn = {path.name for path in (folder / "pictures").iterdir()}
+    assert drawn == {"embedding-fitted.png", "labels-fitted.png", "precision_recall-fitted.png"}
     report = json.loads((folder / "metrics.json").read_text())
     assert report["kept"] > 0
     assert in_process("test.py", f"run={folder}").code == 0

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -18,6 +21,8 @@ from tensorboard.plugins.projector import ProjectorConfig
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
+from retdm.criteria import decide, evaluate
+from retdm.criteria.average_precision import label_average_precision
 from retdm.data.augment import test_view as whole_view
 from retdm.data.module import ImageData
 from retdm.data.synthetic import Synthetic
@@ -25,7 +30,7 @@ from retdm.methods.base import DeepMethod
 from retdm.methods.bce import BCE
 from retdm.methods.retdm import RETDM
 from retdm.stop import Stopped
-from retdm.training import pictures
+from retdm.training import draw_images, draw_labels, embedding, pictures
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures
 from retdm.training.stages import Stages
@@ -35,7 +40,7 @@ STAGES = [
     {"name": "first", "train": ["image_net", "classifier"], "losses": ["classification"]},
     {"name": "second", "train": ["label_net"], "losses": ["metric"]},
 ]
-KINDS = ("predictions", "precision_recall", "embedding")
+KINDS = ("predictions", "precision_recall", "labels", "embedding")
 
 
 class Tiny(Backbone):
@@ -85,6 +90,10 @@ def rows(data: ImageData) -> dict[str, np.ndarray]:
     return {"index": index, "scores": scores, "target": target, "known": np.ones(target.shape, bool)}
 
 
+def precisions(rows: dict[str, np.ndarray]) -> np.ndarray:
+    return label_average_precision(rows["scores"], rows["target"], rows["known"])
+
+
 def make_trainer(method: DeepMethod, data: ImageData, rows: dict[str, np.ndarray], folder: Path, done: int = 2) -> Any:
     """A trainer after ``done`` stages, as a callback sees it at the end of an epoch."""
     stages, evaluation = Stages(method.stages), Evaluation()
@@ -100,12 +109,6 @@ def make_trainer(method: DeepMethod, data: ImageData, rows: dict[str, np.ndarray
     )
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made but not painted, which takes most of the time."""
-    monkeypatch.setattr(pictures, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
-
-
 def shown_images(folder: Path) -> list[str]:
     accumulator = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0})
     return sorted(accumulator.Reload().Tags()["images"])
@@ -116,19 +119,20 @@ def shown_images(folder: Path) -> list[str]:
 
 def test_hits_misses_extras_and_unknown_labels_are_told_apart_by_sign_and_colour() -> None:
     target, known, predicted = np.array([1, 1, 0, 0, 0]), np.array([1, 1, 1, 0, 1], bool), np.array([1, 0, 1, 1, 0])
-    words = pictures.verdict(target, known, predicted, NAMES)
-    assert [text for text, _ in words] == ["desert", "−mountains", "+sea", "?sunset"]
+    scores = np.array([0.934, 0.2, 1.0, 0.5, 0.0])
+    words = draw_images.verdict(target, known, predicted, scores, NAMES)
+    assert [text for text, _ in words] == ["desert .93", "−mountains .20", "+sea 1.00", "?sunset .50"]
     assert len({colour for _, colour in words}) == 4
 
 
 def test_an_image_without_labels_that_none_was_predicted_for_is_a_hit() -> None:
     nothing = np.zeros(5, int)
-    assert pictures.verdict(nothing, np.ones(5, bool), nothing, NAMES) == [("none", pictures.HIT)]
+    assert draw_images.verdict(nothing, np.ones(5, bool), nothing, nothing, NAMES) == [("none", draw_images.HIT)]
 
 
 def test_captions_break_between_words_and_end_in_dots_where_they_are_too_long() -> None:
     words = [(name, "") for name in ("sea", "mountains", "sunset", "a-very-long-label-name", "trees")]
-    lines = [[text for text, _ in line] for line in pictures.in_lines(words, width=15, most=3)]
+    lines = [[text for text, _ in line] for line in draw_images.in_lines(words, width=15, most=3)]
     assert lines == [["sea", "mountains"], ["sunset"], ["a-very-long-label-name"], ["…"]]
 
 
@@ -136,28 +140,28 @@ def test_the_rows_shown_are_distinct_and_carry_every_label_where_there_is_room()
     target = np.zeros((100, 7), int)
     target[np.arange(100), np.minimum(np.arange(100) // 15, 5)] = 1
     target[97, 6] = 1  # the only one of its label
-    places = pictures.choose_rows(target, 12)
+    places = draw_images.choose_rows(target, 12)
     assert len(set(places)) == 12 and (target[places].sum(0) > 0).all()
-    assert np.array_equal(places, pictures.choose_rows(target, 12))
+    assert np.array_equal(places, draw_images.choose_rows(target, 12))
     assert places.max() - places.min() > 80
 
 
 @pytest.mark.parametrize(("n", "labels", "expected"), [(5, 3, 5), (40, 30, 12), (1, 4, 1)])
 def test_the_number_of_rows_shown_is_bounded_by_images_and_by_the_grid(n: int, labels: int, expected: int) -> None:
-    places = pictures.choose_rows(np.ones((n, labels), int), 12)
+    places = draw_images.choose_rows(np.ones((n, labels), int), 12)
     assert len(places) == len(set(places)) == expected
 
 
 def test_the_grid_shows_the_cached_images_of_its_rows_under_the_words_of_the_rule(data: ImageData, rows: Any) -> None:
-    figure = pictures.draw_predictions(data.images, rows, NAMES, "top3", "title")
-    places = pictures.choose_rows(rows["target"], 12)
+    figure = draw_images.draw_predictions(data.images, rows, decide(rows["scores"], "top3"), NAMES, "title")
+    places = draw_images.choose_rows(rows["target"], 12)
     assert len(figure.axes) == 12
     for axes, place in zip(figure.axes, places, strict=True):
         assert np.array_equal(axes.images[0].get_array(), data.images[rows["index"][place]])
         (caption,) = [artist for artist in axes.artists if hasattr(artist, "get_child")]
         texts = [area.get_text() for line in caption.get_child().get_children() for area in line.get_children()]
         predicted = {NAMES[j] for j in np.argsort(-rows["scores"][place])[:3]}
-        assert {text.lstrip("+") for text in texts if not text.startswith("−")} == predicted
+        assert {text.lstrip("+").rsplit(" ", 1)[0] for text in texts if not text.startswith("−")} == predicted
 
 
 # ---- precision-recall curves
@@ -166,7 +170,7 @@ def test_the_grid_shows_the_cached_images_of_its_rows_under_the_words_of_the_rul
 def test_the_area_under_each_curve_is_the_average_precision_in_its_legend(rows: Any) -> None:
     known = np.random.default_rng(1).random(rows["target"].shape) < 0.8
     rows |= {"known": known, "target": rows["target"] * np.array([1, 1, 1, 1, 0], np.float32)}  # no trees at all
-    figure = pictures.draw_curves(rows, NAMES, "title")
+    figure = draw_labels.draw_curves(rows, precisions(rows), NAMES, "title")
     areas = {}
     for line in figure.axes[0].lines:
         recall, precision = line.get_data()
@@ -181,13 +185,55 @@ def test_the_area_under_each_curve_is_the_average_precision_in_its_legend(rows: 
     assert "1 without an image" in figure.legends[0].get_title().get_text()
 
 
+@pytest.mark.painted
 def test_of_many_labels_only_the_best_and_the_worst_are_named() -> None:
     target = np.random.default_rng(2).random((60, 50)) < 0.3
     rows = {"scores": np.random.default_rng(3).random((60, 50)), "target": target, "known": np.ones_like(target)}
-    figure = pictures.draw_curves(rows, [f"${j}$" for j in range(50)], "title")
+    figure = draw_labels.draw_curves(rows, precisions(rows), [f"${j}$" for j in range(50)], "title")
     values = [float(text.get_text().split()[0]) for text in figure.legends[0].get_texts()]
-    assert len(figure.axes[0].lines) == 50 and len(values) == 20 and values == sorted(values, reverse=True)
+    assert len(figure.axes[0].lines) == 20 and len(values) == 20 and values == sorted(values, reverse=True)
+    (others,) = figure.axes[0].collections
+    assert len(others.get_segments()) == 30
     assert pictures.rendered(figure).shape == (600, 912, 3)
+
+
+# ---- a bar a label
+
+
+def test_a_label_has_its_precision_its_f1_and_what_chance_would_reach(rows: Any) -> None:
+    known = np.random.default_rng(1).random(rows["target"].shape) < 0.8
+    rows |= {"known": known}
+    predicted = decide(rows["scores"], "half")
+    values = precisions(rows)
+    axes = draw_labels.draw_bars(rows, values, predicted, NAMES, "title").axes[0]
+    f1, chance = (line.get_xdata() for line in axes.lines)
+    expected = evaluate(rows["scores"], rows["target"], known, NAMES, predicted)["per_label"]
+    assert len(axes.patches) == 5
+    for place, text in enumerate(axes.get_yticklabels()):
+        name, positives = text.get_text().split("  ")
+        assert int(positives) == expected[name]["positives"]
+        assert axes.patches[place].get_width() == pytest.approx(expected[name]["AP"])
+        assert f1[place] == pytest.approx(expected[name]["F1"])
+        assert chance[place] == pytest.approx(int(positives) / known[:, NAMES.index(name)].sum())
+    assert [bar.get_width() for bar in axes.patches] == sorted(values, reverse=True)
+
+
+def test_of_two_thousand_labels_the_most_telling_are_drawn_in_few_strokes() -> None:
+    generator = np.random.default_rng(0)
+    shape, labels = (60, 2000), [f"label {j}" for j in range(2000)]
+    target = generator.random(shape) < 0.2
+    rows = {"scores": generator.random(shape), "target": target, "known": np.ones(shape, bool), "index": np.arange(60)}
+    values, predicted = precisions(rows), rows["scores"] > 0.5
+    images = np.zeros((60, 8, 8, 3), np.uint8)
+    space = embedding.Space(generator.random((60, 4)), target, np.ones(60, bool), np.zeros((0, 4)), target)
+    figures = (
+        draw_labels.draw_curves(rows, values, labels, "title"),
+        draw_labels.draw_bars(rows, values, predicted, labels, "title"),
+        draw_images.draw_predictions(images, rows, predicted, labels, "title"),
+        embedding.draw_embedding(space, labels, "title"),
+    )
+    for figure in figures:
+        assert len(figure.findobj(lambda artist: isinstance(artist, Text | Line2D | Rectangle))) < 1000
 
 
 # ---- the shared embedding
@@ -196,20 +242,20 @@ def test_of_many_labels_only_the_best_and_the_worst_are_named() -> None:
 def test_the_embedding_is_what_both_nets_give_in_evaluation_mode(data: ImageData) -> None:
     method = make_method()
     method.stage = method.stages[0]  # where dropout and running statistics are at work in training
-    space = pictures.embed(method.train(), data)
+    space = embedding.embed(method.train(), data, with_sets=True)
     method.eval()
     with torch.no_grad():
-        for row, point, name in zip(data.parts["validation"], space.images, space.image_names, strict=True):
+        for row, point, target in zip(data.parts["validation"], space.images, space.image_targets, strict=True):
             image = method.normalised(whole_view(data.images[row], 32)[None])
             assert point == pytest.approx(method.image_net(image)[0].numpy(), abs=1e-5)
-            assert name == ("+".join(NAMES[j] for j in range(5) if data.source.targets[row, j]) or "none")
+            assert np.array_equal(target, data.source.targets[row])
         carried = [tuple(data.source.targets[row].tolist()) for row in data.parts["train"]]
-        assert len(space.set_names) == len(set(carried))
+        assert len(space.set_targets) == len(set(carried)) == len(space.sets)
         counts = []
-        for point, name in zip(space.sets, space.set_names, strict=True):
-            target = [float(label in name.split("+")) for label in NAMES]
-            assert point == pytest.approx(method.label_net(torch.tensor([target]))[0].numpy(), abs=1e-5)
-            counts.append(carried.count(tuple(map(int, target))))
+        for point, target in zip(space.sets, space.set_targets, strict=True):
+            seen = method.label_net(torch.from_numpy(target[None]).float())
+            assert point == pytest.approx(seen[0].numpy(), abs=1e-5)
+            counts.append(carried.count(tuple(target.tolist())))
     assert counts == sorted(counts, reverse=True)
 
 
@@ -218,30 +264,35 @@ def test_label_sets_with_unknown_cells_are_no_label_sets(data: ImageData) -> Non
     train, validation = data.parts["train"], data.parts["validation"]
     data.source.known[train[1:]] = False
     data.source.known[validation[0], 0] = False
-    space = pictures.embed(make_method(), data)
-    assert space.set_names == [pictures.set_name(data.source.targets[train[0]], NAMES)]
-    assert space.image_names[0].endswith("?") and not any(name.endswith("?") for name in space.image_names[1:])
+    space = embedding.embed(make_method(), data, with_sets=False)
+    assert np.array_equal(space.set_targets, data.source.targets[train[:1]])
+    assert not space.complete[0] and space.complete[1:].all() and len(space.sets) == 0
 
 
 def test_the_projector_lists_every_stage_once_the_last_first_though_runs_resume(tmp_path: Path) -> None:
-    space = pictures.Space(np.eye(3, dtype=np.float32), ["sea", "none", "sea"], np.ones((1, 3), np.float32), ["sea"])
+    sea = np.eye(5, dtype=np.uint8)[2]
+    complete = np.array([True, True, False])
+    space = embedding.Space(np.eye(3), np.stack([sea, 0 * sea, sea]), complete, np.ones((1, 3)), sea[None])
     for stage in ("first", "second", "second"):  # nothing but the files is kept from one to the next
-        pictures.write_projector(tmp_path, stage, ["first", "second"], space)
+        embedding.write_projector(tmp_path, stage, ["first", "second"], space, NAMES)
     config = text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), ProjectorConfig())
     assert [each.tensor_name for each in config.embeddings] == ["second", "first"]
     for each in config.embeddings:
         points = np.loadtxt(tmp_path / each.tensor_path, delimiter="\t")
         assert np.array_equal(points, [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])
         lines = (tmp_path / each.metadata_path).read_text().splitlines()
-        assert lines == ["kind\tlabel set", "image\tsea", "image\tnone", "image\tsea", "label set\tsea"]
+        assert lines == ["kind\tlabel set", "image\tsea", "image\tnone", "image\tsea?", "label set\tsea"]
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_names_of_label_sets_neither_overlap_nor_leave_the_axes() -> None:
     rng = np.random.default_rng(0)
-    sets = rng.normal(size=(14, 6)).astype(np.float32)
     names = [f"a long name of a label set {j}" for j in range(14)]
-    figure = pictures.draw_embedding(pictures.Space(rng.normal(size=(30, 6)), [names[0]] * 30, sets, names), "title")
+    of_images = np.eye(14, dtype=np.uint8)[np.zeros(30, int)]
+    space = embedding.Space(
+        rng.normal(size=(30, 6)), of_images, np.ones(30, bool), rng.normal(size=(14, 6)), np.eye(14)
+    )
+    figure = embedding.draw_embedding(space, names, "title")
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(boxes) > 7
     assert all(box.count_overlaps(boxes) == 1 for box in boxes)  # itself
@@ -251,6 +302,7 @@ def test_names_of_label_sets_neither_overlap_nor_leave_the_axes() -> None:
 # ---- the callback
 
 
+@pytest.mark.painted
 def test_the_end_of_a_stage_leaves_png_files_and_tensorboard_images(
     data: ImageData, rows: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,7 +314,7 @@ def test_the_end_of_a_stage_leaves_png_files_and_tensorboard_images(
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(f"{k}-second.png" for k in KINDS)
     for path in (tmp_path / "pictures").iterdir():
         assert np.asarray(Image.open(path)).std() > 10  # something is drawn
-    assert shown_images(tmp_path) == sorted(f"pictures/{kind}" for kind in KINDS)
+    assert shown_images(tmp_path) == sorted(f"view/{kind}" for kind in KINDS)
     assert (tmp_path / "tensorboard" / "projector_config.pbtxt").exists()
 
 
@@ -275,18 +327,20 @@ def test_within_a_stage_and_in_other_processes_nothing_is_drawn(data: ImageData,
     assert not (tmp_path / "pictures").exists()
 
 
-@pytest.mark.usefixtures("quick")
-def test_an_embedding_is_drawn_only_once_a_label_net_has_learnt(data: ImageData, rows: Any, tmp_path: Path) -> None:
+def test_label_sets_are_embedded_only_once_a_label_net_has_learnt(
+    data: ImageData, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces: list[embedding.Space] = []
+    monkeypatch.setattr(pictures, "draw_embedding", lambda space, *_: spaces.append(space))
     torch.manual_seed(0)
     without = BCE(Tiny(), NAMES, stages=stages_of(["first"]))
-    for method in (make_method(), without):
-        trainer = make_trainer(method, data, rows, tmp_path, done=1)
+    for method, done in ((make_method(), 1), (without, 1), (make_method(), 2)):
+        trainer = make_trainer(method, data, rows, tmp_path, done=done)
         Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
-        names = {path.name for path in (tmp_path / "pictures").iterdir()}
-        assert names == {"predictions-first.png", "precision_recall-first.png"}
+    assert [len(space.sets) > 0 for space in spaces] == [False, False, True]
+    assert all(len(space.images) == len(data.parts["validation"]) for space in spaces)
 
 
-@pytest.mark.usefixtures("quick")
 def test_drawing_changes_neither_weights_nor_mode_nor_random_state(data: ImageData, rows: Any, tmp_path: Path) -> None:
     method = make_method()
     trainer = make_trainer(method, data, rows, tmp_path)
@@ -303,7 +357,6 @@ def test_drawing_changes_neither_weights_nor_mode_nor_random_state(data: ImageDa
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_method_that_scores_regions_leaves_heat_maps_of_validation_images_and_is_as_before(
     data: ImageData, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,14 +372,14 @@ def test_a_method_that_scores_regions_leaves_heat_maps_of_validation_images_and_
     Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
     trainer.logger.experiment.flush()
     assert (tmp_path / "pictures" / "heat_maps-first.png").exists()
-    assert "pictures/heat_maps" in shown_images(tmp_path)
-    assert len(seen) == pictures.HEATED and set(seen) <= set(data.parts["validation"].tolist())
+    assert "view/heat_maps" in shown_images(tmp_path)
+    seen = seen[: draw_images.HEATED]  # the embedding comes after
+    assert len(seen) == draw_images.HEATED and set(seen) <= set(data.parts["validation"].tolist())
     assert any(modes) and [module.training for module in method.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in method.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
     data: ImageData, rows: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,13 +393,12 @@ def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
     monkeypatch.setattr(method.label_net, "forward", fail)
     Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["predictions-second.png"]
-    curves, embedding = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
-    assert "precision_recall" in curves and "no label has a positive image" in curves
-    assert "embedding" in embedding and "RuntimeError: out of memory" in embedding
+    curves, bars, space = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert "precision_recall" in curves and "no label has a positive image" in curves and "labels" in bars
+    assert "embedding" in space and "RuntimeError: out of memory" in space
     assert [module.training for module in method.modules()] == modes
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_request_to_stop_at_once_is_no_failed_picture(
     data: ImageData, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,7 +412,6 @@ def test_a_request_to_stop_at_once_is_no_failed_picture(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("quick")
 def test_a_training_run_is_drawn_after_each_stage_and_ends_with_the_weights_of_one_without_pictures(
     cache: Path, tmp_path: Path
 ) -> None:
@@ -378,7 +429,7 @@ def test_a_training_run_is_drawn_after_each_stage_and_ends_with_the_weights_of_o
         trainer.fit(method, datamodule=data)
         weights.append(method.state_dict())
     names = {path.name for path in (tmp_path / "pictures").iterdir()}
-    assert names == {f"{kind}-{stage}.png" for kind in KINDS for stage in ("first", "second")} - {"embedding-first.png"}
-    assert shown_images(tmp_path) == sorted(f"pictures/{kind}" for kind in KINDS)
+    assert names == {f"{kind}-{stage}.png" for kind in KINDS for stage in ("first", "second")}
+    assert shown_images(tmp_path) == sorted(f"view/{kind}" for kind in KINDS)
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

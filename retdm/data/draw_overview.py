@@ -1,0 +1,96 @@
+"""One picture of a data set: sample images, label frequencies, labels that stand together, labels per image."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from retdm.data.module import Data, ImageData
+from retdm.figure_text import label_names, plain
+
+SHOWN = 18  # images of the sample
+NAMED = 30  # labels whose names and counts are written large
+MOST = 60  # labels that are shown
+WIDE = 24  # characters of a line over an image
+
+
+def draw(data: Data, title: str) -> Figure:
+    """Sample images with their labels, label frequencies, label co-occurrence, labels per image.
+
+    Of very many labels the most frequent and the rarest.
+    """
+    targets, known, labels = data.source.targets, data.source.known, label_names(data.labels, 40)
+    numbers = targets.sum(0, dtype=int)
+    order = np.argsort(numbers, kind="stable")
+    if len(order) > MOST:
+        order = np.concatenate([order[: MOST // 2], order[-MOST // 2 :]])
+    tall = max(3.4, 0.19 * len(order))
+    sample = 4.3 if isinstance(data, ImageData) else 0.0
+    figure = Figure(figsize=(14, sample + tall + 1.3), dpi=100, layout="constrained")
+    figure.suptitle(plain(title, 160), size=14)
+    bottom: Any = figure
+    if isinstance(data, ImageData):
+        top, bottom = figure.subfigures(2, 1, height_ratios=[sample, tall + 0.8])  # type: ignore[misc]
+        _draw_sample(top, data)
+    frequency, together, number = bottom.subplots(1, 3, width_ratios=[1.15, 1.25, 0.8])
+    few = f"the {MOST // 2} most frequent and rarest of {len(labels):,}" if len(order) < len(labels) else ""
+    _draw_frequencies(frequency, numbers[order], [labels[j] for j in order], few)
+    shown = np.sort(order)
+    _draw_together(together, targets[:, shown].astype(np.float64), [labels[j] for j in shown])
+    sizes = targets[known.all(axis=1)].sum(1, dtype=int)
+    number.set(title="labels per image", xlabel="labels", ylabel="images")
+    if len(sizes):
+        number.bar(np.arange(sizes.max() + 1), np.bincount(sizes), color="#4477aa")
+        number.xaxis.get_major_locator().set_params(integer=True)
+    number.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _draw_sample(figure: Any, data: ImageData) -> None:
+    """Rows spread evenly over those that can be read."""
+    rows = np.sort(np.concatenate([data.parts[part] for part in ("train", "validation", "test")]))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))]
+    labels, columns = label_names(data.labels, WIDE), 9
+    grid = figure.subplots(-(-len(rows) // columns), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, row in zip(grid.flat, rows, strict=False):
+        target, known = data.source.targets[row], data.source.known[row]
+        names = [labels[j] for j in np.flatnonzero(target)]
+        if not known.all():
+            names.append("?")
+        axes.imshow(data.images[int(row)], interpolation="bilinear")
+        axes.set_title(_wrapped(names or ["(no label)"]), size=8)
+
+
+def _wrapped(names: list[str], most: int = 3) -> str:
+    lines = [""]
+    for name in names:
+        if lines[-1] and len(lines[-1]) + len(name) > WIDE:
+            lines.append("")
+        lines[-1] += (", " if lines[-1] else "") + name
+    return "\n".join(lines[:most]) + (" …" if len(lines) > most else "")
+
+
+def _draw_frequencies(axes: Any, numbers: np.ndarray, names: list[str], few: str) -> None:
+    places = np.arange(len(names))
+    axes.barh(places, numbers, color="#4477aa")
+    axes.set(title="images per label" + (f"\n{few}" if few else ""), ylim=(-0.6, len(names) - 0.4))
+    size = 9 if len(names) <= NAMED else 6
+    axes.set_yticks(places, names, size=size)
+    for place, n in enumerate(numbers):
+        axes.text(n, place, f" {n:,}", va="center", size=size)
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_together(axes: Any, targets: np.ndarray, names: list[str]) -> None:
+    together = targets.T @ targets
+    share = together / np.maximum(np.diag(together), 1)[:, None]
+    np.fill_diagonal(share, np.nan)
+    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=max(np.nanmax(share, initial=0), 0.01))
+    axes.set_title("of the images with the row's label,\nthe share with the column's", size=10)
+    size = 9 if len(names) <= NAMED else 4.5
+    axes.set_xticks(np.arange(len(names)), names, rotation=90, size=size)
+    axes.set_yticks(np.arange(len(names)), names, size=size)
+    axes.figure.colorbar(shown, ax=axes, shrink=0.7)

@@ -1,0 +1,186 @@
+"""The space in which a method sees images, and label sets where it has a net for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
+from sklearn.decomposition import PCA
+from tensorboard.plugins import projector
+from torch import Tensor
+
+from retdm.backbones.base import evaluating
+from retdm.batch import BagBatch
+from retdm.data.module import Data
+from retdm.figure_text import label_names
+from retdm.files import whole
+from retdm.methods.base import Method
+from retdm.training.draw_images import spread
+from retdm.training.draw_labels import COLOURS
+
+POINTS = 500  # images, and label sets
+NAMED_SETS = 24
+OTHER = "#999999"
+
+
+class Space(NamedTuple):
+    """Points of the embedding space. Letters: n images, U label sets of the training part, most frequent first.
+
+    Attributes:
+        images: float32 (n, D).
+        image_targets: (n, L) their label sets.
+        complete: bool (n,), of which image all cells are known.
+        sets: float32 (U, D); (0, D) where the method has no net for label sets.
+        set_targets: (U, L).
+    """
+
+    images: np.ndarray
+    image_targets: np.ndarray
+    complete: np.ndarray
+    sets: np.ndarray
+    set_targets: np.ndarray
+
+
+def set_name(target: np.ndarray, names: Sequence[str]) -> str:
+    """A label set (L,) as text: its labels joined by ``+``, or ``none``."""
+    return "+".join(names[j] for j in np.flatnonzero(target).tolist()) or "none"
+
+
+def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
+    """Images (or bags) of the validation part, and the distinct label sets of the training part, at most ``POINTS``
+    of each.
+
+    This process computes it alone: nothing is gathered, no loader and no random number is used, and the method is left
+    in the mode it came in.
+
+    Args:
+        with_sets: embed the label sets too, by the method's ``label_net``.
+    """
+    source = data.source
+    rows = data.parts["validation"]
+    rows = rows[spread(len(rows), POINTS)]
+    train = data.parts["train"]
+    complete = train[source.known[train].all(axis=1)]
+    targets, counts = np.unique(source.targets[complete], axis=0, return_counts=True)
+    targets = targets[np.argsort(-counts, kind="stable")][:POINTS]
+    images = []
+    with evaluating(method):
+        for batch in data.batches_of(rows):
+            images.append(_seen(method, batch).float().cpu())
+        points = torch.cat(images).numpy()
+        sets = np.zeros((0, points.shape[1]), np.float32)
+        if with_sets:
+            sets = method.label_net(torch.from_numpy(targets).float().to(method.device)).float().cpu().numpy()  # type: ignore[operator]
+    return Space(points, source.targets[rows], source.known[rows].all(axis=1), sets, targets)
+
+
+def _seen(method: Method, batch: Any) -> Tensor:
+    """(B, D): each image as its net sees it, each bag as the mean of its instances."""
+    if isinstance(batch, BagBatch):
+        instances, mask = method.image_net.instances(type(batch)(*(column.to(method.device) for column in batch)))
+        mean: Tensor = (instances * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return mean
+    seen: Tensor = method.image_net(method.normalised(batch.image.to(method.device)))
+    return seen
+
+
+def write_projector(folder: Path, stage: str, stages: Sequence[str], space: Space, labels: Sequence[str]) -> None:
+    """Files of TensorBoard's projector, a tensor a stage.
+
+    Not ``SummaryWriter.add_embedding``: its list of tensors lives in the writer, so a resumed run would drop the stages
+    before it, and it lists one twice whose end is repeated. Here the list is that of the files that are there.
+
+    Args:
+        folder: TensorBoard's.
+        stage: whose embedding this is, one of ``stages``.
+        labels: names of the L labels.
+    """
+    names = [" ".join(label.split()) for label in labels]
+    unknown = np.where(space.complete, "", "?")
+    metadata = ["kind\tlabel set"]
+    metadata += [f"image\t{set_name(t, names)}{end}" for t, end in zip(space.image_targets, unknown, strict=True)]
+    metadata += [f"label set\t{set_name(target, names)}" for target in space.set_targets[: len(space.sets)]]
+    points = np.concatenate([space.images, space.sets])
+    for kind, lines in (
+        ("metadata", metadata),
+        ("tensors", ["\t".join(f"{value:.5g}" for value in row) for row in points]),
+    ):
+        with whole(folder / "projector" / f"{kind}-{stage}.tsv") as part:
+            part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config = projector.ProjectorConfig()
+    for name in reversed(stages):  # the projector opens with the first
+        if (folder / "projector" / f"tensors-{name}.tsv").exists():
+            config.embeddings.add(
+                tensor_name=name,
+                tensor_path=f"projector/tensors-{name}.tsv",
+                metadata_path=f"projector/metadata-{name}.tsv",
+            )
+    projector.visualize_embeddings(str(folder), config)
+
+
+def draw_embedding(space: Space, labels: Sequence[str], title: str) -> Figure:
+    """The two directions in which images and label sets vary most; an image has the colour of its label set.
+
+    Where there are no points of label sets, the names stand at the means of their images.
+    """
+    pca = PCA(2, svd_solver="full")
+    with np.errstate(invalid="ignore"):  # where all points are one
+        points = pca.fit_transform(np.concatenate([space.images, space.sets]))
+    images, sets = np.split(points, [len(space.images)])
+    colour = dict(zip(map(np.ndarray.tobytes, space.set_targets), COLOURS, strict=False))
+    label_sets = zip(space.image_targets, space.complete, strict=True)
+    keys = [target.tobytes() if all_known else b"" for target, all_known in label_sets]
+    dots = [colour.get(key, OTHER) for key in keys]
+    figure = Figure(figsize=(8.4, 6.4), dpi=120)
+    axes = figure.add_axes((0.08, 0.09, 0.89, 0.81))
+    axes.scatter(images[:, 0], images[:, 1], s=16, alpha=0.6, linewidths=0, c=dots)
+    key, stars = "●  image, in the colour of its label set", []
+    if len(sets):
+        stars = [colour.get(target.tobytes(), OTHER) for target in space.set_targets]
+        axes.scatter(sets[:, 0], sets[:, 1], s=130, marker="*", edgecolors="white", linewidths=0.8, zorder=3, c=stars)
+        key += "      ★  label set"
+        at = list(zip(sets[:NAMED_SETS], space.set_targets, strict=False))
+    else:
+        of = {key: [i for i, other in enumerate(keys) if other == key] for key in colour}
+        named = zip(space.set_targets, of.values(), strict=False)
+        at = [(images[members].mean(axis=0), target) for target, members in named if members]
+    if OTHER in dots + stars:
+        key += "      grey: rarer sets"
+    axes.set_title(key, size=9.5, color="#444444")
+    first, second = 100 * np.nan_to_num(pca.explained_variance_ratio_)
+    axes.set(xlabel=f"first principal axis ({first:.0f} % of the variance)", ylabel=f"second ({second:.0f} %)")
+    axes.margins(0.13, 0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, size=12, y=0.975)
+    names = label_names(labels, 40)
+    of_sets = [set_name(target, names) for _, target in at]
+    shown_names = [name if len(name) <= 40 else f"{name[:39]}…" for name in of_sets]
+    _annotate(figure, np.array([place for place, _ in at]), shown_names)
+    return figure
+
+
+def _annotate(figure: Figure, places: np.ndarray, names: list[str]) -> None:
+    """Each name beside its place, at the nearest spot where it covers neither another place nor another name."""
+    (axes,) = figure.axes
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()  # fixes the limits that boxes are measured in
+    star = 5 * figure.dpi / 72  # pixels from its middle to its points
+    taken = [
+        Bbox.from_extents(x - star, y - star, x + star, y + star)
+        for x, y in axes.transData.transform(places.reshape(-1, 2))
+    ]
+    for place, name in zip(places, names, strict=True):
+        for dx, dy in ((x * r, y * r) for r in (7, 13, 20, 28) for y in (0, 1, -1) for x in (1, -1)):
+            text = axes.annotate(name, place, (dx, dy), textcoords="offset points", size=9.5, zorder=4)
+            text.set(ha="left" if dx > 0 else "right", va="center", color="#222222")
+            text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+            box = text.get_window_extent(renderer)
+            if axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()  # and where there is no room at all, none: a name that cannot be read helps nobody
