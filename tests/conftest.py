@@ -74,6 +74,15 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             signal.signal(number, handler)
 
 
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """Several, as users have them, in the place of the tests' one: more than there are cores, so that they meet."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield 4
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     from playwright.sync_api import sync_playwright

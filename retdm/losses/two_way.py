@@ -9,6 +9,7 @@ Nothing here waits for the device: all shapes are fixed, empty places are masked
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -96,7 +97,7 @@ def two_way_terms(
         nearest = nearest_label_sets(target, k, frequency=frequency, valid=complete)
         nearest = nearest.masked_fill(~complete[:, None], -1)
         rival_row = _images_of(nearest.clamp(min=0), target, complete, rival_image, seed)
-        rival = _distance(image[rival_row], label[:, None]) / unit  # (B, K)
+        rival = _distance(_rows(image, rival_row), label[:, None]) / unit  # (B, K)
         way2 = _one_way(own, rival, nearest >= 0, temperature, violation)
 
         set_label = label
@@ -104,7 +105,7 @@ def two_way_terms(
             set_label = set_embedding.to(dtype)
             nearest = nearest_label_sets(target, k, candidates=sets, frequency=set_frequency)
             nearest = nearest.masked_fill(~complete[:, None], -1)
-        rival = _distance(image[:, None], set_label[nearest.clamp(min=0)]) / unit
+        rival = _distance(image[:, None], _rows(set_label, nearest.clamp(min=0))) / unit
         way1 = _one_way(own, rival, nearest >= 0, temperature, violation)
 
     mean_own = (own.detach() * complete).sum() / complete.sum().clamp(min=1)
@@ -183,6 +184,15 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return distance
 
 
+def _rows(x: Tensor, row: Tensor) -> Tensor:
+    """x[row], (S, D) and (B, K) -> (B, K, D).
+
+    Many places name one row, and the gradient of indexing adds theirs up in the order in which threads come by; that of
+    an embedding has an order of its own, on a CPU as on a GPU.
+    """
+    return F.embedding(row, x)
+
+
 def _images_of(chosen: Tensor, target: Tensor, complete: Tensor, rival_image: str, seed: int) -> Tensor:
     """For each first row of a set in chosen (B, K) a row that carries the same set, (B, K)."""
     if rival_image == "first":
@@ -232,7 +242,7 @@ def _tie_order(sets: Tensor, frequency: Tensor | None, valid: Tensor | None) -> 
 def _packed(sets: Tensor, bits: int = 63) -> Tensor:
     """(S, L) bool -> int64 (S, words), first label in the highest bit; never negative, so numbers sort as the text."""
     size, labels = sets.shape
-    padded = torch.nn.functional.pad(sets.long(), (0, -labels % bits))
+    padded = F.pad(sets.long(), (0, -labels % bits))
     return (padded.view(size, -1, bits) << torch.arange(bits - 1, -1, -1, device=sets.device)).sum(2)
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.bags import TunedBagMethod, batches, centres
+from retdm.methods.bags import TunedBagMethod, batches
 from retdm.methods.fitted import squash
-from retdm.methods.shallow import check_positive, mean_and_deviation, of_one_class, shares
+from retdm.methods.shallow import check_positive, clusters, mean_and_deviation, of_one_class, shares
 from retdm.methods.svm import fit_machines
 
 CHUNK = 1 << 22  # numbers that are held at once where histograms are compared
@@ -65,7 +65,7 @@ class BagOfWords(TunedBagMethod):
     def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
         instances = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(instances, self.standardise)
-        found = centres((instances - mean) / deviation, self.words, self.seed)
+        found, _ = clusters((instances - mean) / deviation, self.words, self.seed)
         self.learn(mean=mean, deviation=deviation, centres=found)
         x = torch.cat([self.histograms(bag, mask).cpu() for bag, mask, _ in batches(examples, self.device)]).numpy()
         if self.classifier == "chi2":

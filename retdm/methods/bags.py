@@ -6,8 +6,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
@@ -143,11 +141,3 @@ def wrong_pairs(scores: Array, target: NDArray[Any], known: Bools) -> float:
     wrong = (carried[:, :, None] & lacking[:, None] & (scores[:, :, None] <= scores[:, None])).sum((1, 2))
     pairs = carried.sum(1) * lacking.sum(1)
     return float((wrong / np.maximum(pairs, 1)).sum())
-
-
-def centres(x: Array, k: int, seed: int) -> Array:
-    """Means of k clusters of the rows (T, D), or of as many as there are different rows. (k, D)"""
-    k = min(k, len(np.unique(x, axis=0)))
-    with threadpool_limits(1, user_api="openmp"):  # threads add up in whatever order they end
-        found: Array = KMeans(k, n_init=1, random_state=seed).fit(x).cluster_centers_
-    return found

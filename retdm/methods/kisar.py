@@ -18,9 +18,9 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import BagExamples
 from retdm.errors import UserError
-from retdm.methods.bags import TunedBagMethod, batches, centres
+from retdm.methods.bags import TunedBagMethod, batches
 from retdm.methods.fitted import squash
-from retdm.methods.shallow import check_positive, mean_and_deviation, of_one_class, shares
+from retdm.methods.shallow import check_positive, clusters, mean_and_deviation, of_one_class, shares
 from retdm.methods.svm import SMALL, unsquash
 
 Array = NDArray[np.float64]
@@ -87,7 +87,7 @@ class KISAR(TunedBagMethod):
         x = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(x, self.standardise)
         x = (x - mean) / deviation
-        found = centres(x, self.most, self.seed)
+        found, _ = clusters(x, self.most, self.seed)
         squares = (x**2).sum(1).mean() + (found**2).sum(1).mean() - 2 * x.mean(0) @ found.mean(0)
         self.learn(mean=mean, deviation=deviation, prototypes=found, delta=np.array(squares))
         s = torch.cat([self.likeness(bag, mask).cpu() for bag, mask, _ in batches(examples, self.device)]).numpy()

@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, xlogy
-from sklearn.cluster import KMeans
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
@@ -35,6 +34,7 @@ from retdm.methods.shallow import (
     Bools,
     check_grid,
     check_positive,
+    clusters,
     mean_and_deviation,
     of_one_class,
     shares,
@@ -199,10 +199,9 @@ class Problem:
         """Groups of label sets by k-means, codes of 1 at one's own group; classifiers of 0."""
         counted = self.cells.sum(0)
         filled = np.where(self.cells, self.y, (self.y * self.cells).sum(0) / counted.clip(1))
-        m = min(groups, len(np.unique(filled, axis=0)))
-        found = KMeans(m, n_init=5, random_state=seed).fit(filled)
-        self.centres: Array = found.cluster_centers_
-        self.codes: Array = np.eye(m)[found.labels_]
+        self.centres, group = clusters(filled, groups, seed, starts=5)
+        m = len(self.centres)
+        self.codes: Array = np.eye(m)[group]
         self.w, self.u = np.zeros((self.x.shape[1], self.y.shape[1])), np.zeros((m, self.y.shape[1]))
         self.b = np.zeros(self.y.shape[1])
 

@@ -6,6 +6,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from retdm.errors import UserError
@@ -56,6 +58,17 @@ def mean_and_deviation(x: Array, standardise: bool) -> tuple[Array, Array]:
     mean, deviation = x.mean(0), x.std(0)
     deviation[deviation == 0] = 1
     return mean, deviation
+
+
+def clusters(x: Array, k: int, seed: int, starts: int = 1) -> tuple[Array, NDArray[np.int32]]:
+    """Means (k, F) of k clusters of the rows (n, F), or of as many as there are different rows, and each row's (n,).
+
+    The best of so many ``starts``.
+    """
+    k = min(k, len(np.unique(x, axis=0)))
+    with threadpool_limits(1, user_api="openmp"):  # threads add up in whatever order they end
+        found = KMeans(k, n_init=starts, random_state=seed).fit(x)
+    return found.cluster_centers_, found.labels_
 
 
 def nearest(queries: Tensor, rows: Tensor, k: int, *, chunk: int = 1024) -> Tensor:

@@ -1,24 +1,40 @@
-"""What made a run: versions, command, machine."""
+"""What made a run: versions, command, machine, threads."""
 
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn", "pillow")
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of packages, Python and this code; the command line; the processor."""
+    """Versions of packages, Python and this code; the command line; the processor and threads that compute."""
     return {
         "command": " ".join(["python", *sys.argv]),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "commit": _commit(),
         "machine": f"{platform.machine()} {platform.system()}",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
     }
+
+
+def rounds_differently(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What of two provenances lets the same sums round in another way, as ``threads 2 -> 1``; nothing where the older
+    does not tell."""
+    packages = [each.get("packages") or {} for each in (old, new)]
+    pairs = {
+        **{name: (old.get(name), new.get(name)) for name in ("threads", "machine", "instructions")},
+        **{name: (packages[0].get(name), packages[1].get(name)) for name in ("torch", "numpy")},
+    }
+    return [f"{name} {one} -> {other}" for name, (one, other) in pairs.items() if one is not None and one != other]
 
 
 def _commit() -> str | None:

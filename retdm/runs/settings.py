@@ -47,6 +47,7 @@ TRAINER: dict[str, Any] = {
     "checkpoint_minutes": float,
     "checkpoint_steps": int | None,
     "log_every_n_steps": int,
+    "deterministic": bool | None,
 }
 
 
@@ -127,6 +128,7 @@ def check_groups(settings: dict[str, Any], groups: tuple[str, ...] = ("data", "m
     for group in groups:
         if settings[group]:
             check_group(group, settings)
+    settings["trainer"].setdefault("deterministic", None)  # folders of older runs do not have it
     check_keys("trainer", settings["trainer"], TRAINER, settings["choices"], "the trainer", complete=True)
 
 

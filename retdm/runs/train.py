@@ -23,11 +23,13 @@ from retdm.runs import build, sweep
 from retdm.runs.advice import warn_of_few_steps, warn_of_result
 from retdm.runs.classes import class_of
 from retdm.runs.errors import as_user_error, guarded
-from retdm.runs.folder import Busy, RunFolder, check_split, shown
+from retdm.runs.folder import Busy, RunFolder, check_split, read_config, shown
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.kept import weights_into
 from retdm.runs.launch import accelerator, agree, together
 from retdm.runs.plan import plan
+from retdm.runs.provenance import provenance, rounds_differently
+from retdm.runs.repeatable import is_deterministic, repeatable
 from retdm.runs.settings import folder_of, identity, settings_of
 from retdm.runs.tables import line_of, print_report
 from retdm.screen import Printable, Screen
@@ -102,9 +104,11 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
     with contextlib.ExitStack() as held:
         request = held.enter_context(listening())
         request.continues = True
-        todo = None
+        held.enter_context(repeatable(settings["trainer"]))
+        todo, before = None, {}
         if is_leader():
             held.enter_context(folder.locked())
+            before = read_config(folder).get("provenance") or {} if folder.config.exists() else {}
             todo = plan(folder, settings)
         held.enter_context(_error_file(folder))
         held.enter_context(together(settings["trainer"], request))
@@ -116,8 +120,19 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
             return folder.path
         # A fitted run of a sweep takes seconds: its line at the end is enough.
         held.enter_context(_logging(folder, quiet=in_sweep and _is_fitted(settings)))
+        if todo == "continue" and is_deterministic(settings["trainer"]):
+            _tell_what_rounds_differently(before)
         _train(folder, settings, request, resume=todo == "continue", in_sweep=in_sweep)
     return folder.path
+
+
+def _tell_what_rounds_differently(before: dict[str, Any]) -> None:
+    """A run that would end bitwise as if never stopped is continued by what rounds in another way than ``before``."""
+    if changed := rounds_differently(before, provenance()):
+        log.warning(
+            "continued with another %s: the last digits may differ from those of a run that was never stopped",
+            ", ".join(changed),
+        )
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 import retdm
 from retdm.backbones.vgg import VGGSmall
@@ -15,7 +17,7 @@ from retdm.methods.fitted import FittedMethod
 from retdm.methods.lmmo_knn import LMMOkNN
 from retdm.methods.ml_knn import MLkNN
 from retdm.methods.mlspl import MLSPL
-from retdm.methods.shallow import log_loss, lowest_loss, nearest, of_one_class, shares
+from retdm.methods.shallow import clusters, log_loss, lowest_loss, nearest, of_one_class, shares
 from retdm.runs.train import train
 
 LABELS = ["a", "b", "c", "d"]
@@ -209,3 +211,19 @@ def test_shares_and_losses_are_of_known_cells() -> None:
     p = np.array([[0.9, 0.0, 0.5], [0.8, 0.3, 0.2], [0.7, 0.6, 1.0]])
     expected = -np.log([0.9, 0.999, 0.8, 0.6]).sum()
     assert log_loss(p, target, known) == pytest.approx(expected)
+
+
+def test_clusters_add_up_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    fit = KMeans.fit
+
+    def watched(self: KMeans, x: Any) -> KMeans:
+        threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+        return fit(self, x)
+
+    monkeypatch.setattr(KMeans, "fit", watched)
+    x = np.repeat(np.eye(3), 4, axis=0)
+    with threadpool_limits(4, user_api="openmp"):
+        means, group = clusters(x, 5, seed=0, starts=2)
+    assert threads and set(threads) == {1}
+    assert np.array_equal(means[group], x)
