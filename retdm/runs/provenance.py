@@ -3,7 +3,6 @@
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,11 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def rounds_differently(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def rounds_differently(old: Any, new: dict[str, Any]) -> list[str]:
     """What of two provenances lets the same sums round in another way, as ``threads 2 -> 1``; nothing where the older
     does not tell."""
-    packages = [each.get("packages") or {} for each in (old, new)]
+    old = old if isinstance(old, dict) else {}
+    packages = [found if isinstance(found := each.get("packages"), dict) else {} for each in (old, new)]
     pairs = {
         **{name: (old.get(name), new.get(name)) for name in ("threads", "machine", "instructions")},
         **{name: (packages[0].get(name), packages[1].get(name)) for name in ("torch", "numpy")},

@@ -105,10 +105,10 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
         request = held.enter_context(listening())
         request.continues = True
         held.enter_context(repeatable(settings["trainer"]))
-        todo, before = None, {}
+        todo = before = None
         if is_leader():
             held.enter_context(folder.locked())
-            before = read_config(folder).get("provenance") or {} if folder.config.exists() else {}
+            before = read_config(folder).get("provenance") if folder.config.exists() else None
             todo = plan(folder, settings)
         held.enter_context(_error_file(folder))
         held.enter_context(together(settings["trainer"], request))
@@ -126,7 +126,7 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
     return folder.path
 
 
-def _tell_what_rounds_differently(before: dict[str, Any]) -> None:
+def _tell_what_rounds_differently(before: Any) -> None:
     """A run that would end bitwise as if never stopped is continued by what rounds in another way than ``before``."""
     if changed := rounds_differently(before, provenance()):
         log.warning(

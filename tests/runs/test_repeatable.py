@@ -108,11 +108,13 @@ def test_a_run_is_deterministic_and_tells_its_threads_and_that_others_continue_i
 def test_every_method_trained_twice_is_bitwise_equal(
     method: str, tmp_path: Path, tiny_cache: Path, threads: int
 ) -> None:
+    torch.set_num_threads(2)  # more than cores make whole runs slow
     words = ["experiment=smoke", f"method={method}", "data.size=300", "data.batch_size=100", f"data.cache={tiny_cache}"]
     words += ["trainer.accelerator=cpu", "trainer.precision=32-true"]
     found = []
     for name in ("one", "other"):
         folder = train(compose_settings([*words, f"outputs={tmp_path / name}"]))
-        found.append(torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+        state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        found.append({name: values.numpy().tobytes() for name, values in state.items()})  # NaN equals itself
     one, other = found
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    assert [name for name in one if one[name] != other[name]] == []
