@@ -199,6 +199,10 @@ class Data(LightningDataModule, ABC):
         """Label sets of a part, uint8 (n, L)."""
         return torch.from_numpy(np.ascontiguousarray(self.source.targets[self.parts[part]]))
 
+    def known(self, part: str) -> torch.Tensor:
+        """Which of their labels are known, bool (n, L)."""
+        return torch.from_numpy(np.ascontiguousarray(self.source.known[self.parts[part]]))
+
     def state_dict(self) -> dict[str, Any]:
         return {"position": list(self.position)}
 
@@ -209,11 +213,15 @@ class Data(LightningDataModule, ABC):
             self.batches.start_at(epoch, batch)
 
     def label_set_frequency(self) -> torch.Tensor:
-        """For every row of the data set, how many training rows carry its label set; int64 (N,)."""
+        """For every row of the data set, how many training rows carry its label set; int64 (N,).
+
+        A row with an unknown label carries none: it is not counted, and has 0.
+        """
         _, inverse = np.unique(self.source.targets, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)  # NumPy 2.0 gives it a second dimension
-        counts = np.bincount(inverse[self.parts["train"]], minlength=inverse.max() + 1)
-        return torch.from_numpy(counts[inverse])
+        complete, train = self.source.known.all(axis=1), self.parts["train"]
+        counts = np.bincount(inverse[train[complete[train]]], minlength=inverse.max() + 1)
+        return torch.from_numpy(np.where(complete, counts[inverse], 0))
 
 
 class ImageData(Data):

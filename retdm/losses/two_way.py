@@ -241,9 +241,8 @@ def _tie_order(sets: Tensor, frequency: Tensor | None, valid: Tensor | None) -> 
 
 def _packed(sets: Tensor, bits: int = 63) -> Tensor:
     """(S, L) bool -> int64 (S, words), first label in the highest bit; never negative, so numbers sort as the text."""
-    size, labels = sets.shape
-    padded = F.pad(sets.long(), (0, -labels % bits))
-    return (padded.view(size, -1, bits) << torch.arange(bits - 1, -1, -1, device=sets.device)).sum(2)
+    padded = F.pad(sets.long(), (0, -sets.shape[1] % bits))
+    return (padded.unflatten(1, (-1, bits)) << torch.arange(bits - 1, -1, -1, device=sets.device)).sum(2)
 
 
 def _check(

@@ -206,6 +206,12 @@ class DeepMethod(Method):
         """Called when a stage starts, with test views of (a sample of) the training images, to measure what the stage
         needs to know. ``images`` is lazy: left alone it costs nothing."""
 
+    @property
+    def loss_seed(self) -> int:
+        """Of what the losses draw: another one at each step, alike on all processes. In validation always the same: its
+        loss is a function of weights and data alone, or rules that watch it would act on the draw."""
+        return draw_seed(self.seed, self.global_step) if self.training else self.seed
+
     # What the callbacks of retdm.training call
 
     def check_stages(self) -> None:

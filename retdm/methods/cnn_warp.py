@@ -4,7 +4,7 @@ from torch import Tensor
 
 from retdm.batch import Batch
 from retdm.losses import warp_loss
-from retdm.methods.base import DeepMethod, draw_seed
+from retdm.methods.base import DeepMethod
 
 
 class CNNWARP(DeepMethod):
@@ -18,6 +18,5 @@ class CNNWARP(DeepMethod):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         _, logits = self.look(batch)
-        # Validation samples the same at every epoch, or its loss would change where the weights do not.
-        seed = draw_seed(self.seed, self.global_step) if self.training else self.seed
-        return {"classification": warp_loss(logits, batch.target, batch.known, index=batch.index, seed=seed)}
+        loss = warp_loss(logits, batch.target, batch.known, index=batch.index, seed=self.loss_seed)
+        return {"classification": loss}

@@ -18,12 +18,14 @@ from retdm.losses import (
     squared_error,
     two_way_terms,
 )
-from retdm.methods.base import DeepMethod, draw_seed
+from retdm.methods.base import DeepMethod
 from retdm.methods.stage import Stage
 
 log = logging.getLogger(__name__)
 
 LARGEST_RATIO = 5.0  # of the metric's gradient to the classification's at the embedding; beyond it, runs collapsed
+VANISHED = 0.01  # of the classification's gradient at probabilities of 1/2: less is no measure of anything
+ALIKE = 1e-5  # share of the embeddings' length below which their spread is rounding
 
 
 class RETDM(DeepMethod):
@@ -100,7 +102,8 @@ class RETDM(DeepMethod):
         if stage != "fit":
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        sets, counts = data.target("train").float().unique(dim=0, return_counts=True)
+        complete = data.known("train").all(dim=1)  # a row with an unknown label is no set
+        sets, counts = data.target("train")[complete].float().unique(dim=0, return_counts=True)
         # Not in the checkpoint: they belong to the data, and a prediction needs none of them.
         self.register_buffer("train_sets", sets, persistent=False)
         self.register_buffer("train_counts", counts, persistent=False)
@@ -114,7 +117,11 @@ class RETDM(DeepMethod):
         with torch.inference_mode():
             local = torch.cat([self.image_net(batch.image) for batch in images])
             embeddings = gather_rows(local)
-            self.unit.fill_((embeddings - embeddings.mean(0)).norm(dim=1).mean().clamp(min=1e-6))
+            spread = (embeddings - embeddings.mean(0)).norm(dim=1).mean()
+            if spread <= ALIKE * embeddings.norm(dim=1).mean():
+                log.info("unit of the metric: 1, for %d training embeddings are all alike", len(embeddings))
+                return
+            self.unit.fill_(spread)
         log.info("unit of the metric: %.3f, the spread of %d training embeddings", self.unit, len(embeddings))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -138,7 +145,10 @@ class RETDM(DeepMethod):
                     "way2_over_chance": ways.nll2 / ways.chance2.clamp(min=1e-12),
                 }
         if first:
-            self._log_gradient_ratio(image, terms)
+            at_half = binary_cross_entropy(
+                logits - logits.detach(), batch.target, batch.known, reduction=self.reduction
+            )
+            self._log_gradient_ratio(image, terms, at_half)
         return terms
 
     def _ways(self, image: Tensor, label: Tensor, batch: Batch) -> TwoWay:
@@ -159,23 +169,30 @@ class RETDM(DeepMethod):
             temperature=self.temperature,
             violation=self.violation,
             rival_image=self.rival_image,
-            seed=draw_seed(self.seed, self.global_step),
+            seed=self.loss_seed,
             complete=complete,
             frequency=self.frequency[gather_rows(batch.index)],
             **pool,
         )
 
-    def _log_gradient_ratio(self, image: Tensor, terms: dict[str, Tensor]) -> None:
-        """The step into the image net is what makes the joint stage unstable: say how large it is beforehand."""
-        norms = {}
-        for name in ("metric", "classification"):
-            (gradient,) = torch.autograd.grad(self.weights[name] * terms[name], image, retain_graph=True)
-            norms[name] = gradient.norm().item()
-        ratio = norms["metric"] / max(norms["classification"], 1e-12)
+    def _log_gradient_ratio(self, image: Tensor, terms: dict[str, Tensor], at_half: Tensor) -> None:
+        """The step into the image net is what makes the joint stage unstable: say how large it is beforehand.
+
+        ``at_half`` is what the classification would be if all probabilities were 1/2. Where its own gradient has
+        vanished beside that, because all is learnt, a ratio to it warns of nothing.
+        """
+
+        def size(name: str, loss: Tensor) -> float:
+            (gradient,) = torch.autograd.grad(self.weights[name] * loss, image, retain_graph=True)
+            return gradient.norm().item()
+
+        metric, classification = (size(name, terms[name]) for name in ("metric", "classification"))
+        ratio = metric / max(classification, 1e-12)
         if self.logger is not None:
             self.logger.log_metrics({f"work/{self.stage.name}_gradient_ratio": ratio}, step=self.global_step)
         log.info("stage %s starts: metric's gradient ÷ classification's at the embedding: %.2f", self.stage.name, ratio)
-        if ratio > LARGEST_RATIO and "image_net" in self.stage.train:
+        vanished = classification < VANISHED * size("classification", at_half)
+        if ratio > LARGEST_RATIO and not vanished and "image_net" in self.stage.train:
             log.warning(
                 "the metric's gradient is %.1f times the classification's: lower method.weights.metric (now %g) "
                 "or schedule.%s.lr, or the stage may collapse",

@@ -16,18 +16,34 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(Callback):
-    """One line an epoch: stage, losses by name, validation criteria, images a second. Also feeds the curves."""
+    """One line an epoch: stage, losses by name, validation criteria, images a second. Also feeds the curves.
+
+    What it has added up of an epoch is in the checkpoint, so a run that is stopped there reports the same means.
+    """
 
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
-        self._sums: dict[str, torch.Tensor] = {}
+        self._sums: dict[str, torch.Tensor] = {}  # of this process, over the epoch's steps so far
         self._steps = self._images = 0
         self._since = time.monotonic()
         self._validated = 0.0
+        self._trainer: Trainer | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        # One checkpoint serves all processes: the mean over them, which a mean of theirs leaves as it is.
+        return {
+            "steps": self._steps,
+            "sums": {name: self._mean(total.clone()).cpu() for name, total in self._sums.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._steps, self._sums = state["steps"], dict(state["sums"])
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        self._trainer = trainer
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._sums, self._steps, self._images = {}, 0, 0
-        self._since, self._validated = time.monotonic(), 0.0
+        self._images, self._since, self._validated = 0, time.monotonic(), 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
@@ -38,10 +54,10 @@ class EpochLines(Callback):
         self._steps += 1
         self._images += len(batch.index) * trainer.world_size
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value
+            self._sums[name] = self._sums.get(name, torch.zeros(())).to(value.device) + value
         if self._steps > 1 and trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return  # reading values waits for the device
-        values = {name: trainer.strategy.reduce(value, reduce_op="mean") for name, value in values.items()}
+        values = {name: self._mean(value) for name, value in values.items()}
         shown = {name: values[name] for name in result["terms"]}
         method.log_dict(shown, prog_bar=True, logger=False, on_step=True, on_epoch=False)
         if trainer.logger is not None:
@@ -54,10 +70,8 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         seconds = (self._validated or time.monotonic()) - self._since
-        means = {
-            name: trainer.strategy.reduce(total / self._steps, reduce_op="mean").item()
-            for name, total in self._sums.items()
-        }
+        means = {name: self._mean(total / self._steps).item() for name, total in self._sums.items()}
+        self._sums, self._steps = {}, 0
         method = cast(DeepMethod, pl_module)
         rate = self._images / max(seconds, 1e-9)
         method.log("work/images_per_second", rate)
@@ -79,6 +93,14 @@ class EpochLines(Callback):
         ]
         log.info("%s", "  ".join(words))
         self._warn_of_collapse(means)
+
+    def _mean(self, value: torch.Tensor) -> torch.Tensor:
+        """Over all processes."""
+        assert self._trainer is not None
+        found: torch.Tensor = self._trainer.strategy.reduce(
+            value.to(self._trainer.strategy.root_device), reduce_op="mean"
+        )
+        return found
 
     def _warn_of_collapse(self, means: dict[str, float]) -> None:
         """A collapsed metric tells nothing apart: each way stands at the logarithm of its choices, while distances

@@ -165,6 +165,19 @@ def test_label_set_frequency_counts_the_training_rows_that_carry_a_rows_set(make
     assert data.label_set_frequency().tolist() == expected
 
 
+def test_a_row_with_an_unknown_label_carries_no_label_set(make: Make) -> None:
+    data = make()
+    train = data.parts["train"]
+    targets, known = data.source.targets, data.source.known
+    targets[train[:4]] = targets[train[0]]
+    known[train[1], 0] = False
+    assert not data.known("train")[1, 0] and data.known("train").sum() == known[train].size - 1
+    found = data.label_set_frequency()
+    alike = sum((targets[row] == targets[train[0]]).all() for row in train)
+    assert found[train[0]] == alike - 1
+    assert found[train[1]] == 0
+
+
 def test_target_gives_the_label_sets_of_a_part(make: Make) -> None:
     data = make()
     assert data.target("test").tolist() == data.source.targets[data.parts["test"]].tolist()

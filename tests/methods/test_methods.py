@@ -104,6 +104,21 @@ def test_each_stage_has_finite_losses_by_name_and_their_total_is_the_weighted_su
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_the_validation_loss_is_a_function_of_weights_and_data_alone(
+    ready: Ready, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, batch = ready(f"method={name}")
+    method.set_stage(method.stages[-1], 0.1)
+    method.eval()
+    found = set()
+    for step in range(5):
+        monkeypatch.setattr(type(method), "global_step", step)
+        torch.manual_seed(step)
+        found.add(method.validation_step(batch, 0)["loss"].item())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_loss_of_weight_zero_is_switched_off(ready: Ready, name: str) -> None:
     method, _ = ready(f"method={name}")
     for stage, term in itertools.product(method.stages, method.terms):
@@ -461,6 +476,51 @@ def test_the_ratio_of_gradients_is_told_when_a_stage_with_the_metric_starts(
         assert len(told) == 1  # not again in the second step
         warned = [record for record in caplog.records if record.levelname == "WARNING"]
         assert len(warned) == (stage == "joint")  # only there does the metric's gradient reach the image net
+
+
+def test_no_ratio_warns_where_the_classification_has_nothing_left_to_learn(
+    ready: Ready, caplog: pytest.LogCaptureFixture
+) -> None:
+    method, batch = ready("method=retdm", "method.embedding_dim=6", "method.weights.metric=1000")
+    method.train()
+    caplog.set_level(logging.INFO, "retdm")
+    target = batch.target[0]
+    with torch.no_grad():  # certain of the label set that the whole batch then has
+        method.classifier.bias.copy_(40 * target - 20)  # type: ignore[union-attr]
+    at_stage(method, "joint")
+    method.training_step(batch._replace(target=target.expand_as(batch.target).clone()), 0)
+    assert any("stage joint starts" in record.message for record in caplog.records)
+    assert "times the classification's" not in caplog.text
+
+
+def test_embeddings_that_are_all_alike_are_no_unit(ready: Ready, caplog: pytest.LogCaptureFixture) -> None:
+    method, batch = ready("method=retdm", "method.embedding_dim=6")
+    caplog.set_level(logging.INFO, "retdm")
+    at_stage(method, "label_embedding")
+    alike = batch._replace(image=batch.image[:1].expand_as(batch.image))
+    method.measure(method.stage, iter([alike]))
+    assert method.unit == 1
+    assert "all alike" in caplog.text
+    method.measure(method.stage, iter([batch]))  # the next stage looks again
+    assert method.unit != 1
+
+
+def test_a_row_with_an_unknown_label_is_no_set_of_the_train_pool(ready: Ready) -> None:
+    method, _ = ready("method=retdm", "method.pool=train")
+    data: Any = method.trainer.datamodule  # type: ignore[attr-defined]
+    train, targets = data.parts["train"], data.source.targets
+    targets[train] = 0
+    targets[train[:2], :2] = [[1, 0], [1, 1]]
+    data.source.known[train[1], 4] = False
+    method.setup("fit")
+    assert method.train_sets.tolist() == [[0, 0, 0, 0, 0], [1, 0, 0, 0, 0]]
+    assert method.train_counts.tolist() == [len(train) - 2, 1]
+    data.source.known[:] = False  # then there is none, and nothing to tell apart
+    method.setup("fit")
+    at_stage(method, "joint")
+    batch = method.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    loss = method.losses(batch)["metric"]
+    assert loss == 0 and loss.requires_grad
 
 
 def test_notes_of_the_metric_end_with_the_stage_that_has_one(ready: Ready) -> None:
