@@ -219,7 +219,8 @@ class Data(LightningDataModule, ABC):
         """
         _, inverse = np.unique(self.source.targets, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)  # NumPy 2.0 gives it a second dimension
-        complete, train = self.source.known.all(axis=1), self.parts["train"]
+        complete: NDArray[np.bool_] = np.all(self.source.known, axis=1)
+        train = self.parts["train"]
         counts = np.bincount(inverse[train[complete[train]]], minlength=inverse.max() + 1)
         return torch.from_numpy(np.where(complete, counts[inverse], 0))
 

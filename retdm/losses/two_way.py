@@ -241,8 +241,8 @@ def _tie_order(sets: Tensor, frequency: Tensor | None, valid: Tensor | None) -> 
 
 def _packed(sets: Tensor, bits: int = 63) -> Tensor:
     """(S, L) bool -> int64 (S, words), first label in the highest bit; never negative, so numbers sort as the text."""
-    padded = F.pad(sets.long(), (0, -sets.shape[1] % bits))
-    return (padded.unflatten(1, (-1, bits)) << torch.arange(bits - 1, -1, -1, device=sets.device)).sum(2)
+    padded: Tensor = F.pad(sets.long(), (0, -sets.shape[1] % bits)).unflatten(1, (-1, bits))
+    return (padded << torch.arange(bits - 1, -1, -1, device=sets.device)).sum(2)
 
 
 def _check(

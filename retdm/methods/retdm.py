@@ -184,7 +184,7 @@ class RETDM(DeepMethod):
 
         def size(name: str, loss: Tensor) -> float:
             (gradient,) = torch.autograd.grad(self.weights[name] * loss, image, retain_graph=True)
-            return gradient.norm().item()
+            return float(gradient.norm())
 
         metric, classification = (size(name, terms[name]) for name in ("metric", "classification"))
         ratio = metric / max(classification, 1e-12)
