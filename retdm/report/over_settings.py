@@ -20,13 +20,13 @@ HARD = ("mAP", "instance_average_precision")  # what difficulties may spoil
 SIZE = "data.train_size"
 DIFFICULTIES = "data.difficulties."
 IN_WORDS = {  # titles of the difficulties' panels
-    "witness_rate": "share with the label",
+    "witness_rate": "share that has the label",
     "co_occurrence": "a companion comes along",
     "several_needed": "two kinds are needed",
     "alike": "instances share their light",
     "place_matters": "only the upper half counts",
     "label_noise": "wrong labels to learn from",
-    "look_alikes": "look-alikes of a label's",
+    "look_alikes": "look-alikes of a label",
 }
 
 
