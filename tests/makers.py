@@ -13,6 +13,7 @@ from torch import nn
 from retdm.backbones import Backbone
 from retdm.data.source import Counts
 from retdm.data.synthetic import Synthetic
+from retdm.methods.bce import BCE
 
 SCENE_NAMES = ("desert", "mountains", "sea", "sunset", "trees")
 SCENE_COLOURS = np.array([[220, 180, 90], [120, 110, 110], [40, 90, 190], [230, 90, 40], [40, 130, 50]], np.uint8)
@@ -55,6 +56,14 @@ class PartlyKnown(Synthetic):
         super().__init__(size, side=side, **drawn)
         self.known = np.arange(self.targets.size).reshape(self.targets.shape) % 3 != 0
         self.fingerprint += "-partly-known"
+
+
+class SpoiltInTheSecondProcess(BCE):
+    """From the third step on its loss there is no number."""
+
+    def losses(self, batch: Any) -> dict[str, torch.Tensor]:
+        bad = self.training and self.global_step >= 2 and self.global_rank == 1
+        return {name: loss * (float("nan") if bad else 1) for name, loss in super().losses(batch).items()}
 
 
 class FixedFeatures(Backbone):

@@ -62,6 +62,8 @@ def guarded(command: Callable[[], None]) -> None:
     """
     # Hydra would print its own, longer message and exit by itself.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    # PyTorch's C++ warns of parameters that no step leaves out, and of each lost connection; read at its import.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     threading.excepthook = _thread_failed
     with listening() as request, lasting():
         try:

@@ -355,6 +355,7 @@ class _LogFile(logging.FileHandler):
 def _logging(folder: RunFolder, *, quiet: bool) -> Iterator[None]:
     """The first process says what happens, in ``log.txt`` and, unless ``quiet``, on the screen; warnings always."""
     if not is_leader():
+        logging.getLogger("retdm").addHandler(logging.NullHandler())  # or warnings would come from each process
         yield
         return
     screen, file = Screen(sys.stdout), _LogFile(folder.log)

@@ -1,10 +1,13 @@
 """Two processes train what one would: one run folder, the same weights and criteria."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ COMMAND = [
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
 ]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
 
 
 def command(launcher: list[str], *overrides: str) -> None:
@@ -33,7 +37,7 @@ def command(launcher: list[str], *overrides: str) -> None:
         capture_output=True,
         text=True,
         timeout=600,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -81,3 +85,68 @@ def test_two_processes_end_where_one_does(way: str, one: Path, folder: Path) -> 
     for name, value in a["test"].items():
         assert b["test"][name] == pytest.approx(value, abs=0.01)
     assert len(list((two / "tensorboard").glob("events*"))) >= 1
+
+
+def stopped(folder: Path, number: int, *overrides: str, rank: int | None = None) -> tuple[int, str]:
+    """Exit code and standard error of a run of two processes: all of them are sent a signal in training, or one is."""
+    run = folder / "run"
+    process = subprocess.Popen(
+        [sys.executable, *COMMAND, "trainer.devices=2", f"run={run}", "schedule.joint.max_epochs=500", *overrides],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=ENVIRONMENT,
+    )
+    deadline = time.monotonic() + 300
+    while not (run / "checkpoints" / "best-label_embedding.ckpt").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    if rank is None:
+        os.killpg(process.pid, number)
+    else:
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), number)
+    saved = time.time()
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert rank is not None or (run / "checkpoints" / "last.ckpt").stat().st_mtime >= saved - 1
+    return process.returncode, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_all_processes_is_one_line(number: int, workers: int, tmp_path: Path) -> None:
+    code, said = stopped(tmp_path, number, f"data.workers={workers}")
+    told = f"stopped by {signal.Signals(number).name}; the same command continues\n"
+    assert (code, said) == (128 + number, told)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_run_in_one_message(tmp_path: Path) -> None:
+    code, said = stopped(tmp_path, signal.SIGKILL, rank=1)
+    assert code == 2
+    assert said.splitlines() == [
+        "error: process 1 of this run was killed by SIGKILL",
+        "  the same command continues from the last checkpoint",
+    ]
+
+
+@pytest.mark.slow
+def test_a_loss_of_one_process_that_is_no_number_is_one_message(tmp_path: Path) -> None:
+    words = [sys.executable, *COMMAND, "trainer.devices=2", f"run={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [*words, "method=bce", "method._target_=makers.SpoiltInTheSecondProcess"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 2
+    first, hint = done.stderr.splitlines()
+    assert first.startswith("error: the loss of step 2 is not a number (stage end_to_end, epoch 1, images ")
+    assert hint.startswith("  the last good checkpoint is kept")
