@@ -8,6 +8,7 @@ from tqdm import tqdm
 from retdm import screen
 from retdm.methods.base import DeepMethod
 
+SHORT = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining}{postfix}"  # losses, not steps a second, on a narrow terminal
 SHOWN_EVERY = 10  # steps, for to show losses reads them from the device
 
 
@@ -44,7 +45,7 @@ class EpochBar(Callback):
     def _open(self, trainer: Trainer, title: str, total: float) -> None:
         self._close()
         if trainer.is_global_zero:
-            self._bar = screen.bar(title, int(total))
+            self._bar = screen.bar(title, int(total), bar_format=SHORT)
 
     def _close(self) -> None:
         if self._bar is not None:
