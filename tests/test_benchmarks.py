@@ -15,7 +15,10 @@ SMALLEST = {
     "fuzz": "files=2",
     "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
 }
-NEED_DATA = {"scene_bag_order"}  # of the Scene set as published, all of it
+NEED_DATA = {
+    "scene_bag_order",  # the Scene set as published, all of it
+    "deployed",  # a trained run: tests/commands/test_export.py has one
+}
 
 
 def test_every_benchmark_is_run_here() -> None:

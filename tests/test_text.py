@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from retdm.data.overview import Finding, write_findings
 from retdm.errors import UserError
 from retdm.runs.errors import report
-from retdm.runs.predictions import Found, predictions_csv
+from retdm.runs.predictions import Found, predictions
 from retdm.text import as_markdown, path_cell, printable, safe_cell
 
 
@@ -29,7 +30,10 @@ def test_no_cell_of_the_predictions_is_run() -> None:
     files = [Path("=1.jpg"), Path("/photos/-2.jpg")]
     scores = np.array([[0.25, 0.75, 1e-5]] * 2, np.float32)
     found = Found(files, scores, np.array([[True, True, False]] * 2), [], [])
-    table = list(csv.reader(io.StringIO(predictions_csv(found, ["cat", "=HYPERLINK(1)", "-"]).decode())))
+    labels = ["cat", "=HYPERLINK(1)", "-"]
+    text, report = predictions(found, {"labels": labels})
+    table = list(csv.reader(io.StringIO(text.decode())))
+    assert json.loads(report)["labels"] == labels and json.loads(report)["images"][0]["labels"] == labels[:2]
     assert table[0] == ["path", "labels", "cat", "'=HYPERLINK(1)", "'-"]
     assert [row[:2] for row in table[1:]] == [
         ["./=1.jpg", "cat;'=HYPERLINK(1)"],

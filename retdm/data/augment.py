@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transform
 
@@ -45,8 +46,14 @@ def train_view(image: np.ndarray, size: int, seed: int, epoch: int, index: int) 
 
 
 def test_view(image: np.ndarray, size: int) -> Tensor:
-    """The whole cached image (S, S, 3) uint8 as uint8 (3, size, size)."""
-    return _resized(image, size)
+    """The whole cached image (S, S, 3) uint8 as uint8 (3, size, size).
+
+    By Pillow, whose integer arithmetic gives the same pixels on every machine and is all that a user of an exported
+    model needs: torchvision's differ from it, and between processors, by one of 255 here and there.
+    """
+    if image.shape[:2] != (size, size):
+        image = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def _resized(window: np.ndarray, size: int) -> Tensor:

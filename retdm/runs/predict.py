@@ -26,7 +26,7 @@ from retdm.runs.gallery import MOST, Card, gallery_page, thumbnail
 from retdm.runs.given import find_images, read_ahead
 from retdm.runs.model import Model
 from retdm.runs.names import nearest
-from retdm.runs.predictions import Found, Unread, predictions_csv, predictions_json
+from retdm.runs.predictions import Found, Unread, predictions
 from retdm.runs.rule import in_plain_words, threshold_of
 from retdm.runs.values import fits, in_words
 from retdm.screen import track
@@ -86,10 +86,7 @@ def _predict(config: DictConfig) -> None:
     print(f"{len(found.files):,} images in {seconds:.1f} s: {len(found.files) / seconds:.1f} images/s", flush=True)
 
     about = {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
-    contents = {
-        out / "predictions.csv": predictions_csv(found, model.labels),
-        out / "predictions.json": predictions_json(found, about),
-    }
+    contents = dict(zip((out / "predictions.csv", out / "predictions.json"), predictions(found, about), strict=True))
     if asked["gallery"]:
         page = gallery_page(found.cards, model.labels, run=run.path, rule=in_plain_words(rule, threshold))
         contents[out / "gallery.html"] = page

@@ -37,42 +37,31 @@ class Found(NamedTuple):
     unreadable: list[Unread]
 
 
-def _shortest(scores: np.ndarray) -> list[list[float]]:
-    """float32 as the shortest decimals that read back as the same float32."""
-    rows: list[list[float]] = scores.astype(str).astype(float).tolist()
-    return rows
+def predictions(found: Found, about: dict[str, Any]) -> tuple[bytes, bytes]:
+    """``predictions.csv`` and ``predictions.json``.
 
+    The table has a row an image: path, decided labels joined by ``;``, then a column of scores a label. None of its
+    cells is one that a spreadsheet would run. The JSON has ``about``, then ``images``, one a line, with scores and
+    decided labels by name, then those that could not be read, with reasons; its names are as they are.
 
-def predictions_csv(found: Found, labels: list[str]) -> bytes:
-    """A row an image: path, decided labels joined by ``;``, then a column of scores a label.
-
-    No cell is one that a spreadsheet would run; ``predictions.json`` has the names as they are.
+    Args:
+        found: what was predicted.
+        about: the run, rule and ``labels``.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    named = [safe_cell(label) for label in labels]
-    table.writerow(["path", "labels", *named])
-    for file, row, carries in zip(found.files, _shortest(found.scores), found.decided, strict=True):
-        table.writerow([path_cell(file), ";".join(named[j] for j in np.flatnonzero(carries)), *row])
-    return text.getvalue().encode(errors="surrogateescape")  # a file's name is bytes, and need not be UTF-8
-
-
-def predictions_json(found: Found, about: dict[str, Any]) -> bytes:
-    """``about``, with the ``labels``; then ``images``, one a line, with scores and decided labels by name; and those
-    that could not be read, with reasons."""
     labels: list[str] = about["labels"]
-    images = [
-        json.dumps(
-            {
-                "path": str(file),
-                "labels": [labels[j] for j in np.flatnonzero(carries)],
-                "scores": dict(zip(labels, row, strict=True)),
-            },
-            allow_nan=False,
-        )
-        for file, row, carries in zip(found.files, _shortest(found.scores), found.decided, strict=True)
-    ]
-    # An indented file of many numbers takes the slow one of Python's two writers, ten times as long.
+    cells, keys = [safe_cell(label) for label in labels], [f"{json.dumps(label)}: " for label in labels]
+    text, images = io.StringIO(), []
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "labels", *cells])
+    for file, row, carries in zip(found.files, found.scores, found.decided, strict=True):
+        # The shortest decimals that read back as the same float32, once for both: with many labels they take the time.
+        scores: list[str] = row.astype(str).tolist()
+        decided = np.flatnonzero(carries)
+        table.writerow([path_cell(file), ";".join(cells[j] for j in decided), *scores])
+        named = json.dumps([labels[j] for j in decided])
+        pairs = ", ".join(key + score for key, score in zip(keys, scores, strict=True))
+        images.append(f'{{"path": {json.dumps(str(file))}, "labels": {named}, "scores": {{{pairs}}}}}')
     unreadable = json.dumps([{"path": str(file), "reason": reason} for file, reason in found.unreadable])
     head, lines = json.dumps(about, allow_nan=False)[:-1], ",\n".join(images)
-    return f'{head},\n"images": [\n{lines}\n],\n"unreadable": {unreadable}}}\n'.encode()
+    report = f'{head},\n"images": [\n{lines}\n],\n"unreadable": {unreadable}}}\n'
+    return text.getvalue().encode(errors="surrogateescape"), report.encode()  # a file's name need not be UTF-8

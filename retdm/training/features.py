@@ -20,7 +20,7 @@ from retdm.methods.base import Method
 from retdm.methods.fitted import Features
 from retdm.screen import track
 
-VERSION = 2  # counts up when the same key would give other features
+VERSION = 3  # counts up when the same key would give other features
 SAVED_EVERY = 20.0  # seconds of work that a kill may cost
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib
 import io
 import json
 import re
@@ -184,10 +185,25 @@ def test_what_the_docs_say_gives_the_runs_scores_of_a_photograph_that_lies_on_it
     Image.fromarray(shades).save("beach.jpg", exif=lying, quality=95)
     model = load(tiny_run)
     expected = model.predict(["beach.jpg"])
-    assert np.abs(model.predict([Image.open("beach.jpg")]) - expected).max() > 0.02, "turning it changes nothing"
+    assert np.abs(model.predict(np.asarray(Image.open("beach.jpg"))) - expected).max() > 0.02, (
+        "turning it changes nothing"
+    )
     room_of_code: dict[str, Any] = {}
     exec(code, room_of_code)
-    assert np.abs(room_of_code["scores"] - expected).max() < 0.002
+    assert np.abs(room_of_code["scores"] - expected).max() < 1e-5
+
+
+def test_the_comparison_on_photographs_tells_a_line_a_file(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = importlib.import_module("benchmarks.deployed")
+    for i in range(3):
+        Synthetic(3, side=40).read(i).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr(compare, "find_spec", lambda name: None)  # model.pt2 alone: ONNX takes seconds
+    monkeypatch.setattr(sys, "argv", ["deployed.py", str(tmp_path), str(tiny_run)])
+    compare.main()
+    found = re.fullmatch(r"retdm +model\.pt2 +3 images: (\S+)\n", capsys.readouterr().out)
+    assert found and float(found[1]) < 1e-5
 
 
 # Methods and networks

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -203,6 +204,25 @@ def test_names_that_are_not_utf8_come_back_as_they_were(run: Path, photos: Path,
     assert os.fsencode(report["unreadable"][0]["path"]).endswith(b"\xff.jpg")
     assert r"\xff.jpg" in done.err
     assert r"caf\xe9\n.png" in (run / "predictions" / "gallery.html").read_text()
+
+
+def test_files_that_belong_together_are_written_all_or_none(
+    run: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = run / "predictions"
+    assert command(f"run={run}", f"images={photos}").code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.name == "predictions.json.part":
+            write(path, content[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    refusal(command(f"run={run}", f"images={photos}", "decide=top3"))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 # How it decides

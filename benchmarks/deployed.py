@@ -1,0 +1,49 @@
+"""How far scores of an exported run lie from those of ``retdm.load(run).predict`` on real photographs.
+
+    python benchmarks/deployed.py <folder of photographs> <run> [<run> …]
+
+Each run is exported to a temporary folder. The photographs are prepared for its files as docs/deploying.md tells, by
+Pillow alone; the largest difference of any score is printed, a line a run and file.
+"""
+
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from retdm.runs.export import EXTRA, export, scores_of_onnx, scores_of_program
+from retdm.runs.folder import RunFolder
+from retdm.runs.given import find_images
+from retdm.runs.model import load
+
+
+def prepared(file: Path, transform: dict[str, Any]) -> torch.Tensor:
+    """A photograph as docs/deploying.md prepares it, uint8 (3, S, S)."""
+    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    for side in transform["resize"]:
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def main() -> None:
+    files = find_images(sys.argv[1:2])
+    has_onnx = all(find_spec(name) for name in EXTRA)
+    for run in sys.argv[2:]:
+        expected = load(run).predict(files)
+        with tempfile.TemporaryDirectory() as folder:
+            exported = export(RunFolder(run), Path(folder), onnx=has_onnx)
+            views = torch.stack([prepared(file, exported.card["transform"]) for file in files])
+            made_by = exported.card["made_by"]
+            for file in exported.differences:
+                scores = (scores_of_program if file.suffix == ".pt2" else scores_of_onnx)(file, views)[1]
+                difference = np.abs(scores - expected).max()
+                print(f"{made_by['method']:<16}{file.name:<12}{len(files):,} images: {difference:.1e}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
