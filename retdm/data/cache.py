@@ -4,35 +4,33 @@ Up to ``limit`` gigabytes the file holds plain pixels, above it JPEG of quality 
 COCO would take 24 GB, and take a tenth of it. ``python -m retdm.data.cache`` lists and clears.
 """
 
-import hashlib
 import io
 import json
-import mmap
 import os
-import shutil
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from retdm.data.cached_array import Blocks, Notes, check_room, kept
 from retdm.data.images import UnreadableImage
 from retdm.data.locked import locked
 from retdm.data.pairs import NEAR_LIMIT, Look, Pairs, find_pairs, look
 from retdm.data.source import Source
-from retdm.errors import UserError
 from retdm.screen import track
 from retdm.stop import unheard
 
 VERSION = 3  # counts up when the same source and side would give other files
 JPEG_QUALITY = 95
-CLEAR = "clear it with `python -m retdm.data.cache clear {}` and run again"
 
 
 class Fault(NamedTuple):
@@ -58,42 +56,21 @@ class Scan:
 class CachedImages:
     """``images[i]`` is image i, uint8 (S, S, 3), read-only; black where it could not be read.
 
-    A row is compared with its checksum when a process first reads it.
-
     Attributes:
-        scan: what the look at all images found.
-        file: of the pixels.
+        blocks: the bytes, a block an image.
+        jpeg: they are JPEG, else plain pixels.
     """
 
-    def __init__(self, file: Path, side: int, jpeg: bool, offsets: NDArray[np.int64], sums: NDArray[np.uint32]) -> None:
-        self.file, self.side, self.jpeg, self.offsets, self.sums = file, side, jpeg, offsets, sums
-        self._open()
-
-    def _open(self) -> None:
-        with self.file.open("rb") as opened:
-            size = self.offsets[-1]
-            self._bytes = memoryview(mmap.mmap(opened.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
-        self._checked = np.zeros(len(self), bool)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A loading process maps the file anew; to send it the pixels would copy all of them.
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._open()
+    def __init__(self, blocks: Blocks, side: int) -> None:
+        self.blocks, self.side, self.jpeg = blocks, side, blocks.file.suffix == ".jpeg"
 
     def __len__(self) -> int:
-        return len(self.sums)
+        return len(self.blocks)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
-        content = self._bytes[self.offsets[row] : self.offsets[row + 1]]
+        content = self.blocks[row]
         if not content:
             return np.zeros((self.side, self.side, 3), np.uint8)
-        if not self._checked[row]:
-            if zlib.crc32(content) != self.sums[row]:
-                raise damaged(self.file, f"image {row} has another checksum")
-            self._checked[row] = True
         if self.jpeg:
             return np.asarray(Image.open(io.BytesIO(content)))
         return np.frombuffer(content, np.uint8).reshape(self.side, self.side, 3)
@@ -169,7 +146,7 @@ def open_images(
 ) -> tuple[CachedImages | DecodedImages, Scan]:
     """The images of ``source`` at ``side`` x ``side``, from ``folder`` or decoded now.
 
-    Two processes may ask at once: one builds, the other waits. A build that was killed leaves only ``.part`` files.
+    What could not be read before is looked at again, and the cache is built anew where it can be read now.
 
     Args:
         source: where the images come from.
@@ -184,69 +161,52 @@ def open_images(
         return DecodedImages(source, side), _scan_of(list(_read_all(source, side, "nothing")))
     size = len(source) * side * side * 3
     kind = "pixels" if size <= limit * 1e9 else "jpeg"
-    key = hashlib.sha256(f"{VERSION}/{source.fingerprint}/{side}/{kind}".encode()).hexdigest()[:16]
-    file, notes = folder / f"{key}.{kind}", folder / f"{key}.npz"
-    if not notes.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder / f"{key}.lock"):
-                if not notes.exists():
-                    _build(source, side, file, notes, size if kind == "pixels" else size // 8)
-        except OSError as error:
-            raise UserError(
-                f"the image cache cannot be written: {folder}: {error.strerror or error}",
-                "choose another folder with data.cache=<folder>, or make room there",
-            ) from error
-    return _open(file, notes, side, kind == "jpeg")
+    key = sha256(json.dumps([VERSION, source.fingerprint, source.ids, side, kind]).encode()).hexdigest()[:16]
+    faults: dict[int, Fault] = {}
 
+    def build(part: Path) -> Notes:
+        check_room(part.parent, size if kind == "pixels" else size // 8, "the image cache")
+        rows, sizes = [], [0]
+        with part.open("wb") as opened:
+            for row in _read_all(source, side, kind):
+                opened.write(row.content)
+                sizes.append(len(row.content))
+                rows.append(row._replace(content=b""))
+        found = _scan_of(rows)
+        faults.clear()
+        faults.update(found.faults)
+        return {
+            "offsets": np.cumsum(sizes, dtype=np.int64),
+            "sums": np.array([row.sum for row in rows], np.uint32),
+            "pairs": json.dumps(found.pairs),
+        }
 
-def _open(file: Path, notes: Path, side: int, jpeg: bool) -> tuple[CachedImages, Scan]:
+    def fresh(blocks: Blocks) -> bool:
+        empty = np.flatnonzero(np.diff(blocks.offsets) == 0).tolist()
+        if faults.keys() != set(empty):  # not those that a build has just found
+            faults.clear()
+            faults.update({row: fault for row in empty if (fault := _fault_of(source, row))})
+        return len(faults) == len(empty)
+
+    blocks = kept(folder / f"{key}.{kind}", "the image cache", build, fresh)
     try:
-        with np.load(notes, allow_pickle=False) as content:
-            offsets, sums, found = content["offsets"], content["sums"], json.loads(str(content["scan"]))
-        if file.stat().st_size != offsets[-1]:
-            raise ValueError("its size is another")
-        faults = {int(row): Fault(*fault) for row, fault in found["faults"].items()}
-        return CachedImages(file, side, jpeg, offsets, sums), Scan(faults, found["pairs"])
-    except Exception as error:  # NumPy and zipfile raise many kinds on broken bytes
-        raise damaged(file, str(error)) from error
+        pairs = json.loads(str(blocks.notes["pairs"]))
+    except (KeyError, ValueError) as error:
+        raise blocks.damaged(f"its notes: {error}") from error
+    return CachedImages(blocks, side), Scan(faults, pairs)
+
+
+def _fault_of(source: Source, row: int) -> Fault | None:
+    try:
+        source.read(row)
+    except UnreadableImage as error:
+        return Fault(error.kind, error.message)
+    return None
 
 
 def _scan_of(rows: list[_Row]) -> Scan:
     faults = {row: each.fault for row, each in enumerate(rows) if each.fault}
     return Scan(faults, find_pairs([each.look for each in rows]))
-
-
-def _build(source: Source, side: int, file: Path, notes: Path, need: int) -> None:
-    free = shutil.disk_usage(file.parent).free
-    if need > free:
-        raise UserError(
-            f"the image cache needs up to {need / 1e9:.1f} GB in {file.parent}, where {free / 1e9:.1f} GB are free",
-            "choose another folder with data.cache=<folder>, a smaller data.image_size, or data.cache=none",
-        )
-    part, rows, sizes = file.with_name(file.name + ".part"), [], [0]
-    with part.open("wb") as opened:
-        for row in _read_all(source, side, file.suffix[1:]):
-            opened.write(row.content)
-            sizes.append(len(row.content))
-            rows.append(row._replace(content=b""))
-        opened.flush()
-        os.fsync(opened.fileno())
-    part.replace(file)
-    found = _scan_of(rows)
-    note_part = notes.with_name(notes.name + ".part")
-    with note_part.open("wb") as opened:
-        np.savez(
-            opened,
-            offsets=np.cumsum(sizes, dtype=np.int64),
-            sums=np.array([row.sum for row in rows], np.uint32),
-            scan=json.dumps({"faults": found.faults, "pairs": found.pairs}),
-        )
-    note_part.replace(notes)  # written last: its presence means finished
-
-
-def damaged(file: Path, why: str) -> UserError:
-    return UserError(f"the image cache {file} is damaged: {why}", CLEAR.format(file.parent))
 
 
 def main(arguments: list[str]) -> int:
@@ -259,13 +219,36 @@ def main(arguments: list[str]) -> int:
     folder = Path(rest[0] if rest else "outputs/cache")
     # Nothing but files that are named like caches: a wrong folder loses nothing.
     endings = (".pixels", ".jpeg", ".npz", ".features", ".distances", ".place", ".lock", ".part")
-    found = [file for file in sorted(folder.glob("*")) if file.suffix in endings and _is_key(file.name.split(".")[0])]
-    size = sum(file.stat().st_size for file in found)
-    for file in found if clear else ():
-        file.unlink()
-    caches = len({file.name.split(".")[0] for file in found})
-    print(f"{folder}: {caches} caches, {size / 1e6:,.0f} MB{', removed' if clear else ''}")
+    caches: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("*")):
+        if file.suffix in endings and _is_key(key := file.name.split(".")[0]):
+            caches.setdefault(key, []).append(file)
+    size = sum(file.stat().st_size for files in caches.values() for file in files)
+    told = f"{folder}: {len(caches)} caches, {size / 1e6:,.0f} MB"
+    if not clear:
+        print(told)
+        return 0
+    try:
+        in_use = sum(not _removed(files) for files in caches.values())
+    except OSError as error:
+        print(f"{told}; {error.filename or folder} cannot be removed: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"{told}, removed{f' but for {in_use} that running processes use' if in_use else ''}")
     return 0
+
+
+def _removed(files: list[Path]) -> bool:
+    """Remove a cache's files unless a process builds it or reads from it."""
+    try:
+        with ExitStack() as stack:
+            for file in files:
+                if file.suffix in (".lock", ".npz"):
+                    stack.enter_context(locked(file, wait=False))
+            for file in files:
+                file.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_key(name: str) -> bool:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, get_worker_info
 from retdm.batch import Batch
 from retdm.data.augment import test_view, train_view
 from retdm.data.cache import CachedImages, DecodedImages
+from retdm.data.cached_array import CachedArray
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,9 @@ class KeptFeatures(Dataset[Batch]):
         known: bool (N, L).
     """
 
-    def __init__(self, features: np.ndarray, columns: np.ndarray | None, target: np.ndarray, known: np.ndarray) -> None:
+    def __init__(
+        self, features: np.ndarray | CachedArray, columns: np.ndarray | None, target: np.ndarray, known: np.ndarray
+    ) -> None:
         self.features, self.columns, self.target, self.known = features, columns, target, known
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:

@@ -17,7 +17,8 @@ from retdm.batch import BagBatch, BagExamples
 from retdm.data import splits
 from retdm.data.augment import cached_side
 from retdm.data.bag_rows import BagRows
-from retdm.data.cache import CachedImages, Fault, open_images
+from retdm.data.cache import Fault, open_images
+from retdm.data.cached_array import CachedArray
 from retdm.data.images import RANGE_HINT, SKIP_HINT
 from retdm.data.known_parts import check_known
 from retdm.data.loader import GlobalBatches, Images, KeptFeatures, handed_over
@@ -267,16 +268,11 @@ class ImageData(Data):
         if len(rows) == 0:
             raise _unusable(scan.faults, len(source))
         self.faults, self.readable = scan.faults, rows
-        self.features: np.ndarray | None = None  # (N, …) of a frozen backbone, in the place of images
+        self.features: np.ndarray | CachedArray | None = None  # (N, …) of a frozen backbone, in the place of images
         self.columns: NDArray[np.int64] | None = None  # those of the features that are given
         self.cut(rows, scan.pairs, groups_of(scan.pairs, keep_pairs_together, len(source)))
         kinds = [fault.kind for fault in scan.faults.values()]
         self.left_out = {f"{kind}_images": kinds.count(kind) for kind in KINDS}
-
-    @property
-    def images_kind(self) -> str:
-        """How the pixels are kept; JPEG changes them a little."""
-        return "jpeg" if isinstance(self.images, CachedImages) and self.images.jpeg else "pixels"
 
     def views(self, rows: NDArray[np.int64]) -> DataLoader[Any]:
         """Test views of some rows, in their order, in batches of ``batch_size``."""

@@ -3,7 +3,7 @@
 Letters: n training bags, K of them kept, B bags to score, D features, L labels.
 """
 
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Protocol, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,14 @@ from retdm.methods.bags import TunedBagMethod, taken
 from retdm.methods.distances import Array, BagList, Kind, Scale, bag_distances, measured
 from retdm.methods.fitted import squash
 from retdm.methods.shallow import Bools
+
+
+class Table(Protocol):
+    """Distances float32 (N, N) between all bags of a data set, an array or on disk."""
+
+    def __getitem__(self, rows: NDArray[Any], /) -> NDArray[np.float32]:
+        """Some rows. (n, N)"""
+        ...
 
 
 class DistanceMethod(TunedBagMethod):
@@ -57,7 +65,7 @@ class DistanceMethod(TunedBagMethod):
             if value not in get_args(kinds):
                 raise UserError(f"method.{key}={value} is not known", f"it is one of: {', '.join(get_args(kinds))}")
         self.distance, self.scale = distance, scale
-        self.table: NDArray[np.float32] | None = None
+        self.table: Table | None = None
 
     # What a method writes
 
@@ -75,7 +83,7 @@ class DistanceMethod(TunedBagMethod):
 
     # What is shared
 
-    def give_table(self, table: NDArray[np.float32], shift: Array, spread: Array) -> None:
+    def give_table(self, table: Table, shift: Array, spread: Array) -> None:
         """Distances (N, N) between all bags of the data set, and the scale (D,) of instances behind them."""
         self.table = table
         self.learn(shift=shift, spread=spread)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,21 +12,30 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from retdm.data.locked import locked
+from retdm.data.cached_array import CachedArray, cached_array
 from retdm.data.module import Data, ImageData
-from retdm.errors import UserError
 from retdm.methods.by_distance import DistanceMethod
 from retdm.methods.distances import Array, BagList, Kind, block_distances, blocks, measured
 from retdm.screen import track
 
-VERSION = 1  # counts up when the same key would give other distances
+VERSION = 2  # counts up when the same key would give other distances
 
 
 class Stored(NamedTuple):
     """All bags of a data set where they lie: values (T, D), or maps of regions (n, D, h, w) with as many a bag."""
 
-    values: NDArray[np.floating[Any]]
+    values: NDArray[np.floating[Any]] | CachedArray
     offsets: NDArray[np.int64]
+
+    @property
+    def content(self) -> str:
+        """A hash of it."""
+        if isinstance(self.values, CachedArray):
+            return self.values.blocks.content
+        digest = hashlib.sha256(str(self.values.shape).encode())
+        for array in (self.values, self.offsets):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def instances(self, bags: slice) -> NDArray[np.floating[Any]]:
         """Those of a slice with both ends. (T, D)"""
@@ -50,40 +59,34 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
     Raises:
         UserError: the folder cannot be written or its disk is too small.
     """
-    usable = np.ones(len(data.source), bool)
     if isinstance(data, ImageData):
         assert data.features is not None, "features come first"
-        usable[:] = False
-        usable[data.readable] = True
-        regions = data.features[0, 0].size
+        regions = math.prod(data.features.shape[2:])
         stored = Stored(data.features, np.arange(len(data.features) + 1) * regions)
-        content = Path(getattr(data.features, "filename", None) or "memory").stem
     else:
         stored = Stored(data.source.instances, data.source.offsets)  # type: ignore[union-attr]
-        content = data.source.fingerprint
-    train = np.zeros(len(usable), bool)
+    n = len(data.source)
+    train = np.zeros(n, bool)
     train[data.parts["train"]] = True
     shift, spread = measured(method.scale, _instances_of(stored, train))
-    n = len(usable)
     if folder is None:
-        table = np.zeros((n, n), np.float32)
-        _compute(method.distance, stored, shift, spread, table)
+        table: NDArray[np.float32] | CachedArray
+        _compute(method.distance, stored, shift, spread, table := np.zeros((n, n), np.float32))
     else:
         key = {
             "version": VERSION,
-            "bags": content,
-            "usable": hashlib.sha256(usable.tobytes()).hexdigest(),
+            "bags": stored.content,
             "distance": method.distance,
             "scale": hashlib.sha256(np.concatenate([shift, spread]).tobytes()).hexdigest(),
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        try:
-            table = _kept(method.distance, stored, shift, spread, folder / f"{name}.distances")
-        except OSError as error:
-            raise UserError(
-                f"the distances cannot be written: {folder}: {error.strerror or error}",
-                "choose another folder with data.cache=<folder>, or make room there",
-            ) from error
+        table = cached_array(
+            folder / f"{name}.distances",
+            "the distances",
+            (n, n),
+            np.float32,
+            lambda into, begun, save: _compute(method.distance, stored, shift, spread, into),
+        )
     method.give_table(table, shift, spread)
 
 
@@ -93,29 +96,6 @@ def _instances_of(stored: Stored, chosen: NDArray[np.bool_]) -> Iterator[NDArray
         found = stored.instances(bags)[np.repeat(chosen[bags], sizes[bags])]
         if len(found):
             yield found
-
-
-def _kept(kind: Kind, stored: Stored, shift: Array, spread: Array, file: Path) -> NDArray[np.float32]:
-    """The table in ``file``, computed where it is not there yet; a computation that was killed leaves nothing."""
-    n = len(stored.offsets) - 1
-    size = 4 * n * n
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.exists():
-        with locked(file.with_suffix(".lock")):
-            if not file.exists():
-                if size > (free := shutil.disk_usage(file.parent).free):
-                    raise UserError(
-                        f"the distances need {size / 1e9:.1f} GB in {file.parent}, where {free / 1e9:.1f} GB are free",
-                        "choose another folder with data.cache=<folder>, or make room there",
-                    )
-                part = file.with_suffix(".part")
-                table = np.memmap(part, np.float32, "w+", shape=(n, n))
-                _compute(kind, stored, shift, spread, table)
-                table.flush()
-                part.replace(file)
-    if file.stat().st_size != size:
-        raise UserError(f"the distances {file} are damaged: another size", f"delete {file} and run again")
-    return np.memmap(file, np.float32, "r", shape=(n, n))
 
 
 def _compute(kind: Kind, stored: Stored, shift: Array, spread: Array, into: NDArray[np.float32]) -> None:

@@ -147,7 +147,7 @@ def test_a_full_disk_is_noticed_before_the_first_byte(
 
 
 def test_a_lock_keeps_other_processes_out_until_it_is_left(tmp_path: Path) -> None:
-    attempt = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    attempt = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
     command = [sys.executable, "-S", "-c", attempt, str(tmp_path / "lock")]
     with locked(tmp_path / "lock"):
         assert b"BlockingIOError" in subprocess.run(command, capture_output=True, check=False).stderr

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 import retdm
 from retdm.backbones.vgg import VGGSmall
+from retdm.data import cached_array
 from retdm.errors import UserError
 from retdm.methods import logistic
 from retdm.methods.fitted import Features
@@ -221,6 +222,7 @@ def test_images_are_looked_at_once_for_all_splits_and_views(settings: Tiny, monk
 
 def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_cache, "SAVED_EVERY", -1.0)
+    monkeypatch.setattr(cached_array, "BLOCK", 1)  # a row each
     given, looks = settings(), []
     seen = Features.seen
 
