@@ -9,12 +9,12 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ from retdm.data.cached_array import Blocks, Notes, check_room, kept
 from retdm.data.images import UnreadableImage
 from retdm.data.locked import locked
 from retdm.data.pairs import NEAR_LIMIT, Look, Pairs, find_pairs, look
-from retdm.data.source import Source
+from retdm.data.source import ImageFiles, Source, stamps_of
+from retdm.errors import UserError
 from retdm.screen import track
 from retdm.stop import unheard
 
@@ -97,6 +98,9 @@ def decoded(source: Source, row: int, side: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
+Known = dict[int, tuple[CachedImages, int]]  # row -> where an earlier cache has it
+
+
 class _Row(NamedTuple):
     content: bytes
     sum: int
@@ -105,21 +109,26 @@ class _Row(NamedTuple):
 
 
 class _Rows(Dataset[_Row]):
-    """Every row of a source as it will be stored; ``kind`` is pixels, jpeg or nothing."""
+    """Every row of a source as it will be stored; ``kind`` is pixels, jpeg or nothing, ``known`` needs no decoding."""
 
-    def __init__(self, source: Source, side: int, kind: str) -> None:
-        self.source, self.side, self.kind = source, side, kind
+    def __init__(self, source: Source, side: int, kind: str, known: Known) -> None:
+        self.source, self.side, self.kind, self.known = source, side, kind, known
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, row: int) -> _Row:
-        try:
-            pixels = decoded(self.source, row, self.side)
-        except UnreadableImage as error:
-            return _Row(b"", 0, None, Fault(error.kind, error.message))
         content = b""
-        if self.kind == "pixels":
+        try:
+            content, pixels = self._known(row)
+        except (KeyError, UserError):  # it is in no earlier cache, or its bytes there have changed
+            try:
+                pixels = decoded(self.source, row, self.side)
+            except UnreadableImage as error:
+                return _Row(b"", 0, None, Fault(error.kind, error.message))
+        if content:
+            pass
+        elif self.kind == "pixels":
             content = pixels.tobytes()
         elif self.kind == "jpeg":
             stream = io.BytesIO()
@@ -127,11 +136,15 @@ class _Rows(Dataset[_Row]):
             content = stream.getvalue()
         return _Row(content, zlib.crc32(content), look(pixels, len(self) <= NEAR_LIMIT), None)
 
+    def _known(self, row: int) -> tuple[bytes, NDArray[np.uint8]]:
+        images, earlier = self.known[row]
+        return bytes(images.blocks[earlier]), images[earlier]
 
-def _read_all(source: Source, side: int, kind: str) -> Iterator[_Row]:
+
+def _read_all(source: Source, side: int, kind: str, known: Known) -> Iterator[_Row]:
     """Every image of a source once, in parallel, with a progress bar on a terminal."""
     rows = DataLoader(
-        _Rows(source, side, kind),
+        _Rows(source, side, kind, known),
         batch_size=16,
         num_workers=min(8, os.cpu_count() or 1),
         collate_fn=list,
@@ -146,7 +159,8 @@ def open_images(
 ) -> tuple[CachedImages | DecodedImages, Scan]:
     """The images of ``source`` at ``side`` x ``side``, from ``folder`` or decoded now.
 
-    What could not be read before is looked at again, and the cache is built anew where it can be read now.
+    What could not be read before is looked at again, and the cache is built anew where it can be read now. A build
+    takes over from caches beside it the rows whose files have not changed: one other image costs one decoding.
 
     Args:
         source: where the images come from.
@@ -158,17 +172,20 @@ def open_images(
         UserError: the folder cannot be written, its disk is too small, or what lies there is damaged.
     """
     if folder is None:
-        return DecodedImages(source, side), _scan_of(list(_read_all(source, side, "nothing")))
+        return DecodedImages(source, side), _scan_of(list(_read_all(source, side, "nothing", {})))
     size = len(source) * side * side * 3
     kind = "pixels" if size <= limit * 1e9 else "jpeg"
+    made = [VERSION, side, *(getattr(source, "value_range", None) or ())]
     key = sha256(json.dumps([VERSION, source.fingerprint, source.ids, side, kind]).encode()).hexdigest()[:16]
     faults: dict[int, Fault] = {}
 
     def build(part: Path) -> Notes:
         check_room(part.parent, size if kind == "pixels" else size // 8, "the image cache")
-        rows, sizes = [], [0]
+        rows, sizes, stamps = [], [0], _stamps(source)
+        known = _known(stamps, folder.glob(f"*.{kind}"), side, made)
+        part.unlink(missing_ok=True)
         with part.open("wb") as opened:
-            for row in _read_all(source, side, kind):
+            for row in _read_all(source, side, kind, known):
                 opened.write(row.content)
                 sizes.append(len(row.content))
                 rows.append(row._replace(content=b""))
@@ -179,6 +196,8 @@ def open_images(
             "offsets": np.cumsum(sizes, dtype=np.int64),
             "sums": np.array([row.sum for row in rows], np.uint32),
             "pairs": json.dumps(found.pairs),
+            "stamps": stamps,
+            "made": np.array(made, float),
         }
 
     def fresh(blocks: Blocks) -> bool:
@@ -194,6 +213,33 @@ def open_images(
     except (KeyError, ValueError) as error:
         raise blocks.damaged(f"its notes: {error}") from error
     return CachedImages(blocks, side), Scan(faults, pairs)
+
+
+def _stamps(source: Source) -> NDArray[np.uint64]:
+    """What each row's pixels are known by, 0 where its file alone does not tell them."""
+    read: Any = type(source).read
+    if isinstance(source, ImageFiles) and read is ImageFiles.read:
+        return stamps_of(source.folder, source.ids)
+    return np.zeros(len(source), np.uint64)
+
+
+def _known(stamps: NDArray[np.uint64], files: Iterable[Path], side: int, made: list[float]) -> Known:
+    """Rows of these stamps that other caches have, which were made alike."""
+    rows_of: dict[int, list[int]] = {}
+    for row in np.flatnonzero(stamps).tolist():
+        rows_of.setdefault(int(stamps[row]), []).append(row)
+    known: Known = {}
+    for file in files if rows_of else ():
+        try:
+            blocks = Blocks(file, "the image cache")
+        except (OSError, UserError):  # that of another set: it is of no use here, and told of where it is
+            continue
+        images = CachedImages(blocks, side)
+        if np.array_equal(blocks.notes.get("made", ()), made):
+            for block in np.flatnonzero(np.diff(blocks.offsets)).tolist():
+                for row in rows_of.get(int(blocks.notes["stamps"][block]), ()):
+                    known[row] = images, block
+    return known
 
 
 def _fault_of(source: Source, row: int) -> Fault | None:

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from retdm.data.locked import locked, shared
 from retdm.errors import UserError
-from retdm.files import put
+from retdm.files import put, whole
 
 log = logging.getLogger(__name__)
 
@@ -207,10 +207,8 @@ def cached_array(file: Path, what: str, shape: tuple[int, ...], dtype: DTypeLike
         def save(rows: int) -> None:
             add_sums(rows)
             array.flush()
-            note_part = place.with_suffix(".place.part")
-            with note_part.open("wb") as opened:
+            with whole(place) as place_part, place_part.open("wb") as opened:
                 np.save(opened, np.array(sums, np.uint32), allow_pickle=False)
-            put(note_part, place)
 
         fill(array, begun, save)
         add_sums(shape[0])
@@ -240,13 +238,14 @@ def _write(file: Path, build: Callable[[Path], Notes]) -> None:
     note_part = notes.with_name(notes.name + ".part")
     try:
         found = build(part)
+        note_part.unlink(missing_ok=True)  # not written through, were it a link
         with note_part.open("wb") as opened:
             np.savez(opened, **found)
         notes.unlink(missing_ok=True)  # of what was there before, or for a moment they would speak of other bytes
         put(part, file)
         put(note_part, notes)
     except OSError:  # a full disk: a build that was killed can go on from its part, this one could not
-        for path in (part, note_part, file.with_suffix(".place"), file.with_suffix(".place.part")):
+        for path in (part, note_part, file.with_suffix(".place")):
             path.unlink(missing_ok=True)
         raise
 

@@ -32,13 +32,12 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from retdm.data.image_names import ImageNames
-from retdm.data.images import checked_range, read_image
+from retdm.data.images import checked_range
 from retdm.data.label_names import some, told_apart
-from retdm.data.own_images import fingerprint_with_labels, own_files, warn_of_one_class
-from retdm.data.source import data_root
+from retdm.data.own_images import own_files, warn_of_one_class
+from retdm.data.source import ImageFiles, data_root, fingerprint_of
 from retdm.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ class Instances:
         return Counts(images, self.instances, images - int(self.targets.any(1).sum()), labels)
 
 
-class Coco:
+class Coco(ImageFiles):
     """The published set as a ``Source``. Opening it reads no pixels.
 
     Args:
@@ -122,19 +121,10 @@ class Coco:
             self.split = np.repeat([PARTS[part] for part in found], [len(each.files) for each in found.values()])
         else:
             log.info("%s is there alone: its images are cut at random", *(file.name for file in files.values()))
-        self.fingerprint = fingerprint_with_labels(
-            f"coco{year}", self.folder, self.ids, self.names, self.targets, self.known
-        )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, i: int) -> Image.Image:
-        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i])
+        self.fingerprint = fingerprint_of(f"coco{year}", self.folder, self.ids)
 
 
-class CocoJson:
+class CocoJson(ImageFiles):
     """Your own images with their labels in a COCO json, as a ``Source``.
 
     Needed in it: ``images`` (each with ``id`` and ``file_name``, relative to ``root`` or absolute and inside it),
@@ -171,16 +161,7 @@ class CocoJson:
             log.info("%s: %s images have no annotation and stay", file.name, f"{found.counts.unlabelled:,}")
         warn_of_one_class(self.names, self.targets, self.known, file)
         images.warn_of_forgotten(self.ids, file)
-        self.fingerprint = fingerprint_with_labels(
-            "coco_json", self.folder, self.ids, self.names, self.targets, self.known, self.value_range
-        )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, i: int) -> Image.Image:
-        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i], self.value_range)
+        self.fingerprint = fingerprint_of("coco_json", self.folder, self.ids, self.value_range)
 
 
 def _checked(file: Path, expected: Counts | None, year: int) -> Instances:

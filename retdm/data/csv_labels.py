@@ -44,14 +44,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from retdm.data import csv_cells, csv_joined
 from retdm.data.csv_columns import FASTAI, PARTS, find_columns
 from retdm.data.image_names import ImageNames
-from retdm.data.images import checked_range, read_image
+from retdm.data.images import checked_range
 from retdm.data.label_names import some, told_apart
-from retdm.data.own_images import fingerprint_with_labels, own_files, warn_of_one_class
+from retdm.data.own_images import own_files, warn_of_one_class
+from retdm.data.source import ImageFiles, fingerprint_of
 from retdm.data.table import Table, read_table
 from retdm.errors import UserError
 
@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 FASTAI_PARTS = {csv_cells.PRESENT: "test", csv_cells.ABSENT: "train"}
 
 
-class CsvLabels:
+class CsvLabels(ImageFiles):
     """Your own images with a table of labels, as a ``Source``.
 
     Args:
@@ -135,16 +135,7 @@ class CsvLabels:
             log.warning("%s: empty cells leave %s images without a known label", file.name, f"{unknown:,}")
         warn_of_one_class(self.names, self.targets, self.known, file)
         images.warn_of_forgotten(self.ids, file)
-        self.fingerprint = fingerprint_with_labels(
-            "csv", self.folder, self.ids, self.names, self.targets, self.known, self.value_range
-        )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, i: int) -> Image.Image:
-        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i], self.value_range)
+        self.fingerprint = fingerprint_of("csv", self.folder, self.ids, self.value_range)
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str] | None:

@@ -21,11 +21,9 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from retdm.data.download import obtain
-from retdm.data.images import read_image
-from retdm.data.source import Counts, data_root, fingerprint_of
+from retdm.data.source import Counts, ImageFiles, data_root, fingerprint_of
 from retdm.errors import UserError
 
 IMAGES = "http://press.liacs.nl/mirflickr/mirflickr25k.v3b/mirflickr25k.zip"
@@ -34,7 +32,7 @@ HINT = f"unpack {ANNOTATIONS} anew"
 ENDINGS = {"potential": "", "relevant": "_r1"}  # of the annotations' names
 
 
-class MirFlickr:
+class MirFlickr(ImageFiles):
     """The set as a ``Source``. Opening it checks the annotations against ``counts`` and reads no pixels.
 
     Args:
@@ -113,15 +111,7 @@ class MirFlickr:
         self.split: NDArray[np.str_] | None = None
         place = "mirflickr/" if (self.folder / "mirflickr").is_dir() else ""
         self.ids = [f"{place}im{number}.jpg" for number in range(1, counts.images + 1)]
-        # Of the images alone: both kinds of labels share the decoded images.
         self.fingerprint = fingerprint_of("mirflickr", self.folder, self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, i: int) -> Image.Image:
-        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i])
 
 
 def _targets(folder: Path, labels: str, counts: Counts) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ from retdm.data.images import RANGE_HINT, SKIP_HINT
 from retdm.data.known_parts import check_known
 from retdm.data.loader import GlobalBatches, Images, KeptFeatures, handed_over
 from retdm.data.pairs import KEEP, Pairs, groups_of
-from retdm.data.source import BagSource, Source
+from retdm.data.source import BagSource, Source, state_of
 from retdm.errors import UserError
 from retdm.stop import unheard
 
@@ -123,6 +123,7 @@ class Data(LightningDataModule, ABC):
     def cut(self, rows: NDArray[np.int64], pairs: Pairs | None = None, groups: NDArray[np.int64] | None = None) -> None:
         """Set ``parts`` and ``manifest`` from the ``rows`` that can be used; those of one group (n,) stay together."""
         source = self.source
+        state = state_of(source)  # before anything in it is changed below
         chosen = splits.make_split(
             len(rows),
             given=None if source.split is None else source.split[rows],
@@ -141,7 +142,7 @@ class Data(LightningDataModule, ABC):
             shares.append("data.folds=5 chooses on all of the training part")
         check_known(source.names, source.targets, source.known, self.parts, hint=", ".join(shares))
         in_rows = splits.Split(**self.parts)
-        self.manifest = splits.manifest(in_rows, source.ids, pairs, self._cutting["seed"], source.fingerprint)
+        self.manifest = splits.manifest(in_rows, source.ids, pairs, self._cutting["seed"], state)
 
     @property
     def labels(self) -> list[str]:

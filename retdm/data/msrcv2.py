@@ -27,7 +27,7 @@ from PIL import Image
 
 from retdm.data.download import obtain
 from retdm.data.images import UnreadableImage, read_image
-from retdm.data.source import Counts, data_root, fingerprint_of
+from retdm.data.source import Counts, ImageFiles, data_root, fingerprint_of
 from retdm.errors import UserError
 
 ADDRESS = (
@@ -63,7 +63,7 @@ COLOURS = {
 }
 
 
-class MsrcV2:
+class MsrcV2(ImageFiles):
     """The set as a ``Source``. Opening it reads the ground truth and checks it against ``counts``.
 
     Args:
@@ -121,13 +121,6 @@ class MsrcV2:
         self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
         self.split: NDArray[np.str_] | None = None
         self.fingerprint = fingerprint_of("msrcv2", self.folder, [*self.ids, *self.truths])
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, i: int) -> Image.Image:
-        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i])
 
     def masks(self, i: int) -> NDArray[np.bool_]:
         """bool (L, H, W): where each label is in image i; void pixels are in none. Raises ``UserError``."""

@@ -21,10 +21,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from retdm.data.images import read_image
-from retdm.data.source import data_root, fingerprint_of
+from retdm.data.source import ImageFiles, data_root, fingerprint_of
 from retdm.errors import UserError
 
 CONCEPTS = "ConceptsList/Concepts81.txt"
@@ -36,7 +34,7 @@ TRUTHS = {
 HINT = "unpack the publisher's Groundtruth, ImageList and ConceptsList anew (retdm/data/nuswide.py says where from)"
 
 
-class NusWide:
+class NusWide(ImageFiles):
     """The set as a ``Source``. Opening it reads lists and ground truth and no pixels.
 
     Args:
@@ -65,15 +63,7 @@ class NusWide:
         self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
         self.ids = [f"Flickr/{image}" for part in LISTS for image in images[part]]
         self.split: NDArray[np.str_] | None = np.repeat(list(LISTS), [len(images[part]) for part in LISTS])
-        truths = [file.format(name) for file in TRUTHS.values() for name in self.names]
-        self.fingerprint = fingerprint_of("nuswide", self.folder, [*self.ids, CONCEPTS, *LISTS.values(), *truths])
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, i: int) -> Image.Image:
-        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i])
+        self.fingerprint = fingerprint_of("nuswide", self.folder, self.ids)
 
 
 def _text(file: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retdm.data.module import BagData, Data, ImageData
+from retdm.files import whole
 from retdm.text import safe_cell
 
 FLAT = 8  # of 255: an image none of whose colours reaches over more is nearly of one colour
@@ -73,8 +74,6 @@ def findings(data: Data) -> list[Finding]:
 
 def write_findings(path: Path, found: list[Finding]) -> None:
     """As a csv with the columns kind, id, detail; whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerows([Finding._fields, *(map(safe_cell, each) for each in found)])
-    part.replace(path)

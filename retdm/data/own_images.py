@@ -1,15 +1,11 @@
 """What a user's own folder of images and a label file beside it have in common, whatever the label file's form."""
 
-import hashlib
-import json
 import logging
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.images import Range
-from retdm.data.source import fingerprint_of
 from retdm.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -34,23 +30,6 @@ def own_files(root: str | None, labels: str) -> tuple[Path, Path]:
         there = f"; there is: {', '.join(alike[:5])}" if alike else ""
         raise UserError(f"there is no {file}", f"data.labels names it, relative to data.root or absolute{there}")
     return folder, file
-
-
-def fingerprint_with_labels(
-    kind: str,
-    folder: Path,
-    ids: list[str],
-    names: list[str],
-    targets: NDArray[np.uint8],
-    known: NDArray[np.bool_],
-    value_range: Range | None = None,
-) -> str:
-    """As ``fingerprint_of`` over the images, and changed by their order, any label's name and any cell too, and by how
-    their values are read."""
-    digest = hashlib.sha256(json.dumps([ids, names, *(value_range or ())]).encode())
-    digest.update(np.packbits(targets).tobytes())
-    digest.update(np.packbits(known).tobytes())
-    return fingerprint_of(f"{kind}-{digest.hexdigest()[:16]}", folder, ids)
 
 
 def warn_of_one_class(names: list[str], targets: NDArray[np.uint8], known: NDArray[np.bool_], file: Path) -> None:

@@ -17,18 +17,16 @@ from typing import ClassVar
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
-from PIL import Image
 
 from retdm.data.download import obtain
-from retdm.data.images import read_image
-from retdm.data.source import Counts, data_root, fingerprint_of
+from retdm.data.source import Counts, ImageFiles, data_root, fingerprint_of
 from retdm.errors import UserError
 
 ADDRESS = "http://www.lamda.nju.edu.cn/files/miml-image-data.rar"
 TARGETS = "processed/miml data.mat"
 
 
-class Scene:
+class Scene(ImageFiles):
     """The set as a ``Source``. Opening it checks it against ``counts`` and reads no pixels.
 
     Args:
@@ -59,14 +57,7 @@ class Scene:
         self.ids, self.names, self.targets = _checked(self.folder, self.counts)
         self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
         self.split: NDArray[np.str_] | None = None
-        self.fingerprint = fingerprint_of("scene", self.folder, [*self.ids, TARGETS])
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, i: int) -> Image.Image:
-        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        return read_image(self.folder / self.ids[i])
+        self.fingerprint = fingerprint_of("scene", self.folder, self.ids)
 
 
 def _checked(folder: Path, counts: Counts) -> tuple[list[str], list[str], NDArray[np.uint8]]:

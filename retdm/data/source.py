@@ -4,8 +4,11 @@ A published set is one file beside this one: it turns its publisher's layout int
 """
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -14,7 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from retdm.data.images import Range, read_image
 from retdm.errors import UserError
+
+COMPRESSED = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2")
+PIECES, PIECE = 16, 2048  # of a large compressed file that are hashed, and bytes of each
 
 
 @runtime_checkable
@@ -27,7 +34,7 @@ class Source(Protocol):
         targets: uint8 (n, L) of 0 and 1; 0 where unknown.
         known: bool (n, L); False where nobody said whether the image carries the label.
         split: (n,) of "train", "validation", "test" where the publisher gives one, else None.
-        fingerprint: changes when the files change, not when the folder moves; caches are keyed by it.
+        fingerprint: changes when an image changes, not when the folder moves; the image cache is keyed by it.
     """
 
     names: list[str]
@@ -92,12 +99,84 @@ def data_root(root: str | None) -> Path:
     return Path(root or os.environ.get("RETDM_DATA") or "data").expanduser()
 
 
-def fingerprint_of(name: str, folder: Path, files: Iterable[str]) -> str:
-    """``name`` and a hash over the files' relative paths and sizes, so that a copied or moved set is the same set."""
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        try:
-            digest.update(f"{file}\0{os.stat(os.path.join(folder, file)).st_size}\n".encode())
-        except OSError:  # a dangling link is a fault of one image, met when it is read
-            digest.update(f"{file}\0unreadable\n".encode())
+def fingerprint_of(name: str, folder: Path, files: Iterable[str], value_range: Range | None = None) -> str:
+    """``name`` and a hash over the files' relative paths, order and contents: a copied or moved set is the same set.
+
+    Args:
+        name: of the set.
+        folder: of the files.
+        files: relative to it, those of the rows first.
+        value_range: by which the images are read, see :class:`ImageFiles`.
+    """
+    files = list(files)
+    digest = hashlib.sha256("\0".join([str(value_range), *files]).encode("utf-8", "surrogateescape"))
+    digest.update(stamps_of(folder, files).tobytes())
     return f"{name}-{digest.hexdigest()[:16]}"
+
+
+def stamps_of(folder: Path, files: Sequence[str]) -> NDArray[np.uint64]:
+    """A hash of each file's content, uint64 (n,); 0 where there is no such file, or it may not be read.
+
+    Files are hashed whole, but for images in a compressed format above 32 kB: there a change of the picture moves or
+    changes what follows, and their size and 16 pieces, spread evenly from the first byte to the last, are hashed.
+    """
+
+    def stamps(some: Sequence[str]) -> list[int]:
+        return [_stamp(os.path.join(folder, file)) for file in some]
+
+    with ThreadPoolExecutor(8) as pool:  # of waiting: for a disk, for a network
+        parts = pool.map(stamps, (files[start : start + 256] for start in range(0, len(files), 256)))
+        return np.array([stamp for part in parts for stamp in part], np.uint64)
+
+
+def _stamp(path: str) -> int:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would be waited for
+    except (OSError, ValueError):  # a fault of one image, met when it is read
+        return 0
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            return 0
+        size = status.st_size
+        digest = hashlib.sha256(size.to_bytes(8, "little"))
+        if size > PIECES * PIECE and path.lower().endswith(COMPRESSED):
+            starts = [(size - PIECE) * piece // (PIECES - 1) for piece in range(PIECES)]
+            digest.update(b"".join([os.pread(file, PIECE, start) for start in starts]))
+        else:
+            while content := os.read(file, 2**20):
+                digest.update(content)
+        return int.from_bytes(digest.digest()[:8], "little")
+    except OSError:
+        return 0
+    finally:
+        os.close(file)
+
+
+def state_of(source: Source | BagSource) -> dict[str, str]:
+    """What a run knows its data by: ``fingerprint``, and ``labels``, a hash over names, rows and cells."""
+    digest = hashlib.sha256(json.dumps([source.names, source.ids]).encode())
+    instance_targets = getattr(source, "instance_targets", None)
+    for cells in (np.where(source.known, source.targets, 0), source.known, instance_targets):
+        if cells is not None:
+            digest.update(np.packbits(cells.astype(bool)).tobytes())
+    return {"fingerprint": source.fingerprint, "labels": digest.hexdigest()[:16]}
+
+
+class ImageFiles:
+    """A source whose rows are image files: ``ids`` are their paths relative to ``folder``.
+
+    Attributes:
+        value_range: the values that become black and white, see :func:`retdm.data.images.read_image`.
+    """
+
+    folder: Path
+    ids: list[str]
+    value_range: Range | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, i: int) -> Image.Image:
+        """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
+        return read_image(self.folder / self.ids[i], self.value_range)

@@ -1,7 +1,7 @@
 """Which images train, which choose, which test."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,8 +201,10 @@ def _take_stratified(
     )
 
 
-def manifest(split: Split, ids: Sequence[str], pairs: Pairs | None, seed: int, fingerprint: str) -> dict[str, Any]:
-    """What ``split.json`` holds: the ids of each part, and for each pair [id, part, id, part].
+def manifest(
+    split: Split, ids: Sequence[str], pairs: Pairs | None, seed: int, state: Mapping[str, str]
+) -> dict[str, Any]:
+    """What ``split.json`` holds: the data's ``state``, the ids of each part, and for each pair [id, part, id, part].
 
     The part is None for an image in none of them (left out by ``train_size``); ``pairs`` is None where not searched.
     """
@@ -213,7 +215,7 @@ def manifest(split: Split, ids: Sequence[str], pairs: Pairs | None, seed: int, f
 
     return {
         "seed": seed,
-        "fingerprint": fingerprint,
+        **state,
         **{part: [ids[row] for row in getattr(split, part)] for part in PARTS},
         "pairs": None if pairs is None else {kind: named(found) for kind, found in pairs.items()},
     }

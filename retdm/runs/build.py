@@ -17,6 +17,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from retdm.backbones import NoBackbone, build_backbone
 from retdm.data.module import BagData, Data, ImageData, module_of
+from retdm.data.source import state_of
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod, Method
 from retdm.methods.by_distance import DistanceMethod
@@ -31,6 +32,14 @@ from retdm.training.features import use_features
 from retdm.training.saving import CheckpointFiles
 
 log = logging.getLogger("retdm")
+
+
+def state_of_data(settings: dict[str, Any]) -> dict[str, str]:
+    """What a run knows its data by, see :func:`retdm.data.source.state_of`. Opens it, and downloads nothing."""
+    source = class_of("data", settings["data"])
+    takes = parameters_of(source)
+    own = {key: value for key, value in settings["data"].items() if key in takes}
+    return state_of(source(**own | ({"download": False} if "download" in own else {})))
 
 
 def build_data(settings: dict[str, Any]) -> ImageData | BagData:

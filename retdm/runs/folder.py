@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,6 +16,8 @@ import yaml
 from retdm.errors import UserError
 
 MOST_NODES, MOST_BYTES = 100_000, 1_000_000  # of a config.yaml; a run's own has some hundred nodes
+BACK = "put the data back as it was (data.root=<folder>), or train anew with overwrite=true"
+STATE = {"images": "fingerprint", "labels": "labels"}  # what a manifest knows the data by
 METRICS: dict[str, type | UnionType] = {
     "test": dict,
     "validation": dict | NoneType,
@@ -209,20 +211,41 @@ def read_metrics(folder: RunFolder) -> dict[str, Any] | None:
     return found
 
 
+def check_state(folder: RunFolder, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Images and labels are those that the run was made with.
+
+    Args:
+        folder: of the run.
+        state: of its data now, as :func:`retdm.data.source.state_of` has it, or all of a manifest.
+
+    Returns:
+        The run's manifest.
+
+    Raises:
+        UserError: they are not, or the run has no manifest.
+    """
+    kept = read_json(folder.split)
+    if not isinstance(kept, dict):
+        raise UserError(f"{shown(folder.path)} has no split.json", "train anew with overwrite=true")
+    # A run of a version that noted no labels took its fingerprint otherwise.
+    changed = [what for what, key in STATE.items() if "labels" in kept and kept.get(key) != state[key]]
+    if changed:
+        raise UserError(f"the {' and '.join(changed)} are not those that {shown(folder.path)} was made with", BACK)
+    return kept
+
+
 def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
     """The data gives the split that the run was made with.
 
     Raises:
         UserError: it gives another, so it is other data.
     """
-    kept = read_json(folder.split)
-    if kept is None:
-        raise UserError(f"{shown(folder.path)} has no split.json", "train anew with overwrite=true")
-    if kept != json.loads(json.dumps(manifest)):
-        raise UserError(
-            f"the data is not what {shown(folder.path)} was made with: its split.json is another",
-            "put the data back as it was (data.root=<folder>), or train anew with overwrite=true",
-        )
+    kept, now = (
+        {key: value for key, value in each.items() if key not in STATE.values()}
+        for each in (check_state(folder, manifest), json.loads(json.dumps(manifest)))
+    )
+    if kept != now:
+        raise UserError(f"the data is not what {shown(folder.path)} was made with: its split.json is another", BACK)
 
 
 def shown(path: Path) -> str:

@@ -1,10 +1,12 @@
 """``python train.py``: train, judge, write the run folder; or continue, or say that it is finished."""
 
 import contextlib
+import json
 import logging
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +25,7 @@ from retdm.runs import build, sweep
 from retdm.runs.advice import warn_of_few_steps, warn_of_result
 from retdm.runs.classes import class_of
 from retdm.runs.errors import as_user_error, guarded
-from retdm.runs.folder import Busy, RunFolder, check_split, read_config, shown
+from retdm.runs.folder import Busy, RunFolder, check_split, check_state, read_config, shown
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.kept import weights_into
 from retdm.runs.launch import accelerator, agree, together
@@ -35,6 +37,7 @@ from retdm.runs.tables import line_of, print_report
 from retdm.screen import Printable, Screen
 from retdm.stop import StopRequest, is_leader, listening
 from retdm.targets import PACKAGE
+from retdm.text import printable
 from retdm.training.draw_images import draw_heat_maps
 from retdm.training.epoch_bar import EpochBar
 from retdm.training.evaluation import Evaluation
@@ -110,6 +113,8 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
             held.enter_context(folder.locked())
             before = read_config(folder).get("provenance") if folder.config.exists() else None
             todo = plan(folder, settings)
+            if todo == "finished":
+                _compare_data(folder, settings, in_sweep)
         held.enter_context(_error_file(folder))
         held.enter_context(together(settings["trainer"], request))
         todo = agree(todo)
@@ -150,6 +155,27 @@ def _error_file(folder: RunFolder) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 write_text(folder.error, f"{told or f'{type(error).__name__}: {error}'}\n")
         raise
+
+
+def _compare_data(folder: RunFolder, settings: dict[str, Any], in_sweep: bool) -> None:
+    """The data of a finished run is what it was made with, unless it is there no more. Raises ``UserError``."""
+    logger = logging.getLogger("retdm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # what is to be said of the data was said when it was trained on
+    try:
+        state = _state_in_sweep(json.dumps(settings["data"])) if in_sweep else build.state_of_data(settings)
+    except (UserError, OSError) as error:
+        told = error.message if isinstance(error, UserError) else str(error)
+        print(printable(f"its data cannot be compared: {told}"))
+        return
+    finally:
+        logger.setLevel(level)
+    check_state(folder, state)
+
+
+@cache
+def _state_in_sweep(data: str) -> dict[str, str]:
+    return build.state_of_data({"data": json.loads(data)})
 
 
 def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *, resume: bool, in_sweep: bool) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from retdm.data.coco import Coco, CocoJson, Counts
 from retdm.data.images import UnreadableImage
-from retdm.data.source import Source
+from retdm.data.source import Source, state_of
 from retdm.errors import UserError
 
 NAMES = {7: "train", 1: "person", 90: "toothbrush"}  # neither in order nor without gaps, as COCO's are
@@ -148,17 +148,17 @@ def test_the_folder_of_a_part_may_be_a_link(coco: Path) -> None:
     assert Coco(str(coco)).read(3).size == (4, 4)
 
 
-def test_the_published_fingerprint_follows_labels_and_images(coco: Path, tmp_path: Path) -> None:
-    before = Coco(str(coco)).fingerprint
+def test_the_published_state_follows_labels_and_images(coco: Path, tmp_path: Path) -> None:
+    before = str(state_of(Coco(str(coco))))
     file = coco / "coco/val2014/e.jpg"
     file.write_bytes(file.read_bytes() + b" ")
-    longer = Coco(str(coco)).fingerprint
+    longer = str(state_of(Coco(str(coco))))
     write(file_of(coco), content(["d.jpg", "e.jpg"], [[7], [7, 90]]))
-    relabelled = Coco(str(coco)).fingerprint
+    relabelled = str(state_of(Coco(str(coco))))
     assert len({before, longer, relabelled}) == 3
     (tmp_path / "elsewhere").mkdir()
     (coco / "coco").rename(tmp_path / "elsewhere/coco")
-    assert Coco(str(tmp_path / "elsewhere")).fingerprint == relabelled
+    assert str(state_of(Coco(str(tmp_path / "elsewhere")))) == relabelled
 
 
 def test_a_missing_image_is_met_when_it_is_read(coco: Path) -> None:
@@ -315,13 +315,13 @@ def test_what_may_be_a_mistake_is_logged(opened: Open, tmp_path: Path, caplog: p
     assert "does not name 1 images" in caplog.text and "the first: z.jpg" in caplog.text
 
 
-def test_the_own_fingerprint_follows_labels_names_and_images_and_not_the_folder(opened: Open, tmp_path: Path) -> None:
-    before = opened(OWN).fingerprint
-    assert opened(json.dumps(OWN, indent=2)).fingerprint == before, "the same, written otherwise"
+def test_the_own_state_follows_labels_names_and_images_and_not_the_folder(opened: Open, tmp_path: Path) -> None:
+    before = state_of(opened(OWN))
+    assert state_of(opened(json.dumps(OWN, indent=2))) == before, "the same, written otherwise"
     changed = [opened(broken("annotations", 0)), opened(broken("categories", 0, "name", to="boat"))]
     image = tmp_path / "mine/x.jpg"
     image.write_bytes(image.read_bytes() + b" ")
     changed.append(opened(OWN))
-    assert len({before, *(source.fingerprint for source in changed)}) == 4
+    assert len({str(state) for state in (before, *map(state_of, changed))}) == 4
     (tmp_path / "mine").rename(tmp_path / "moved")
-    assert CocoJson(str(tmp_path / "moved")).fingerprint == changed[-1].fingerprint
+    assert state_of(CocoJson(str(tmp_path / "moved"))) == state_of(changed[-1])

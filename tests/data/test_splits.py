@@ -173,10 +173,13 @@ def test_a_stratified_split_without_its_package_names_the_extra(monkeypatch: pyt
 def test_the_manifest_names_parts_and_the_side_of_each_pair() -> None:
     split = Split(np.array([0, 3]), np.array([1]), np.array([4]))
     pairs = {"identical": [(0, 4)], "near": [(2, 3)]}
-    written = json.loads(json.dumps(manifest(split, list("abcde"), pairs, 7, "scene-1f")))
+    written = json.loads(
+        json.dumps(manifest(split, list("abcde"), pairs, 7, {"fingerprint": "scene-1f", "labels": "c0"}))
+    )
     assert written == {
         "seed": 7,
         "fingerprint": "scene-1f",
+        "labels": "c0",
         "train": ["a", "d"],
         "validation": ["b"],
         "test": ["e"],
@@ -186,11 +189,11 @@ def test_the_manifest_names_parts_and_the_side_of_each_pair() -> None:
 
 def test_the_manifest_tells_no_pairs_from_pairs_not_searched() -> None:
     split = Split(np.array([0]), np.array([1]), np.array([2]))
-    assert manifest(split, list("abc"), {"identical": [], "near": None}, 0, "")["pairs"] == {
+    assert manifest(split, list("abc"), {"identical": [], "near": None}, 0, {})["pairs"] == {
         "identical": [],
         "near": None,
     }
-    assert manifest(split, list("abc"), None, 0, "")["pairs"] is None
+    assert manifest(split, list("abc"), None, 0, {})["pairs"] is None
 
 
 @pytest.mark.parametrize(
