@@ -144,11 +144,21 @@ def listen() -> None:
 def unheard(worker: int = 0) -> None:
     """Of a loading process: what asks the run to stop is for the process that trains, which ends the others.
 
-    A terminal's Ctrl-C, ``docker stop`` and schedulers reach them all at once.
+    A terminal's Ctrl-C, ``docker stop`` and schedulers reach them all at once. But a SIGTERM of that process itself
+    ends them: Python sends it at its own end to what it started, and waits for it.
     """
     signal.set_wakeup_fd(-1)
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(128 + signal.SIGTERM)
 
 
 def is_leader() -> bool:

@@ -94,6 +94,23 @@ def test_a_loading_process_goes_on(prepare: Callable[[], None]) -> None:
         assert ended(load) == 7
 
 
+def test_a_loading_process_ends_when_the_process_that_started_it_says_so() -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+
+    def load() -> None:
+        unheard()
+        ready.set()
+        time.sleep(60)
+
+    process = context.Process(target=load)
+    process.start()
+    assert ready.wait(30)
+    process.terminate()  # as Python does at its end with what is still there, and waits for it
+    process.join(30)
+    assert process.exitcode == 128 + signal.SIGTERM
+
+
 def test_a_block_inside_another_hears_the_same_request() -> None:
     with listening() as outer, listening() as inner:
         assert inner is outer
