@@ -75,7 +75,9 @@ CASES = {
     "two": Case(TRAIN + " run={out} trainer.devices=2", _runs),
     "workers": Case(TRAIN + " run={out} data.workers=2", _runs),
     "fitted": Case(PLAIN + " run={out} method=lr refit=true", _runs),
-    "sweep": Case(PLAIN + " -m outputs={out} method=lr refit=true data.split=0,1", _runs),
+    "sweep": Case(
+        PLAIN.replace("train.py", "train.py -m") + " outputs={out} method=lr refit=true data.split=0,1", _runs
+    ),
     "predict": Case("-m retdm.predict run={run} images={images} out={out}", _predicted),
     "export": Case("-m retdm.export run={run} out={out} onnx=false overwrite=true", _exported),
 }

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -114,3 +115,13 @@ def test_a_loading_process_ends_when_the_process_that_started_it_says_so() -> No
 def test_a_block_inside_another_hears_the_same_request() -> None:
     with listening() as outer, listening() as inner:
         assert inner is outer
+
+
+def test_a_loading_process_that_is_left_alone_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    def load() -> None:
+        unheard()
+        for error in (ConnectionResetError(), EOFError(), ValueError("a bug")):
+            sys.excepthook(type(error), error, None)
+
+    assert ended(load) == 0
+    assert capfd.readouterr().err == "ValueError: a bug\n"

@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -34,9 +34,10 @@ def as_user_error(error: BaseException) -> UserError | None:
             f"a job of the sweep was lost: {' '.join(lines[:2])}",
             "the same command runs what is missing, and shows them all",
         )
-    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+    if lost := [str(each) for each in _chain(error) if str(each).startswith("DataLoader worker")]:
+        # Raised by a signal's handler wherever the process was: what was at work may have made another error of it.
         return UserError(
-            f"a loading process was lost: {str(error).splitlines()[0].removeprefix('DataLoader worker ')}",
+            f"a loading process was lost: {lost[0].splitlines()[0].removeprefix('DataLoader worker ').rstrip(' .')}",
             "the machine may be short of memory; data.workers=<fewer>, or 0; the same command continues",
         )
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
@@ -46,6 +47,14 @@ def as_user_error(error: BaseException) -> UserError | None:
             "make room or choose another place: outputs=<folder>, data.cache=<folder>",
         )
     return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it came from."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
 
 
 def report(error: UserError) -> None:

@@ -74,15 +74,20 @@ def test_a_command_needs_no_screen_at_all(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_lost_loading_process_is_one_line() -> None:
-    told = as_user_error(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nMore"))
-    assert told is not None
-    assert told.message == "a loading process was lost: (pid 7) is killed by signal: Killed. "
-    assert "data.workers" in str(told.hint)
+    lost = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nMore")
+    wrapped = TypeError("unsupported callable")  # by a library that was at work when the signal came
+    wrapped.__cause__ = lost
+    for error in (lost, wrapped):
+        told = as_user_error(error)
+        assert told is not None
+        assert told.message == "a loading process was lost: (pid 7) is killed by signal: Killed"
+        assert "data.workers" in str(told.hint)
 
 
 @pytest.mark.parametrize("end", [SystemExit(1), Stopped(signal.SIGTERM), KeyboardInterrupt()])
 def test_what_is_no_error_leaves_no_error_file(tmp_path: Path, end: BaseException) -> None:
     folder = RunFolder(tmp_path)
+    folder.config.touch()
     with pytest.raises(type(end)), _error_file(folder):
         raise end
     assert not folder.error.exists()
