@@ -91,6 +91,7 @@ class StopRequest:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(descriptor)
+            ours.shutdown(socket.SHUT_RDWR)  # to close it would not do: a process forked meanwhile has it open too
             ours.close()
             watch.join()
             theirs.close()

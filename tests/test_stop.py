@@ -125,3 +125,16 @@ def test_a_loading_process_that_is_left_alone_prints_no_traceback(capfd: pytest.
 
     assert ended(load) == 0
     assert capfd.readouterr().err == "ValueError: a bug\n"
+
+
+def test_a_block_ends_although_a_process_that_was_forked_inside_lives_on() -> None:
+    def block() -> None:
+        with listening():
+            child = os.fork()
+            if not child:
+                time.sleep(60)
+                os._exit(0)
+        os.kill(child, signal.SIGKILL)
+        os._exit(7)
+
+    assert ended(block) == 7

@@ -179,6 +179,10 @@ class Backbone(nn.Module, ABC):
             raise UserError(f"no stage of {self.name} is chosen", f"its stages: {', '.join(self.stages)}")
         return wanted
 
+    def check_side(self, side: int) -> None:
+        """Raise ``UserError`` where square images of this side cannot be looked at."""
+        self._check_size(torch.empty(1, 3, side, side, device="meta"))
+
     def _check_size(self, image: Tensor) -> None:
         height, width = image.shape[-2:]
         if min(height, width) < self.smallest:

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from retdm.backbones.base import Backbone, BatchNormMode, Transform
@@ -74,6 +75,10 @@ class Timm(Backbone):
         self._check_side(image)
         embedding: Tensor = self.net.forward_head(self.net.forward_features(image), pre_logits=True)
         return embedding
+
+    def check_side(self, side: int) -> None:
+        super().check_side(side)
+        self._check_side(torch.empty(1, 3, side, side, device="meta"))
 
     def _check_side(self, image: Tensor) -> None:
         if self.side is not None and image.shape[-2:] != (self.side, self.side):

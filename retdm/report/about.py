@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import date
 
-from retdm.report.collect import Group, Run, cut_names, read_json
+from retdm.report.collect import Group, Run, cut_names
 from retdm.report.paper import paper_datasets
 from retdm.report.tables import Table, number
-from retdm.runs.folder import RunFolder, shown
+from retdm.runs.folder import RunFolder, read_json, shown
 
 COMMANDS = 6  # named in full
 
@@ -16,6 +16,9 @@ def left_out(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     used = {run.folder for group in groups for run in group.runs}
     lines = []
     for run in runs:
+        if run.damage is not None:
+            lines.append(f"Left out: {shown(run.folder)} is damaged: {run.damage}")
+            continue
         name = f"{shown(run.folder)} ({run.data} · {run.method} · {run.backbone}, {cut_names([run.cut], run.folds)})"
         if run.state == "failed":
             lines.append(f"Left out: {name} failed: {' '.join((run.error or '').splitlines()[:1])}")
@@ -38,6 +41,8 @@ def judged_otherwise(run: Run) -> str:
         for name, value in run.metrics["test"].items()
         if value is not None and again["test"].get(name) is not None
     }
+    if not pairs:
+        return ""
     name, (first, second) = max(pairs.items(), key=lambda item: abs(item[1][0] - item[1][1]))
     return f"{name} {number(second)} where metrics.json has {number(first)}" if abs(first - second) > 1e-4 else ""
 
@@ -45,6 +50,7 @@ def judged_otherwise(run: Run) -> str:
 def dataset_table(runs: Sequence[Run]) -> Table:
     """The papers' table of data sets, of the sets that the runs learn from, as far as their folders tell."""
     rows = []
+    runs = [run for run in runs if run.damage is None]
     for data in dict.fromkeys(run.data for run in runs):
         found = [run for run in runs if run.data == data and run.state == "finished" and run.sizes]
         for sizes in dict.fromkeys(tuple(run.sizes.values()) for run in found):

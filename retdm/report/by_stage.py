@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from retdm.criteria import decide
-from retdm.report.collect import Floats, Group, Run, mean_std, read_json, validation_map
+from retdm.report.collect import Floats, Group, Run, mean_std, validation_map
 from retdm.report.tables import Table
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder import RunFolder, read_json
 from retdm.text import safe_cell
 
 MOST_PARTS = 4  # labels of an image

@@ -120,7 +120,7 @@ def command(group: Group, splits: Sequence[int] = ()) -> str:
     from retdm.runs.errors import as_user_error  # brings PyTorch and Lightning
 
     try:
-        words = overrides(final(group.runs[0].config))
+        words = overrides(final(group))
     except Exception as error:
         if (told := as_user_error(error)) is None:
             raise
@@ -130,10 +130,22 @@ def command(group: Group, splits: Sequence[int] = ()) -> str:
     )
 
 
-def final(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without folds, and with ``refit`` where no stage ends by the validation part."""
-    by_validation = any(stage.get("rule") == "plateau" for stage in settings["method"].get("stages", []))
-    return {**settings, "data": {**settings["data"], "folds": None}, "refit": not by_validation}
+def final(group: Group) -> dict[str, Any]:
+    """A group's settings without folds, and with ``refit`` where no stage ends by the validation part.
+
+    A network that decides by a threshold then has no validation part to choose one on: it takes the mean of those that
+    the group's runs chose. A fitted method chooses its own before it learns from that part too.
+    """
+    settings = group.runs[0].config
+    stages = settings["method"].get("stages", [])
+    refit = not any(stage.get("rule") == "plateau" for stage in stages)
+    found = {**settings, "data": {**settings["data"], "folds": None}, "refit": refit}
+    thresholds = [
+        run.metrics["threshold"] for run in group.runs if run.metrics and run.metrics.get("threshold") is not None
+    ]
+    if refit and stages and settings["method"].get("decide") == "validation" and thresholds:
+        found["threshold"] = round(float(np.mean(thresholds)), 4)
+    return found
 
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:
@@ -161,6 +173,8 @@ def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
         kept["outputs"] = settings["outputs"]  # where the splits lie that were run already
     kept["trainer"] = {"precision": settings["trainer"]["precision"]}
     kept["refit"] = settings.get("refit", False)
+    if settings.get("threshold") is not None:
+        kept["threshold"] = settings["threshold"]
     return {key: value for key, value in flat(kept).items() if key not in NOT_NAMED}
 
 

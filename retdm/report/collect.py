@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from retdm.criteria import CRITERIA
 from retdm.errors import UserError
-from retdm.runs.folder import RunFolder, read_config, shown
+from retdm.runs.folder import RunFolder, read_config, read_json, read_metrics, shown
+from retdm.runs.names import network_of
+from retdm.runs.values import fits
 
 Floats = NDArray[np.float64]
 
@@ -26,16 +28,20 @@ class Run:
         config: its ``config.yaml``.
         metrics: its ``metrics.json``; None where it is not finished.
         error: its ``error.txt``, if there is one.
+        damage: why it can be in no table whatever else it holds; its config and metrics are not to be read then.
     """
 
     folder: Path
     config: dict[str, Any]
     metrics: dict[str, Any] | None = None
     error: str | None = None
+    damage: str | None = None
 
     @property
     def state(self) -> str:
-        """``finished``, ``failed`` or ``unfinished``."""
+        """``finished``, ``failed``, ``unfinished`` or ``damaged``."""
+        if self.damage is not None:
+            return "damaged"
         if self.metrics is not None:
             return "finished"
         return "unfinished" if self.error is None else "failed"
@@ -50,7 +56,7 @@ class Run:
 
     @property
     def backbone(self) -> str:
-        return str(self.config["choices"]["backbone"])
+        return network_of(self.config)
 
     @property
     def split(self) -> int:
@@ -99,10 +105,9 @@ class Run:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} cannot be read: {error}", "python test.py run=<folder> judges a run anew"
-            ) from error
+        except Exception as error:  # what NumPy and zipfile raise depends on the byte at which they give up
+            reason = str(error) or type(error).__name__
+            raise UserError(f"{shown(path)} cannot be read: {reason}", "run it anew with overwrite=true") from error
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     """Every run in or under the folders, in the order of their paths.
 
     Raises:
-        UserError: a folder is not there, none holds a run, or a run's file cannot be read.
+        UserError: a folder is not there, or none holds a run.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -210,24 +215,76 @@ def _read_run(path: Path) -> Run | None:
     folder = RunFolder(path)
     try:
         config = read_config(folder)
-    except UserError:
-        return None
-    error = folder.error.read_text().strip() if folder.error.exists() else None
-    return Run(path, config, read_json(folder.metrics), error)
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; None where there is no file.
-
-    Raises:
-        UserError: it is not JSON.
-    """
-    if not path.exists():
-        return None
+    except UserError as error:
+        return Run(path, {}, damage=error.message) if folder.leavings() else None
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{shown(path)} is not JSON: {error}", "move the run away, or run it anew") from error
+        _check_config(folder, config)
+        metrics = read_metrics(folder)
+        said = folder.error.read_text(errors="replace").strip() if folder.error.exists() else None
+        run = Run(path, config, metrics, said)
+        _check_files(folder, run)
+    except UserError as error:
+        return Run(path, {}, damage=error.message)
+    except OSError as error:
+        return Run(path, {}, damage=f"{error.filename}: {error.strerror}")
+    return run
+
+
+SETTINGS = {"split": int | None, "fold": int | None, "folds": int | None, "train_size": int | None}
+
+
+def _check_config(folder: RunFolder, config: dict[str, Any]) -> None:
+    """Raise ``UserError`` where a config lacks what tables and figures are made of."""
+    groups = ("choices", "data", "method", "identity")
+    sound = (
+        all(isinstance(config.get(key), dict) for key in groups)
+        and all(isinstance(config["choices"].get(key), str) for key in ("data", "method", "backbone"))
+        and all(fits(config["data"].get(key), kind) for key, kind in SETTINGS.items())
+        and all(
+            isinstance(group, dict) and _stages_are_named(group.get("stages", []))
+            for group in (config["method"], config["identity"].get("method"))
+        )
+        and isinstance(config.get("provenance", {}), dict)
+    )
+    if not sound:
+        raise UserError(f"{shown(folder.config)} is not a run's config.yaml")
+
+
+def _stages_are_named(stages: Any) -> bool:
+    return isinstance(stages, list) and all(
+        isinstance(one, dict) and isinstance(one.get("name"), str) for one in stages
+    )
+
+
+def _check_files(folder: RunFolder, run: Run) -> None:
+    """Raise ``UserError`` where a file of a run is not what a run writes."""
+    for file, sound in ((folder.split, _is_split), (folder.test, _is_judged)):
+        if file.exists() and not sound(read_json(file)):
+            raise UserError(f"{shown(file)} is not what a run writes")
+    if run.metrics is None:
+        return
+    images = run.metrics.get("images")
+    if not _is_judged(run.metrics) or not run.labels or not fits(images, int):
+        raise UserError(f"{shown(folder.metrics)} is not what a finished run wrote")
+    if folder.predictions.exists():
+        rows = run.predictions()
+        shapes = {name: array.shape for name, array in rows.items()}
+        n = shapes.get("index", (0,))[:1]
+        cells = (*n, len(run.labels))
+        expected = {"index": n, "labels": cells[1:], "scores": cells, "target": cells, "known": cells}
+        if {name: shapes.get(name) for name in expected} != expected or rows["labels"].tolist() != run.labels:
+            raise UserError(f"{shown(folder.predictions)} is not what a finished run wrote")
+
+
+def _is_split(content: Any) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(content.get(part, []), list) for part in ("train", "validation", "test")
+    )
+
+
+def _is_judged(content: Any) -> bool:
+    parts = [content.get(part) for part in ("test", "validation")] if isinstance(content, dict) else [1]
+    return all(part is None or fits(part, dict[str, float | None]) for part in parts) and isinstance(parts[0], dict)
 
 
 def group_runs(runs: Iterable[Run]) -> list[Group]:

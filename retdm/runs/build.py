@@ -36,19 +36,34 @@ log = logging.getLogger("retdm")
 
 def state_of_data(settings: dict[str, Any]) -> dict[str, str]:
     """What a run knows its data by, see :func:`retdm.data.source.state_of`. Opens it, and downloads nothing."""
-    source = class_of("data", settings["data"])
-    takes = parameters_of(source)
-    own = {key: value for key, value in settings["data"].items() if key in takes}
-    return state_of(source(**own | ({"download": False} if "download" in own else {})))
+    data = settings["data"]
+    return state_of(open_source({"data": data | ({"download": False} if "download" in data else {})}))
 
 
-def build_data(settings: dict[str, Any]) -> ImageData | BagData:
-    """The data module of a run: the source's own keys go to the source, the rest to the loaders."""
-    config = {key: value for key, value in settings["data"].items() if key != "_target_"}
+def open_source(settings: dict[str, Any]) -> Any:
+    """The data set of a run, no image of it decoded yet."""
     source = class_of("data", settings["data"])
     takes = parameters_of(source)
-    own = {key: config.pop(key) for key in list(config) if key in takes}
-    return module_of(source)(source(**own), **config, seed=settings["seed"])
+    return source(**{key: value for key, value in settings["data"].items() if key in takes and key != "_target_"})
+
+
+def dim_of(source: Any) -> int | None:
+    """Features of an instance, where a source gives bags; None where images."""
+    return int(source.instances.shape[1]) if module_of(type(source)) is BagData else None
+
+
+def build_data(settings: dict[str, Any], source: Any = None) -> ImageData | BagData:
+    """The data module of a run: the source's own keys go to the source, the rest to the loaders.
+
+    Args:
+        settings: of the run.
+        source: what :func:`open_source` gave, where that was asked before.
+    """
+    if source is None:
+        source = open_source(settings)
+    takes = parameters_of(type(source))
+    config = {key: value for key, value in settings["data"].items() if key not in takes and key != "_target_"}
+    return module_of(type(source))(source, **config, seed=settings["seed"])
 
 
 def check_takes(settings: dict[str, Any]) -> None:
@@ -96,6 +111,9 @@ def build_method(
         method: Method = target(backbone, labels, **config, seed=settings["seed"])
     if isinstance(method, DeepMethod):
         method.check_stages()
+    if dim is None and (size := settings["data"].get("image_size")):
+        grid = method.image_net.grid if getattr(method.image_net, "view", "") == "grid" else 1
+        backbone.check_side(size // grid)
     if settings["trainer"]["precision"] == "bf16-mixed":
         method.image_net.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)
@@ -144,20 +162,31 @@ def give_distances(settings: dict[str, Any], data: Data, method: Method) -> None
         use_distances(data, method, None if cache == "none" else Path(cache))
 
 
-def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callback], epochs: int) -> Trainer:
-    """Lightning's trainer. Precision is the method's own business: only its backbone runs in bfloat16."""
+def processes(settings: dict[str, Any]) -> tuple[str, int | list[int], int, bool]:
+    """``cpu`` or ``gpu``, devices on this machine, machines, and whether BatchNorm is trained over all of them.
+
+    Raises:
+        UserError: there are none such, or they cannot share what they learn.
+    """
     config = settings["trainer"]
     kind = accelerator(config["accelerator"])
     devices, nodes = devices_and_nodes(config)
     check_devices(devices, nodes, kind)
-    several = nodes > 1 or devices != 1
-    trained_norm = several and _trains_batchnorm(settings)
+    trained_norm = (nodes > 1 or devices != 1) and _trains_batchnorm(settings)
     if trained_norm and kind == "cpu":
         raise UserError(
             f"{settings['choices']['backbone']} trains its BatchNorm, whose statistics several CPU processes cannot "
             "share",
             "trainer.devices=1, a GPU, backbone.batchnorm=frozen (with weights), or backbone=vgg_small, which has none",
         )
+    return kind, devices, nodes, trained_norm
+
+
+def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callback], epochs: int) -> Trainer:
+    """Lightning's trainer. Precision is the method's own business: only its backbone runs in bfloat16."""
+    config = settings["trainer"]
+    kind, devices, nodes, trained_norm = processes(settings)
+    several = nodes > 1 or devices != 1
     with _quiet():
         trainer = Trainer(
             accelerator=kind,

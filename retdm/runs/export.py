@@ -25,6 +25,7 @@ from retdm.runs import build
 from retdm.runs.errors import guarded
 from retdm.runs.folder import RunFolder, shown
 from retdm.runs.model import Model, load
+from retdm.runs.names import network_of
 from retdm.runs.rule import threshold_of
 from retdm.version import __version__
 
@@ -161,7 +162,11 @@ def card(run: RunFolder, model: Model) -> dict[str, Any]:
             "std": list(transform.std),
         },
         "decide": {"rule": method.decide, "threshold": threshold_of(run, method.decide, method)},
-        "made_by": {"retdm": __version__, "method": choices["method"], "backbone": choices["backbone"]},
+        "made_by": {
+            "retdm": __version__,
+            "method": choices["method"],
+            "backbone": network_of(method.description["settings"]),
+        },
     }
 
 

@@ -73,7 +73,11 @@ def predict(trainer: Trainer, method: Method, data: Data, part: str) -> dict[str
 
 def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshold: float | None) -> criteria.Evaluation:
     """What :func:`retdm.criteria.evaluate` says of predictions under a rule."""
-    predicted = criteria.decide(rows["scores"], rule, own_thresholds(method) if rule == OWN else threshold or 0.5)
+    if rule == "validation" and threshold is None:
+        raise UserError("decide=validation has no threshold", "threshold=<number>, or method.decide=half")
+    predicted = criteria.decide(
+        rows["scores"], rule, own_thresholds(method) if rule == OWN else 0.5 if threshold is None else threshold
+    )
     return criteria.evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
 
 

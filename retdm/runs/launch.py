@@ -48,6 +48,11 @@ def accelerator(asked: str) -> str:
     return asked
 
 
+def count_of(devices: int | list[int]) -> int:
+    """How many devices ``trainer.devices`` names."""
+    return len(devices) if isinstance(devices, list) else torch.cuda.device_count() if devices == -1 else devices
+
+
 def check_devices(devices: int | list[int], nodes: int, kind: str) -> None:
     """As many devices as asked for are there.
 
@@ -97,7 +102,7 @@ def together(config: dict[str, Any], request: StopRequest) -> Iterator[None]:
     check_devices(devices, nodes, kind)
     others = _Others(request)
     launched = "TORCHELASTIC_RUN_ID" in os.environ or SLURMEnvironment.detect()
-    local = len(devices) if isinstance(devices, list) else torch.cuda.device_count() if devices == -1 else devices
+    local = count_of(devices)
     if not launched and local * nodes == 1:
         yield
         return

@@ -1,7 +1,9 @@
-"""Help with names that do not exist."""
+"""What things are called, and help with names that do not exist."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
@@ -19,3 +21,10 @@ def close_names(name: str, options: Iterable[str], most: int = 3) -> list[str]:
         written.setdefault(option.casefold(), []).append(option)
     found = difflib.get_close_matches(name.casefold(), written, n=most)
     return [option for each in found for option in written[each]][:most]
+
+
+def network_of(config: Mapping[str, Any]) -> str:
+    """The backbone of a run by the name that tells it from others: ``vgg16``; of timm's ``timm_<its name there>``."""
+    choice, backbone = str(config["choices"]["backbone"]), config.get("backbone")
+    name = backbone.get("name") if isinstance(backbone, Mapping) else None
+    return choice if name is None else re.sub(r"[^\w.-]+", "_", f"{choice}_{name}")

@@ -1,5 +1,6 @@
 """What to do with a run folder as it is found, and the ``config.yaml`` that remembers it."""
 
+import logging
 import os
 from typing import Any
 
@@ -7,10 +8,12 @@ import yaml
 
 from retdm.errors import UserError
 from retdm.files import write_text
-from retdm.runs.folder import RunFolder, read_config, shown
+from retdm.runs.folder import RunFolder, read_config, read_metrics, shown
 from retdm.runs.provenance import provenance
-from retdm.runs.settings import differences, identity
+from retdm.runs.settings import differences, folder_of, identity
 from retdm.training.resume import continue_from
+
+log = logging.getLogger("retdm")
 
 SWEEP = "RETDM_SWEEP"  # in the environment of a sweep's jobs where overwrite=true: which sweep clears
 
@@ -62,3 +65,28 @@ def _goes_on(folder: RunFolder, cleared: Any) -> bool:
         return not folder.last.exists() or bool(continue_from(folder.last))
     except UserError:  # which cannot be continued, and whose message says overwrite=true
         return False
+
+
+def threshold_before(settings: dict[str, Any]) -> float | None:
+    """The threshold of a deep run with ``refit=true``, whose validation part is learned from and can choose none.
+
+    That of the settings, else the one that the finished run of the same settings without ``refit`` has chosen; None
+    where there is none and the method decides otherwise.
+
+    Raises:
+        UserError: the method decides by it, and there is none.
+    """
+    if settings["threshold"] is not None:
+        return float(settings["threshold"])
+    if settings["method"].get("decide") != "validation":
+        return None
+    before = RunFolder(folder_of({**settings, "refit": False, "run": None}))
+    found = read_metrics(before) if before.finished else None
+    if found is None or not isinstance(found.get("threshold"), int | float):
+        raise UserError(
+            "refit=true, decide=validation: who learns from the validation part can choose no threshold on it",
+            "run the same with refit=false first, whose threshold is taken; or give one: threshold=<number>, as "
+            "python -m retdm.report <folder> choose=<criterion> prints it",
+        )
+    log.info("threshold %.3g, as %s chose on validation", found["threshold"], shown(before.path))
+    return float(found["threshold"])

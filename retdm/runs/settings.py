@@ -18,11 +18,12 @@ from retdm.backbones.weights import file_hash
 from retdm.batch import BagBatch, Batch
 from retdm.criteria.decide import RULES
 from retdm.data.module import module_of
+from retdm.data.source import data_root
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.runs.classes import class_of
 from retdm.runs.help import CONF as CONF
-from retdm.runs.names import nearest
+from retdm.runs.names import nearest, network_of
 from retdm.runs.values import fits, in_words, mapped
 
 GROUPS = ("data", "backbone", "method", "schedule", "trainer", "experiment")
@@ -35,6 +36,7 @@ RUN: dict[str, Any] = {
     "run": str | None,
     "overwrite": bool,
     "refit": bool,
+    "threshold": float | None,
     "frozen": bool,
     "tags": list[Any],
     "per_label": bool,
@@ -89,11 +91,14 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     if gives(settings["data"]) is BagBatch:
         settings["backbone"], settings["choices"]["backbone"] = {}, "none"
     check_groups(settings)
+    place(settings["data"])
     if settings["seed"] < 0:
         raise UserError(f"seed={settings['seed']} is out of range", "it is a whole number from 0 up")
     if (rule := settings["method"].get("decide", "half")) not in RULES:
         where = _where("method.decide", chosen, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
+    if settings["threshold"] is not None and not 0 <= settings["threshold"] <= 1:
+        raise UserError(f"threshold={settings['threshold']} is out of range", "it is a number from 0 to 1")
     schedule = settings.pop("schedule")
     stages = settings["method"].get("stages", [])
     names = _stage_names() | {str(stage.get("name")) for stage in stages}
@@ -111,6 +116,16 @@ def cache_folder(settings: dict[str, Any]) -> None:
     """Put the image cache under ``outputs`` where no other place is named."""
     if settings["data"].get("cache", "") is None:
         settings["data"]["cache"] = str(Path(settings["outputs"]) / "cache")
+
+
+def place(data: dict[str, Any]) -> None:
+    """Make the places of data and cache absolute, so that another command finds them from another folder."""
+    source = class_of("data", data)
+    given = data.get("root")
+    if "root" in parameters_of(source) and (given is not None or not hasattr(source, "own_files")):
+        data["root"] = str(data_root(given).absolute())
+    if data.get("cache", "none") != "none":
+        data["cache"] = str(Path(data["cache"]).absolute())
 
 
 def gives(data: Mapping[str, Any]) -> type:
@@ -259,6 +274,7 @@ def results(settings: dict[str, Any]) -> dict[str, Any]:
         "refit": settings["refit"],
         "frozen": settings["frozen"],
         "precision": settings["trainer"]["precision"],
+        **({} if settings.get("threshold") is None else {"threshold": settings["threshold"]}),
     }
 
 
@@ -279,7 +295,7 @@ def folder_of(settings: dict[str, Any]) -> Path:
     text = json.dumps(identity(settings), sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:6]
     names = settings["choices"]
-    leaf = f"{names['backbone']}-{settings['data'].get('split', 0)}-{short}"
+    leaf = f"{network_of(settings)}-{settings['data'].get('split', 0)}-{short}"
     return Path(settings["outputs"], names["data"], names["method"], leaf)
 
 

@@ -28,8 +28,9 @@ from retdm.runs.errors import as_user_error, guarded
 from retdm.runs.folder import Busy, RunFolder, check_split, check_state, read_config, shown
 from retdm.runs.judge import judge, judge_validation, write_predictions, write_shown
 from retdm.runs.kept import weights_into
-from retdm.runs.launch import accelerator, agree, together
-from retdm.runs.plan import plan
+from retdm.runs.launch import agree, count_of, together
+from retdm.runs.names import network_of
+from retdm.runs.plan import plan, threshold_before
 from retdm.runs.provenance import provenance, rounds_differently
 from retdm.runs.repeatable import is_deterministic, repeatable
 from retdm.runs.settings import folder_of, identity, settings_of
@@ -102,7 +103,12 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
     """
     build.prepare_process()
     build.check_takes(settings)
-    accelerator(settings["trainer"]["accelerator"])  # a missing GPU is told of before the images are decoded
+    _, devices, nodes, _ = build.processes(settings)  # a missing GPU is told of before anything is read
+    if _is_fitted(settings) and (count := nodes * count_of(devices)) > 1:
+        raise UserError(
+            f"{settings['choices']['method']} is fitted by one process, not by {count}",
+            "trainer.devices=1; it uses all cores",
+        )
     folder = RunFolder(folder_of(settings).absolute())
     with contextlib.ExitStack() as held:
         request = held.enter_context(listening())
@@ -181,18 +187,22 @@ def _state_in_sweep(data: str) -> dict[str, str]:
 def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *, resume: bool, in_sweep: bool) -> None:
     started = time.monotonic()
     names = settings["choices"]
-    title = f"{names['data']} · {names['method']} · {names['backbone']} · split {settings['data'].get('split', 0)}"
+    title = f"{names['data']} · {names['method']} · {network_of(settings)} · split {settings['data'].get('split', 0)}"
     if settings["data"].get("folds"):
         title += f" · fold {settings['data']['fold']}"
     log.info("%s   %s", title, shown(folder.path))
-    data = build.build_data(settings)
+    # What a method, its weights and its processes refuse is told before the images are decoded.
+    source = build.open_source(settings)
+    # A frozen backbone may have to look at images again, whatever a checkpoint brings.
+    load = not resume or settings["frozen"] or _is_fitted(settings)
+    method = build.build_method(settings, list(source.names), dim=build.dim_of(source), load=load)
+    method.description["identity"] = identity(settings)
+    if settings["refit"] and isinstance(method, DeepMethod):
+        _prepare_refit(settings, method, resume=resume)
+    data = build.build_data(settings, source)
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.parts.items())
     kind = "bags" if isinstance(data, BagData) else "images"
     log.info("%d %s: %s; labels: %s", len(data.source), kind, parts, ", ".join(data.labels))
-    # A frozen backbone may have to look at images again, whatever a checkpoint brings.
-    load = not resume or settings["frozen"] or _is_fitted(settings)
-    method = build.build_method(settings, data.labels, dim=data.dim, load=load)
-    method.description["identity"] = identity(settings)
     report: dict[str, Any] | None
     if isinstance(method, FittedMethod):
         report = _fit(folder, settings, data, method)
@@ -231,14 +241,20 @@ def _is_fitted(settings: dict[str, Any]) -> bool:
     return issubclass(class_of("method", settings["method"]), FittedMethod)
 
 
+def _prepare_refit(settings: dict[str, Any], method: DeepMethod, *, resume: bool) -> None:
+    """A network that is to learn from the validation part too has nothing left to ask of it."""
+    if plateau := [stage.name for stage in method.stages if stage.rule == "plateau"]:
+        raise UserError(
+            f"refit=true: stage {plateau[0]} ends by its validation part, which it would learn from",
+            f"schedule.{plateau[0]}.rule=one_cycle, and the number of epochs that validation chose",
+        )
+    threshold = None if resume else threshold_before(settings)  # a checkpoint has it
+    method.description["validation"] = {"criteria": None, "threshold": threshold}
+
+
 def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: FittedMethod) -> dict[str, Any]:
     """Fit a method on the features of its frozen backbone, and judge it."""
     trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
-    if trainer.world_size > 1:
-        raise UserError(
-            f"{settings['choices']['method']} is fitted by one process, not by {trainer.world_size}",
-            "trainer.devices=1; it uses all cores",
-        )
     folder.checkpoints.mkdir(exist_ok=True)
     _write_split(folder, data.manifest)
     build.give_features(settings, data, method, identity(settings)["backbone"])
@@ -249,6 +265,8 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
     validation = judge_validation(trainer, method, data)
     Pictures(folder.pictures).draw(trainer, method, data)  # of what has not seen the validation part
     if settings["refit"]:
+        if settings["threshold"] is not None:
+            validation["threshold"] = settings["threshold"]
         method.description["validation"] = validation
         started = time.monotonic()
         method.fit(*data.examples("train", "validation"))
@@ -277,13 +295,7 @@ def _descend(
     """Train a method by gradients, from where it stands, and judge it; None in all processes but the first."""
     stages = Stages(method.stages)
     if settings["refit"]:
-        if plateau := [stage.name for stage in method.stages if stage.rule == "plateau"]:
-            raise UserError(
-                f"refit=true: stage {plateau[0]} ends by its validation part, which it would learn from",
-                f"schedule.{plateau[0]}.rule=one_cycle, and the number of epochs that validation chose",
-            )
         data.parts["train"] = np.sort(np.concatenate([data.parts["train"], data.parts["validation"]]))
-        method.description["validation"] = {"criteria": None, "threshold": None}
         log.info("refit: trains on %d images, those of validation too", len(data.parts["train"]))
     build.give_features(settings, data, method, identity(settings)["backbone"])
     if method.image_net.backbone.frozen and not resume:
@@ -310,6 +322,8 @@ def _descend(
             stages.load_state_dict(state["callbacks"]["Stages"])
             checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
             epoch, batch = map(int, state[type(data).__qualname__]["position"])
+            if settings["refit"]:
+                method.description["validation"] = state["retdm"]["validation"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{folder.last} does not say where to continue", "train anew with overwrite=true"

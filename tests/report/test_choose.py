@@ -1,3 +1,4 @@
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from report_runs import read, write_run
 
 from retdm.errors import UserError
 from retdm.report import choose
-from retdm.report.choose import choice_tables, command, differences, hydra_value, overrides, ranked
+from retdm.report.choose import choice_tables, command, differences, final, hydra_value, overrides, ranked
 from retdm.report.collect import Group, Run
 from retdm.runs.settings import compose_settings, identity
 
@@ -220,3 +221,15 @@ def test_values_are_written_as_hydra_reads_them(value: Any, text: str) -> None:
     assert hydra_value(value) == text
     read_back = OverridesParser.create().parse_override(f"key={text}").value()
     assert (str(read_back) if isinstance(value, str) else read_back) == value
+
+
+def test_what_a_network_decides_by_after_refit_is_the_mean_of_what_the_folds_chose(tmp_path: Path) -> None:
+    for fold, threshold in enumerate((0.0, 0.5)):
+        folder = write_run(tmp_path / str(fold), fold=fold, settings={"decide": "validation"})
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"threshold": threshold}))
+    _, (group,) = read(tmp_path)
+    assert final(group)["threshold"] == 0.25 and final(group)["refit"]
+    for run in group.runs:
+        run.config["method"]["decide"] = "half"
+    assert "threshold" not in final(group)

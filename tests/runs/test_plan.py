@@ -13,7 +13,8 @@ import yaml
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs.folder import Busy, RunFolder
-from retdm.runs.plan import SWEEP, plan
+from retdm.runs.plan import SWEEP, plan, threshold_before
+from retdm.runs.settings import folder_of
 
 Settings = dict[str, Any]
 METRICS = {"test": {}, "validation": None, "test_validation_threshold": None, "per_label": {}, "seconds": 1.0}
@@ -193,3 +194,29 @@ def test_a_run_whose_folder_was_removed_says_so(folder: RunFolder, settings: Set
     folder.config.unlink()
     with pytest.raises(UserError, match="was removed while the run was at work"):
         folder.check_there()
+
+
+@pytest.fixture
+def refit(tiny: Callable[..., Settings]) -> Settings:
+    """A network that decides by validation and learns from it."""
+    return tiny("method=asl", "refit=true")
+
+
+def test_a_refitted_network_takes_the_threshold_that_it_chose_before(refit: Settings) -> None:
+    with pytest.raises(UserError, match="can choose no threshold on it") as caught:
+        threshold_before(refit)
+    assert "threshold=<number>" in caught.value.hint and "refit=false" in caught.value.hint
+    before = RunFolder(folder_of(refit | {"refit": False}))
+    before.path.mkdir(parents=True)
+    write_json(before.metrics, METRICS | {"threshold": 0.0})
+    assert threshold_before(refit) == 0.0
+    assert threshold_before(refit | {"threshold": 0.25}) == 0.25
+
+
+def test_a_refitted_network_that_decides_otherwise_needs_no_threshold(tiny: Callable[..., Settings]) -> None:
+    assert threshold_before(tiny("method=bce", "refit=true")) is None
+
+
+def test_a_threshold_that_is_given_makes_another_run_and_none_makes_the_same(refit: Settings) -> None:
+    assert folder_of(refit | {"threshold": 0.25}) != folder_of(refit)
+    assert folder_of({key: value for key, value in refit.items() if key != "threshold"}) == folder_of(refit)

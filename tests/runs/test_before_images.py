@@ -1,0 +1,127 @@
+"""What cannot be is told before any image is decoded, and a run can be found again from elsewhere."""
+
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import in_process
+
+import retdm
+import retdm.runs
+from retdm.backbones.vgg import VGG16
+from retdm.errors import UserError
+from retdm.runs.judge import criteria_of
+from retdm.runs.names import network_of
+from retdm.runs.settings import folder_of, place
+from retdm.runs.train import train
+
+Tiny = Callable[..., dict[str, Any]]
+
+
+VGG = {"_target_": "retdm.backbones.vgg.VGG16", "weights": "imagenet"}
+MOBILE = {"_target_": "retdm.backbones.mobilenet.MobileNetV2", "weights": "none"}
+
+
+@pytest.mark.parametrize(
+    ("words", "backbone", "says"),
+    [
+        (["data.image_size=32"], VGG, "cannot be downloaded"),
+        ([], MOBILE, "images of 16 x 16 are too small for mobilenet_v2"),
+        (
+            ["method=mi_svm", "method.instances=grid", "method.grid=5"],
+            None,
+            "images of 3 x 3 are too small for vgg_small",
+        ),
+        (["method=bce", "refit=true", "schedule.end_to_end.rule=plateau"], None, "refit=true: stage end_to_end"),
+        (["method=asl", "refit=true"], None, "can choose no threshold on it"),
+        (["method=lr", "trainer.devices=2"], None, "lr is fitted by one process, not by 2"),
+        (["data.image_size=32", "trainer.devices=2"], MOBILE, "trains its BatchNorm"),
+    ],
+)
+def test_what_a_method_refuses_is_told_before_an_image_is_read(
+    tiny: Tiny,
+    words: list[str],
+    backbone: dict[str, Any] | None,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("retdm.runs.build.build_data", None)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
+    monkeypatch.setattr("retdm.runs.train.together", lambda *_: contextlib.nullcontext())
+    settings = tiny(*words)
+    with pytest.raises(UserError, match=says):
+        train(settings if backbone is None else settings | {"backbone": backbone})
+
+
+def test_a_refitted_network_that_decides_by_validation_can_be_judged_and_predict(tiny: Tiny) -> None:
+    folder = train(tiny("method=asl", "refit=true", "threshold=0.0"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["threshold"] == 0.0 and metrics["validation"] is None
+    rows = np.load(folder / "predictions.npz")
+    assert metrics["test"]["O-R"] == 1.0, "everything is scored at least 0"
+    done = in_process("test.py", f"run={folder}")
+    assert done.code == 0, done.err
+    assert json.loads((folder / "test.json").read_text())["test"] == metrics["test"]
+    assert retdm.load(folder).labels == rows["labels"].tolist()
+
+
+def test_a_threshold_of_zero_is_a_threshold_and_none_is_told() -> None:
+    rows = {
+        "scores": np.array([[0.1, 0.9], [0.2, 0.6]]),
+        "target": np.ones((2, 2)),
+        "known": np.ones((2, 2), bool),
+    }
+    method: Any = type("Labelled", (), {"labels": ["a", "b"]})()
+    assert criteria_of(rows, method, "validation", 0.0)["criteria"]["O-R"] == 1.0
+    with pytest.raises(UserError, match="no threshold"):
+        criteria_of(rows, method, "validation", None)
+
+
+def test_data_and_cache_are_kept_where_another_folder_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RETDM_DATA", raising=False)
+    scene = {"_target_": "retdm.data.scene.Scene", "root": None, "cache": "outputs/cache"}
+    place(scene)
+    assert (scene["root"], scene["cache"]) == (str(tmp_path / "data"), str(tmp_path / "outputs" / "cache"))
+    own = {"_target_": "retdm.data.csv_labels.CsvLabels", "root": "photos", "cache": "none"}
+    place(own)
+    assert (own["root"], own["cache"]) == (str(tmp_path / "photos"), "none")
+    own["root"] = None  # which is told of as not set
+    place(own)
+    assert own["root"] is None
+
+
+def test_a_network_of_timm_is_told_from_others_by_its_name_there(tiny: Tiny) -> None:
+    settings = tiny("method=bce")
+    assert network_of(settings) == "vgg_small"
+    assert folder_of(settings).name.startswith("vgg_small-0-")
+    settings["choices"] = settings["choices"] | {"backbone": "timm"}
+    settings["backbone"] = {"_target_": "retdm.backbones.timm_nets.Timm", "name": "a/../b.c_d", "weights": "none"}
+    assert network_of(settings) == "timm_a_.._b.c_d"
+    assert folder_of(settings).name.startswith("timm_a_.._b.c_d-0-")
+
+
+def test_a_size_is_looked_at_without_an_image() -> None:
+    backbone = VGG16(weights="none", load=False)
+    backbone.check_side(224)
+    with pytest.raises(UserError, match="images of 16 x 16 are too small"):
+        backbone.check_side(16)
+
+
+def test_on_windows_one_line_says_what_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match="^error: retdm runs on Linux and macOS; on Windows use WSL"):
+        importlib.reload(retdm.runs)
