@@ -12,8 +12,8 @@ from makers import make_scene
 from matplotlib.figure import Figure
 from PIL import Image
 
-from retdm.data import overview
 from retdm.data.scene import Scene
+from retdm.runs import check
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_setting_that_the_set_has_not_is_named(scene: Path) -> None:
 def test_the_labels_of_a_table_and_what_may_be_a_mistake_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overview, "draw", lambda *_: Figure())
+    monkeypatch.setattr(check, "draw", lambda *_: Figure())
     lines = ["image,cat,red  car,author"]
     for i in range(12):
         Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(tmp_path / f"{i}.png")
