@@ -165,7 +165,7 @@ def main() -> None:
         if key not in OPTIONS:
             sys.exit(f"error: {key} is not an option: {', '.join(OPTIONS)}")
         OPTIONS[key] = value
-    logging.getLogger("retdm").setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)  # a training sets levels of its own
     warnings.simplefilter("ignore")
     keep, all_counts = Path(OPTIONS["keep"]), Counter[str]()
     table = Table("file", "changed", *KINDS, "seconds", box=None, pad_edge=False)

@@ -73,7 +73,7 @@ def test_own_classes_are_accepted_where_the_command_says_so(copy: Path) -> None:
     changed("data._target_", "makers.PartlyKnown")(copy)
     assert "own_classes=true accepts it" in refused("test.py", copy)
     done = in_process("test.py", f"run={copy}", "own_classes=true")
-    assert "the data is not what" in done.err  # it was made, and has other labels
+    assert "the images and labels are not those" in done.err  # it was made, and has other labels
 
 
 @pytest.mark.parametrize("group", ["method", "backbone"])
