@@ -14,7 +14,8 @@ from typing import Any
 def whole(path: Path) -> Iterator[Path]:
     """Where to write a file so that it is there whole or not at all: beside its place, renamed when the block ends.
 
-    File and folder are on the disk by then. After an error nothing is left of what was written.
+    File and folder are on the disk by then. After an error nothing is left of what was written; that of a full disk
+    names the file.
     """
     path.parent.mkdir(exist_ok=True)  # not all above it: a run folder that was removed stays removed
     part = path.with_name(path.name + ".part")
@@ -22,8 +23,10 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield part
         put(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a write that fails knows none
         raise
 
 

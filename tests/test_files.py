@@ -1,5 +1,6 @@
 """Files that are whole or not there, and damage that is seen."""
 
+import errno
 import os
 import random
 import zipfile
@@ -36,10 +37,11 @@ def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path: Path) -> 
     def fill() -> None:
         with whole(file) as part:
             part.write_text("half")
-            raise OSError("full")
+            raise OSError(errno.ENOSPC, "full")
 
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(OSError, match="full") as error:
         fill()
+    assert error.value.filename == str(file)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "old")]
 
 

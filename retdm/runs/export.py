@@ -20,6 +20,7 @@ from retdm.backbones.folding import _FoldingConv, fold_batchnorm
 from retdm.batch import Batch
 from retdm.data.augment import cached_side
 from retdm.errors import UserError
+from retdm.files import put
 from retdm.methods.base import Method
 from retdm.runs import build
 from retdm.runs.errors import guarded
@@ -304,7 +305,11 @@ def _all_or_none(files: list[Path]) -> Iterator[list[Path]]:
     try:
         yield parts
         for part, file in zip(parts, files, strict=True):
-            part.replace(file)
+            put(part, file)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}", "make room, or choose another place: out=<folder>"
+        ) from error
     finally:
         for part in parts:
             part.unlink(missing_ok=True)

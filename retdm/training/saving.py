@@ -39,19 +39,11 @@ class _Sink:
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """A checkpoint, whole or not at all, written beside its place.
-
-    Raises:
-        OSError: with ``path`` as its file.
-    """
-    try:
-        with whole(path) as part, part.open("wb") as file:
-            sink = _Sink(file)
-            torch.save(content, cast(IO[bytes], sink))
-            sink.finish()
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
+    """A checkpoint, whole or not at all, written beside its place."""
+    with whole(path) as part, part.open("wb") as file:
+        sink = _Sink(file)
+        torch.save(content, cast(IO[bytes], sink))
+        sink.finish()
 
 
 class CheckpointFiles(TorchCheckpointIO):
