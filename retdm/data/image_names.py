@@ -14,6 +14,8 @@ from retdm.data.images import ENDINGS
 from retdm.errors import UserError
 from retdm.text import printable
 
+LONGEST, LONGEST_PATH = 255, 3500  # bytes of a file's or folder's own name, and of all, with room for data.root
+
 log = logging.getLogger(__name__)
 
 COMPARED = 5_000  # files among which a misspelt name is looked for
@@ -54,7 +56,7 @@ class ImageNames:
         """
         plain = []
         for i, name in enumerate(names):
-            if PureWindowsPath(name).as_posix() == "." or "\0" in name:
+            if not _can_be(name):
                 raise UserError(
                     f"{where(i)}: {name!r} is no file name", "write the image's path, relative to data.root"
                 )
@@ -175,6 +177,17 @@ class ImageNames:
 
     def _below(self, path: Path) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder))
+
+
+def _can_be(name: str) -> bool:
+    """Whether a file can have this name: some text, no longer than a file system takes, no half of a character."""
+    path = PureWindowsPath(name)
+    try:
+        longest = max((len(part.encode()) for part in path.parts), default=0)
+        fits = longest <= LONGEST and len(name.encode()) <= LONGEST_PATH
+    except UnicodeEncodeError:
+        return False
+    return fits and path.as_posix() != "." and "\0" not in name
 
 
 def _leads_out(name: str) -> bool:

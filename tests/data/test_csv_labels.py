@@ -161,6 +161,8 @@ def test_backslashes_and_dots_name_the_same_file_as_slashes(opened: Open) -> Non
         (["image,cat", "1.jpg,1", "2.png"], "line 3 has 1 cells, expected 2"),
         (["image,cat", "1.jpg,1", "2.png,0", "./1.jpg,1"], "names 1.jpg in lines 2 and 4"),
         (["image,cat", "1.jpg,1", ",0"], "line 3, column 'image': '' is no file name"),
+        (["image,cat", "1.jpg,1", f"{'9' * 300}.jpg,0"], "line 3, column 'image': '9+.jpg' is no file name"),
+        (["image,cat", "1.jpg,1", f"{'a/' * 3000}1.jpg,0"], "line 3, column 'image': '.*' is no file name"),
         (["image,cat", "1.jpg,1", '"2.png,0'], "near line 3: unexpected end of data"),
         (["image,cat", "1.jpg,1", "caf\xe9.jpg,0".encode("latin-1")], "line 3 is not UTF-8 .byte 0xe9"),
         (["image,cat\n".encode("utf-16")], "line 1 is not UTF-8"),
