@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from retdm.data.bag_rows import Bags, stacked
+from retdm.data.mat import read_mat
 from retdm.data.msrcv2 import MsrcV2
 from retdm.data.source import Counts, data_root
 from retdm.errors import UserError
@@ -92,7 +92,7 @@ def _image_names(groups: Mapping[int, int]) -> list[str]:
 def _read(file: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """(cells of instances, bag labels, cells of instance labels)."""
     try:
-        content = scipy.io.loadmat(str(file), variable_names=["Bags", "Y", "y"])
+        content = read_mat(file, "Bags", "Y", "y")
         return content["Bags"].ravel(), content["Y"], content["y"].ravel()
     except Exception as error:  # scipy raises nearly anything on broken bytes
         raise UserError(f"{file} cannot be read: {error!r}", HINT) from error

@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from retdm.data.bag_rows import Bags, stacked
 from retdm.data.label_names import near, some, tidy
+from retdm.data.mat import read_mat
 from retdm.data.table import separator_of
 from retdm.errors import UserError
 
@@ -118,7 +118,7 @@ def _grouped(bag: NDArray[Any], n: int, total: int, path: Path) -> tuple[NDArray
 
 
 def _mat(path: Path, label_columns: list[str] | None) -> Read:
-    content = scipy.io.loadmat(str(path))
+    content = read_mat(path)
     cells, marks = content.get("bags"), content.get("targets", content.get("target"))
     if cells is None or cells.dtype != np.dtype(object) or marks is None:
         holds = ", ".join(name for name in content if not name.startswith("__"))

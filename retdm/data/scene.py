@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from retdm.data.download import obtain
+from retdm.data.mat import read_mat
 from retdm.data.source import Counts, ImageFiles, data_root, fingerprint_of
 from retdm.errors import UserError
 
@@ -86,7 +86,7 @@ def read_targets(file: Path, counts: Counts) -> tuple[list[str], NDArray[np.uint
         return UserError(f"{file}: {what} {found}, expected {expected}", f"unpack {ADDRESS} anew")
 
     try:
-        content = scipy.io.loadmat(str(file), variable_names=["targets", "class_name"])
+        content = read_mat(file, "targets", "class_name")
         signs = np.asarray(content["targets"])
         names = [str(np.asarray(cell).item()).strip().lower() for cell in content["class_name"].ravel()]
     except Exception as error:  # scipy raises nearly anything on broken bytes

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from retdm.data.bag_rows import Bags, stacked
+from retdm.data.mat import read_mat
 from retdm.data.scene import ADDRESS, TARGETS, Scene, read_targets
 from retdm.data.source import Counts, data_root
 from retdm.errors import UserError
@@ -71,7 +71,7 @@ def bag_of_image(n: int) -> NDArray[np.int64]:
 
 def _bags(file: Path, n: int) -> NDArray[np.object_]:
     try:
-        bags: NDArray[np.object_] = scipy.io.loadmat(str(file), variable_names=["bags"])["bags"].ravel()
+        bags: NDArray[np.object_] = read_mat(file, "bags")["bags"].ravel()
     except Exception as error:  # scipy raises nearly anything on broken bytes
         raise UserError(f"{file} cannot be read: {error!r}", HINT) from error
     if len(bags) != n:
