@@ -21,11 +21,12 @@ def read_mat(file: Path, *names: str) -> dict[str, Any]:
     By a process of its own: some damaged files end the process that reads them, by a segmentation fault of SciPy's.
 
     Raises:
-        ValueError: the file cannot be read; the message is the reader's.
+        OSError: there is no such file, or it may not be read.
+        ValueError: it cannot be understood; the message is the reader's.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", READ, str(file), *names], capture_output=True, stdin=subprocess.DEVNULL
-    )
+    file.open("rb").close()
+    command = [sys.executable, "-c", READ, str(file), *names]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode < 0:
         raise ValueError(f"the reader ended by {signal.Signals(-done.returncode).name}: the file is damaged")
     if done.returncode:
