@@ -76,6 +76,7 @@ def make(tmp_path: Path) -> Make:
             "threshold": 0.3,
             "stages": [{"stage": stage, "epochs": epochs} for stage, epochs in stages],
             "seconds": 60.0,
+            "images": images,
         }
         (folder / "metrics.json").write_text(json.dumps(metrics))
         (folder / "split.json").write_text(json.dumps({"train": list(range(images)), "validation": [], "test": []}))
