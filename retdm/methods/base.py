@@ -75,6 +75,10 @@ class Method(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return {"predictions": self.predictions(batch)}
 
+    def prepared(self, batch: Any) -> Any:
+        """A batch as a data set gives it, on the method's device and normalised: what Lightning does of a loader's."""
+        return self.on_after_batch_transfer(type(batch)(*(column.to(self.device) for column in batch)), 0)
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if isinstance(batch, BagBatch) else batch._replace(image=self.normalised(batch.image))
 

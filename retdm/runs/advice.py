@@ -76,8 +76,7 @@ def training_map(method: Method, data: Data) -> tuple[float | None, float | None
     found = []
     for batch in data.batches_of(rows):
         with evaluating(method):
-            moved = type(batch)(*(column.to(method.device) for column in batch))
-            found.append(method.predictions(method.on_after_batch_transfer(moved, 0)))
+            found.append(method.predictions(method.prepared(batch)))
     scores, target, known = (
         torch.cat([getattr(each, name) for each in found]).float().cpu().numpy()
         for name in ("scores", "target", "known")

@@ -45,7 +45,7 @@ def scored(method: Method, data: Data, rows: NDArray[np.int64]) -> Iterator[tupl
     """
     for batch in data.batches_of(rows):
         with evaluating(method):  # ends before a pair is given away: what its taker computes is no business of ours
-            batch = method.on_after_batch_transfer(type(batch)(*(column.to(method.device) for column in batch)), 0)
+            batch = method.prepared(batch)
             of_image = isinstance(data, ImageData)
             found = region_maps(method, batch) if of_image else method.instance_scores(batch).float()  # type: ignore[operator]
         for i, index in enumerate(batch.index.tolist()):

@@ -1,8 +1,6 @@
 """Outputs in which more than one is at work: a second sweep, and somebody who removes them."""
 
 import contextlib
-import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from unittest import mock
 
 import pytest
 from command_line import TINY, in_process
+from holders import worked_in
 from omegaconf import OmegaConf
 
 from retdm.runs import sweep
@@ -22,25 +21,16 @@ from retdm.training.stages import Stages
 def at_work_until_awaited(folder: Path) -> Iterator[None]:
     """Another process works in a run folder until a sweep waits for it."""
 
-    def work(ready: Any, over: Any) -> None:
-        with RunFolder(folder).locked():
-            ready.set()
-            over.wait(120)
-        os._exit(0)
+    awaited = []
+    with worked_in(RunFolder(folder)) as let_go:
 
-    context = multiprocessing.get_context("fork")
-    ready, over = context.Event(), context.Event()
-    process = context.Process(target=work, args=(ready, over))
-    process.start()
-    assert ready.wait(60)
+        def on_sleep(seconds: float) -> None:
+            awaited.append(seconds)
+            let_go()
 
-    def let_go(seconds: float) -> None:
-        over.set()
-        process.join(60)
-
-    with mock.patch.object(sweep.time, "sleep", let_go):
-        yield
-    assert over.is_set()
+        with mock.patch.object(sweep.time, "sleep", on_sleep):
+            yield
+        assert awaited
 
 
 def test_what_one_sweep_is_at_another_leaves_to_it_and_awaits(tmp_path: Path) -> None:

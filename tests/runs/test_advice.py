@@ -27,7 +27,7 @@ class Scorer(nn.Module):
         super().__init__()
         self.table = torch.from_numpy(table)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def prepared(self, batch: Batch) -> Batch:
         return batch
 
     def predictions(self, batch: Batch) -> Predictions:

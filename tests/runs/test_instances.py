@@ -37,7 +37,7 @@ class Knows:
 
     def train(self, mode: bool) -> None: ...
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+    def prepared(self, batch: Any) -> Any:
         return batch
 
     def instance_scores(self, batch: Any) -> Tensor:

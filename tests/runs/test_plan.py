@@ -1,7 +1,5 @@
 """What becomes of a run folder as it is found: nothing of anybody else's is touched, and a killed job ends."""
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from holders import worked_in
 
 from retdm.errors import UserError
 from retdm.files import write_json
@@ -160,20 +159,8 @@ def test_the_lock_is_no_way_to_a_file_elsewhere(folder: RunFolder, tmp_path: Pat
 def held(folder: RunFolder) -> Iterator[RunFolder]:
     """A folder in which another process works."""
 
-    def work(ready: Any, over: Any) -> None:
-        with folder.locked():
-            ready.set()
-            over.wait(60)
-        os._exit(0)
-
-    context = multiprocessing.get_context("fork")
-    ready, over = context.Event(), context.Event()
-    process = context.Process(target=work, args=(ready, over))
-    process.start()
-    assert ready.wait(60)
-    yield folder
-    over.set()
-    process.join(60)
+    with worked_in(folder):
+        yield folder
 
 
 def test_a_folder_is_busy_while_another_process_works_in_it(held: RunFolder) -> None:
