@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 import shutil
+import weakref
 import zlib
 from collections.abc import Callable
 from hashlib import sha256
@@ -51,6 +52,7 @@ class Blocks:
     def __init__(self, file: Path, what: str) -> None:
         self.file, self.what = file, what
         self._held: BinaryIO = shared(file.with_suffix(".npz"))
+        weakref.finalize(self, self._held.close)  # one that is forgotten is no warning of an unclosed file
         try:
             with np.load(self._held, allow_pickle=False) as content:
                 self.notes: Notes = {name: content[name] for name in content.files}

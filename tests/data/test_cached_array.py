@@ -1,6 +1,7 @@
 """Arrays on disk: computed once, continued after a kill, and never believed when their bytes are others."""
 
 import errno
+import gc
 import multiprocessing
 import os
 import pickle
@@ -232,3 +233,9 @@ def test_a_lock_whose_file_was_removed_while_one_waited_is_taken_anew(tmp_path: 
         path.unlink()
     process.join(60)
     assert process.exitcode == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_that_is_forgotten_leaves_no_file_open(file: Path) -> None:
+    array(file)
+    gc.collect()  # an unclosed file would be a warning here
