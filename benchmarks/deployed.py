@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from retdm.runs.export import EXTRA, export, scores_of_onnx, scores_of_program
+from retdm.commands.export import EXTRA, export, scores_of_onnx, scores_of_program
 from retdm.runs.folder import RunFolder
-from retdm.runs.given import find_images
+from retdm.runs.inputs import find_images
 from retdm.runs.model import load
 
 

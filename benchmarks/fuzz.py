@@ -29,16 +29,16 @@ from rich.console import Console
 from rich.table import Table
 
 import retdm
-from retdm.data.coco import CocoJson
-from retdm.data.csv_labels import CsvLabels
+from retdm.commands.train import train
 from retdm.data.download import unpack
 from retdm.data.images import read_image
-from retdm.data.own_bags import OwnBags
+from retdm.data.sets.coco import CocoJson
+from retdm.data.user.bag_files import BagFiles
+from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
 from retdm.report.collect import find_runs, group_runs
 from retdm.runs.folder import RunFolder, read_config
 from retdm.runs.settings import compose_settings
-from retdm.runs.train import train
 
 OPTIONS = {"files": "300", "seed": "0", "only": "", "keep": "/tmp/retdm-fuzz"}
 NASTY = [
@@ -135,9 +135,9 @@ def targets(work: Path) -> dict[str, Target]:
         "csv": (table.encode(), "labels.csv", csv_of),
         "csv joined": (joined.encode(), "joined.csv", csv_of),
         "coco json": (json.dumps(coco).encode(), "coco.json", lambda path: CocoJson(str(work), str(path))),
-        "bags csv": (bags.encode(), "bags.csv", lambda path: OwnBags(str(path), "cat")),
-        "bags npz": (bags_npz(), "bags.npz", lambda path: OwnBags(str(path))),
-        "bags mat": (mat.getvalue(), "bags.mat", lambda path: OwnBags(str(path))),
+        "bags csv": (bags.encode(), "bags.csv", lambda path: BagFiles(str(path), "cat")),
+        "bags npz": (bags_npz(), "bags.npz", lambda path: BagFiles(str(path))),
+        "bags mat": (mat.getvalue(), "bags.mat", lambda path: BagFiles(str(path))),
         "zip": (archive(), "archive.zip", lambda path: unpack(path, path.parent / "unpacked")),
     }
     for kind, mode in (

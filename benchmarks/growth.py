@@ -35,10 +35,10 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retdm.batch import BagExamples
-from retdm.methods.bags import scores_of
-from retdm.methods.by_distance import DistanceMethod
-from retdm.methods.distances import Kind
+from retdm.methods.components.bag_distances import Kind
 from retdm.methods.fitted import BagMethod
+from retdm.methods.on_bags.base import scores_of
+from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.runs.build import build_method
 from retdm.runs.settings import compose_settings
 from retdm.training.distances import use_distances

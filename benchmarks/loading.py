@@ -26,11 +26,11 @@ from torchvision.transforms import v2 as transforms
 
 from retdm.backbones.mobilenet import MobileNetV2
 from retdm.data.augment import cached_side
-from retdm.data.cache import open_images
+from retdm.data.image_cache import open_images
 from retdm.data.images import read_image
 from retdm.data.loader import GlobalBatches, Images, handed_over
 from retdm.data.source import fingerprint_of
-from retdm.data.synthetic import Synthetic
+from retdm.data.synthetic.source import Synthetic
 from retdm.runs.memory import keep_freed_memory
 
 OPTIONS = {"images": 512, "side": 500, "size": 224, "batch": 64, "rounds": 3}

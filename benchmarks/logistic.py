@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 from retdm.backbones.vgg import VGGSmall
-from retdm.methods.logistic import NEW_NAMES, Logistic
+from retdm.methods.on_features.logistic import NEW_NAMES, Logistic
 
 OPTIONS = {"rows": 1333, "features": 3232, "labels": 5, "splits": 2}
 

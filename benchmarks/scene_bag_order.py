@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from retdm.criteria import ranking
-from retdm.data.scene import Scene
-from retdm.data.scene_bags import FEATURES, PATCHES, SceneBags, bag_of_image
+from retdm.data.sets.scene import Scene
+from retdm.data.sets.scene_bags import FEATURES, PATCHES, SceneBags, bag_of_image
 
 Floats = NDArray[np.float64]
 SPLITS, BLOCK, CENTRES = 5, 400, (2, 4, 6)

@@ -79,7 +79,7 @@ def settings_for(method: str, folder: str) -> dict[str, Any]:
         [
             f"data.image_size={OPTIONS['size']}",
             f"data.batch_size={batch}",
-            "data.keep_pairs_together=none",
+            "data.group_duplicates=none",
             f"backbone={OPTIONS['backbone']}",
             "backbone.weights=none",
             f"method={method}",
@@ -104,7 +104,7 @@ def frozen(net: nn.Module) -> nn.Module:
 
 def freeze(method: DeepMethod) -> None:
     """BatchNorm of ours as it is where weights were loaded."""
-    backbone = method.image_net.backbone
+    backbone = method.encoder.backbone
     if backbone.batchnorm == "trained":
         backbone.batchnorm = "frozen"
         fold_batchnorm(backbone.net)
@@ -184,10 +184,10 @@ def parts_of_a_step(settings: dict[str, Any]) -> Iterator[tuple[str, float]]:
     batch = batch._replace(**{name: getattr(batch, name).to(OPTIONS["device"]) for name in batch._fields})
     yield "normalise", seconds(lambda: method.normalised(batch.image), 3)
     image = method.normalised(batch.image)
-    yield "image net, forward", seconds(lambda: method.image_net(image), 3)
-    yield "image net, forward and backward", seconds(lambda: method.image_net(image).sum().backward(), 3)
+    yield "image net, forward", seconds(lambda: method.encoder(image), 3)
+    yield "image net, forward and backward", seconds(lambda: method.encoder(image).sum().backward(), 3)
     f = torch.randn(len(image), 512, device=OPTIONS["device"], requires_grad=True)
-    label_net: nn.Module = method.parts["label_net"]
+    label_net: nn.Module = method.components["label_net"]
 
     def metric() -> None:
         two_way_metric(f, label_net(batch.target), batch.target, k=10).backward()
@@ -216,7 +216,7 @@ def main() -> None:
         speed = {name: statistics.median(values) for name, values in found.items()}
         ours_net = cast(DeepMethod, build_method(settings, Noise(1).names).to(OPTIONS["device"]).eval())
         plain_speed = inference(plain_network().eval(), settings)
-        our_speed = inference(lambda x: ours_net.classifier(ours_net.image_net(x)), settings)
+        our_speed = inference(lambda x: ours_net.classifier(ours_net.encoder(x)), settings)
         table = Table(box=None, title=", ".join(f"{k}={v}" for k, v in OPTIONS.items()), title_justify="left")
         table.add_column("")
         for title in ("images/s", "÷ plain loop"):

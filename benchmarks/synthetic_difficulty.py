@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retdm.data.synthetic import Synthetic
+from retdm.data.synthetic.source import Synthetic
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.floating]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from retdm.runs.model import load
 
 __all__ = ["UserError", "__version__", "load"]
-from retdm.version import __version__
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Images with their label sets. Letters: B rows, L labels, H x W pixels.
+    """Images with their label sets. Notation: B rows, L labels, H x W pixels.
 
     Attributes:
         index: int64 (B,), the row's place in its data set.
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class BagBatch(NamedTuple):
-    """Bags of instances with their label sets. Letters: B bags, N places for instances, D features, L labels.
+    """Bags of instances with their label sets. Notation: B bags, N places for instances, D features, L labels.
 
     Attributes:
         index: int64 (B,), the bag's place in its data set.

@@ -1,5 +1,6 @@
-"""Files that are there whole or not at all, after a kill and after a power cut."""
+"""Files that are there whole or not at all, after a kill and a power cut; locks that end with their holder."""
 
+import fcntl
 import json
 import os
 import zipfile
@@ -7,11 +8,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic(path: Path) -> Iterator[Path]:
     """Where to write a file so that it is there whole or not at all: beside its place, renamed when the block ends.
 
     File and folder are on the disk by then. After an error nothing is left of what was written; that of a full disk
@@ -51,7 +52,7 @@ def _sync(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    with whole(path) as part:
+    with atomic(path) as part:
         part.write_text(text)
 
 
@@ -73,3 +74,35 @@ def damaged_record(path: Path) -> str | None:
             return archive.testzip()
         except (NotImplementedError, EOFError, zlib.error) as error:  # flags or compressed bytes that nobody wrote
             raise zipfile.BadZipFile(str(error)) from error
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Only one process at a time is inside, over all that use the same ``path``; the lock ends with its holder.
+
+    Raises:
+        BlockingIOError: another process is inside, and ``wait`` is false.
+    """
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            try:
+                if os.fstat(file.fileno()).st_nlink:  # else who had it before has removed it, and it locks nothing
+                    yield
+                    return
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # of forked processes too, which closing alone would not
+
+
+def shared(path: Path) -> BinaryIO:
+    """``path`` opened for reading; as long as it is open, here or in a forked process, no other can lock it.
+
+    Raises:
+        FileNotFoundError: it is not there, or was removed while this process waited for who had locked it.
+    """
+    file = path.open("rb")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    if not os.fstat(file.fileno()).st_nlink:
+        file.close()
+        raise FileNotFoundError(f"{path} was removed")
+    return file

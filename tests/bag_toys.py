@@ -53,7 +53,7 @@ def scored(method: BagMethod, examples: BagExamples) -> np.ndarray:
 
 
 def decisions(scores: Any) -> np.ndarray:
-    """What ``squash`` made the scores of."""
+    """What ``softsign_score`` made the scores of."""
     signed = 2 * np.asarray(scores) - 1
     return signed / (1 - np.abs(signed))
 

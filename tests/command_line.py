@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from retdm.runs import check, settings, sweep, test, train
-from retdm.runs.errors import guarded
+from retdm.__main__ import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -53,18 +51,16 @@ class Done:
 
 
 def in_process(command: str, *arguments: str) -> Done:
-    """``python <command> <arguments>`` (``check``: ``python -m retdm.data.check``) without a process of its own.
+    """``python train.py <arguments>``, or ``python -m retdm <command> <arguments>``, without a process of its own.
 
     What escapes is a bug, and goes on to the test. The process is left as it was found.
     """
     out, err = io.StringIO(), io.StringIO()
-    main = {"train.py": train.main, "test.py": test.main, "check": check.main}[command]
     code = 0
-    settings.register_resolvers()
-    argv = mock.patch.object(sys, "argv", [command, *sweep.per_job(list(arguments))])
+    argv = mock.patch.object(sys, "argv", [command, *arguments])
     with in_a_run(), argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            guarded(hydra.main(str(settings.CONF), Path(command).stem, version_base="1.3")(main))
+            run(Path(command).stem)
         except SystemExit as exit:
             code = int(exit.code or 0)
     return Done(code, out.getvalue(), err.getvalue())

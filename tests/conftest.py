@@ -16,8 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands too: two workers sh
 import torch
 from browsers import CHROMIUM
 
+from retdm.commands.train import train
 from retdm.runs.settings import compose_settings
-from retdm.runs.train import train
 from retdm.training import pictures
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from torch import nn
 
 from retdm.backbones import Backbone
 from retdm.data.source import Counts
-from retdm.data.synthetic import Synthetic
-from retdm.methods.bce import BCE
+from retdm.data.synthetic.source import Synthetic
+from retdm.methods.networks.bce import BCE
 
 SCENE_NAMES = ("desert", "mountains", "sea", "sunset", "trees")
 SCENE_COLOURS = np.array([[220, 180, 90], [120, 110, 110], [40, 90, 190], [230, 90, 40], [40, 130, 50]], np.uint8)

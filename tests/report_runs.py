@@ -42,7 +42,7 @@ def write_run(
         own_data |= {"folds": 5, "fold": fold}
     own_method = {
         "_target_": f"retdm.methods.{method}",
-        "stages": [{"name": "joint", "train": ["image_net"], "losses": ["metric"], "lr": 0.1}],
+        "stages": [{"name": "joint", "train": ["encoder"], "losses": ["metric"], "lr": 0.1}],
         **(settings or {}),
     }
     config = {

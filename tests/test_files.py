@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from retdm.errors import UserError
-from retdm.files import damaged_record, whole, write_json
-from retdm.training.resume import continue_from
+from retdm.files import atomic, damaged_record, write_json
+from retdm.training.checkpoints import continue_from
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_is_the_name(
@@ -35,7 +35,7 @@ def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path: Path) -> 
     file.write_text("old")
 
     def fill() -> None:
-        with whole(file) as part:
+        with atomic(file) as part:
             part.write_text("half")
             raise OSError(errno.ENOSPC, "full")
 
@@ -48,7 +48,7 @@ def test_after_an_error_the_old_file_stands_and_nothing_else(tmp_path: Path) -> 
 def test_nothing_is_written_through_a_link_that_lies_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "x.part").symlink_to(tmp_path / "mine")
-    with whole(tmp_path / "x") as part:
+    with atomic(tmp_path / "x") as part:
         part.write_text("new")
     assert (tmp_path / "mine").read_text() == "mine"
     assert (tmp_path / "x").read_text() == "new" and not (tmp_path / "x").is_symlink()

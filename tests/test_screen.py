@@ -6,7 +6,7 @@ import pytest
 from tqdm import tqdm
 
 from retdm import screen
-from retdm.runs import tables
+from retdm.commands import tables
 
 ODD = ["car [left]", "car [right]", "[/b] close", "[red]sea[/red]", ":cat:", "海", "bell\a \x1b[2Jclear"]
 

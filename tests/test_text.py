@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retdm.commands.predictions import Found, predictions
 from retdm.data.overview import Finding, write_findings
 from retdm.errors import UserError
 from retdm.runs.errors import report
-from retdm.runs.predictions import Found, predictions
 from retdm.text import as_markdown, path_cell, printable, safe_cell
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from retdm.backbones.base import Backbone, NoBackbone, Transform
 from retdm.backbones.weights import WeightsReport, file_hash, find_file
 from retdm.errors import UserError
-from retdm.targets import resolve
+from retdm.registry import resolve
 
 __all__ = ["Backbone", "NoBackbone", "Transform", "WeightsReport", "build_backbone", "weights_hash"]
 

@@ -1,4 +1,4 @@
-"""What every backbone offers. Letters: B batch, H and W the image's sides, C channels, F features."""
+"""What every backbone offers. Notation: B batch, H and W the image's sides, C channels, F features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
 """What is reported: every criterion of a set of scored images, by name.
 
 `counts` judges decided label sets, `ranking` the order of an image's labels, `average_precision` the order of a
-label's images, `decide` makes sets of scores. Letters: n images, L labels.
+label's images, `decide` makes sets of scores. Notation: n images, L labels.
 """
 
 from collections.abc import Sequence

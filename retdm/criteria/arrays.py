@@ -1,4 +1,4 @@
-"""What every criterion demands of its input, and how it averages. Letters: n images, L labels."""
+"""What every criterion demands of its input, and how it averages. Notation: n images, L labels."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

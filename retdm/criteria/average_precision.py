@@ -1,4 +1,4 @@
-"""Average precision of each label over the images, and its mean (mAP). Letters: n images, L labels."""
+"""Average precision of each label over the images, and its mean (mAP). Notation: n images, L labels."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""Criteria of decided label sets: what was predicted against what is there. Letters: n images, L labels.
+"""Criteria of decided label sets: what was predicted against what is there. Notation: n images, L labels.
 
 C- criteria average over labels, O- criteria pool every cell, example_F1 averages over images. Precision, recall and F1
 are the same three functions throughout; they differ in what was added up before: the cells of a label, of an image,

@@ -1,4 +1,4 @@
-"""From scores to label sets. Letters: n images, L labels."""
+"""From scores to label sets. Notation: n images, L labels."""
 
 from difflib import get_close_matches
 

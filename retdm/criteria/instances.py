@@ -1,6 +1,6 @@
 """Which instance carries a label: criteria of instances' scores against their truth.
 
-Letters: P instances of a bag, or pixels of an image; L labels.
+Notation: P instances of a bag, or pixels of an image; L labels.
 """
 
 from collections.abc import Sequence

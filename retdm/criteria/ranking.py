@@ -1,4 +1,4 @@
-"""Criteria of the order in which each image ranks its labels. Letters: n images, L labels.
+"""Criteria of the order in which each image ranks its labels. Notation: n images, L labels.
 
 Ties are counted against us: the rank of a label is the number of known labels scored **at least** as high, so each of
 m labels tied at the top has rank m. An image's unknown labels are left out of its ranking. "Empty" is an image

@@ -2,7 +2,7 @@
 
 A cache is ``<key>.<kind>``, its bytes in blocks, and ``<key>.npz`` beside it, its notes: where each block ends, and its
 checksum. The notes are written last, so their presence means finished, and who reads holds them: neither a second
-process that builds nor ``python -m retdm.data.cache clear`` takes a cache from under it.
+process that builds nor ``python -m retdm cache clear`` takes a cache from under it.
 """
 
 import logging
@@ -20,9 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from retdm.data.locked import locked, shared
 from retdm.errors import UserError
-from retdm.files import put, whole
+from retdm.files import atomic, locked, put, shared
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class Blocks:
     def damaged(self, why: str) -> UserError:
         """What to raise; the cache may be cleared from now on."""
         self._held.close()
-        clear = f"clear it with `python -m retdm.data.cache clear {self.file.parent}` and run again"
+        clear = f"clear it with `python -m retdm cache clear {self.file.parent}` and run again"
         return UserError(f"{self.file} ({self.what}) is damaged: {why}", clear)
 
     @property
@@ -209,7 +208,7 @@ def cached_array(file: Path, what: str, shape: tuple[int, ...], dtype: DTypeLike
         def save(rows: int) -> None:
             add_sums(rows)
             array.flush()
-            with whole(place) as place_part, place_part.open("wb") as opened:
+            with atomic(place) as place_part, place_part.open("wb") as opened:
                 np.save(opened, np.array(sums, np.uint32), allow_pickle=False)
 
         fill(array, begun, save)

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PureWindowsPath
 
-from retdm.data.locked import locked
 from retdm.errors import UserError
+from retdm.files import locked
 from retdm.screen import bar
 
 TIMEOUT = 30  # seconds without a byte

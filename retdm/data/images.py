@@ -21,7 +21,7 @@ ENDINGS = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".pgm", ".png",
     ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
-SKIP_HINT = "put whole files in their place, or leave such images out with data.faults=skip"
+SKIP_HINT = "put whole files in their place, or leave such images out with data.on_unreadable=skip"
 RANGE_HINT = "data.value_range=[lowest,highest] says which values are black and white (of own images)"
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,7 +41,7 @@ Range = tuple[float, float]
 
 
 class UnreadableImage(UserError):
-    """One image of a set cannot be read: what ``data.faults=skip`` leaves out.
+    """One image of a set cannot be read: what ``data.on_unreadable=skip`` leaves out.
 
     Attributes:
         kind: ``missing``, ``empty``, ``unscaled`` (its values have no known range) or ``unreadable``.

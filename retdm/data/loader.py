@@ -11,8 +11,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from retdm.batch import Batch
 from retdm.data.augment import test_view, train_view
-from retdm.data.cache import CachedImages, DecodedImages
 from retdm.data.cached_array import CachedArray
+from retdm.data.image_cache import CachedImages, DecodedImages
 
 log = logging.getLogger(__name__)
 

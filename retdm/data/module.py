@@ -16,14 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 from retdm.batch import BagBatch, BagExamples
 from retdm.data import splits
 from retdm.data.augment import cached_side
-from retdm.data.bag_rows import BagRows
-from retdm.data.cache import Fault, open_images
+from retdm.data.bag_source import BagRows
 from retdm.data.cached_array import CachedArray
+from retdm.data.duplicates import KEEP, Pairs, groups_of
+from retdm.data.image_cache import Fault, open_images
 from retdm.data.images import RANGE_HINT, SKIP_HINT
-from retdm.data.known_parts import check_known
+from retdm.data.known_labels import check_known
 from retdm.data.loader import GlobalBatches, Images, KeptFeatures, handed_over
-from retdm.data.pairs import KEEP, Pairs, groups_of
 from retdm.data.source import BagSource, Source, state_of
+from retdm.data.splits import Indices
 from retdm.errors import UserError
 from retdm.stop import unheard
 
@@ -47,14 +48,14 @@ class Data(LightningDataModule, ABC):
         seed: of the training order and the augmentation.
 
     Attributes:
-        parts: "train", "validation" and "test": the rows of each.
+        splits: "train", "validation" and "test": the rows of each.
         manifest: what ``split.json`` holds.
         left_out: counts of what is in no part, for ``metrics.json``.
         judged: the part that a test pass reads.
         dim: features of an instance; None where rows are images.
     """
 
-    parts: dict[str, splits.Indices]
+    splits: dict[str, Indices]
     manifest: dict[str, Any]
     left_out: dict[str, int]
     dim: int | None = None
@@ -83,7 +84,7 @@ class Data(LightningDataModule, ABC):
         self.source, self.batch_size, self.workers, self.seed = source, batch_size, workers, seed
         self.batches: GlobalBatches | None = None
         self.position = (0, 0)  # (epoch, batch) where training goes on
-        self.judged = "test"
+        self.evaluated = "test"
         self._cutting: dict[str, Any] = {
             "seed": split,
             "test_fraction": test_fraction,
@@ -114,14 +115,14 @@ class Data(LightningDataModule, ABC):
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean (F,) and deviation, 1 for what is constant, of the training part's features, or of its instances."""
         scaler = StandardScaler()
-        for batch in self.batches_of(np.sort(self.parts["train"])):  # regions of all images at once take gigabytes
+        for batch in self.batches_of(np.sort(self.splits["train"])):  # regions of all images at once take gigabytes
             given = isinstance(batch, BagBatch)
             rows = batch.bag[batch.mask] if given else batch.image.transpose(0, 1).flatten(1).T  # (B, F) or (B h w, F)
             scaler.partial_fit(rows.double().numpy())
         return torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
 
     def cut(self, rows: NDArray[np.int64], pairs: Pairs | None = None, groups: NDArray[np.int64] | None = None) -> None:
-        """Set ``parts`` and ``manifest`` from the ``rows`` that can be used; those of one group (n,) stay together."""
+        """Set ``splits`` and ``manifest`` from the ``rows`` that can be used; those of one group (n,) stay together."""
         source = self.source
         state = state_of(source)  # before anything in it is changed below
         chosen = splits.make_split(
@@ -131,17 +132,17 @@ class Data(LightningDataModule, ABC):
             groups=None if groups is None else groups[rows],
             **self._cutting,
         )
-        self.parts = {name: rows[getattr(chosen, name)] for name in splits.PARTS}
+        self.splits = {name: rows[getattr(chosen, name)] for name in splits.PARTS}
         true = getattr(source, "true_targets", None)
         if true is not None:  # noise put in on purpose is for learning alone
-            source.targets[self.parts["test"]] = true[self.parts["test"]]
+            source.targets[self.splits["test"]] = true[self.splits["test"]]
         shares = (
             [] if source.split is not None or self._cutting["stratified"] else ["data.stratified=true shares them out"]
         )
         if self._cutting["folds"] is None:
             shares.append("data.folds=5 chooses on all of the training part")
-        check_known(source.names, source.targets, source.known, self.parts, hint=", ".join(shares))
-        in_rows = splits.Split(**self.parts)
+        check_known(source.names, source.targets, source.known, self.splits, hint=", ".join(shares))
+        in_rows = splits.Split(**self.splits)
         self.manifest = splits.manifest(in_rows, source.ids, pairs, self._cutting["seed"], state)
 
     @property
@@ -173,7 +174,7 @@ class Data(LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[Any]:
         rank, world = self._place()
         try:
-            self.batches = GlobalBatches(self.parts["train"], self.batch_size, seed=self.seed, rank=rank, world=world)
+            self.batches = GlobalBatches(self.splits["train"], self.batch_size, seed=self.seed, rank=rank, world=world)
         except ValueError as error:
             raise UserError(f"the training part is too small: {error}", "use fewer processes or more images") from error
         self.batches.start_at(*self.position)
@@ -181,7 +182,7 @@ class Data(LightningDataModule, ABC):
 
     def part_loader(self, part: str, most: int | None = None) -> DataLoader[Any]:
         """Test views of a part in its own order, or of ``most`` rows spread evenly over it."""
-        rows = self.parts[part]
+        rows = self.splits[part]
         if most is not None and most < len(rows):
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
         rank, world = self._place()
@@ -195,15 +196,15 @@ class Data(LightningDataModule, ABC):
         return self.part_loader("validation")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self.part_loader(self.judged)
+        return self.part_loader(self.evaluated)
 
     def target(self, part: str) -> torch.Tensor:
         """Label sets of a part, uint8 (n, L)."""
-        return torch.from_numpy(np.ascontiguousarray(self.source.targets[self.parts[part]]))
+        return torch.from_numpy(np.ascontiguousarray(self.source.targets[self.splits[part]]))
 
     def known(self, part: str) -> torch.Tensor:
         """Which of their labels are known, bool (n, L)."""
-        return torch.from_numpy(np.ascontiguousarray(self.source.known[self.parts[part]]))
+        return torch.from_numpy(np.ascontiguousarray(self.source.known[self.splits[part]]))
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": list(self.position)}
@@ -222,7 +223,7 @@ class Data(LightningDataModule, ABC):
         _, inverse = np.unique(self.source.targets, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)  # NumPy 2.0 gives it a second dimension
         complete: NDArray[np.bool_] = np.all(self.source.known, axis=1)
-        train = self.parts["train"]
+        train = self.splits["train"]
         counts = np.bincount(inverse[train[complete[train]]], minlength=inverse.max() + 1)
         return torch.from_numpy(np.where(complete, counts[inverse], 0))
 
@@ -233,10 +234,10 @@ class ImageData(Data):
     Args:
         source: the images and their label sets.
         image_size: side of the network's images in pixels.
-        faults: ``error`` stops at images that cannot be read, ``skip`` leaves them out and counts them.
+        on_unreadable: ``error`` stops at images that cannot be read, ``skip`` leaves them out and counts them.
         cache: folder of the decoded images, never inside the data's own; ``none`` decodes them at each reading.
         cache_limit: gigabytes of pixels above which the cache holds JPEG.
-        keep_pairs_together: ``none``, ``identical`` or ``near``: which pairs of images lie on one side of the split.
+        group_duplicates: ``none``, ``identical`` or ``near``: which pairs of images lie on one side of the split.
         loading: see :class:`Data`.
     """
 
@@ -245,33 +246,33 @@ class ImageData(Data):
         source: Source,
         *,
         image_size: int = 224,
-        faults: str = "error",
+        on_unreadable: str = "error",
         cache: str = "outputs/cache",
         cache_limit: float = 8.0,
-        keep_pairs_together: str = "identical",
+        group_duplicates: str = "identical",
         **loading: Any,
     ) -> None:
         super().__init__(source, **loading)
         if image_size < 8:
             raise UserError(f"data.image_size={image_size} is too small", "take at least 8")
-        if faults not in ("error", "skip"):
-            raise UserError(f"data.faults={faults} is not a policy", "error or skip")
-        if keep_pairs_together not in KEEP:
-            raise UserError(f"data.keep_pairs_together={keep_pairs_together} is unknown", f"choose {', '.join(KEEP)}")
+        if on_unreadable not in ("error", "skip"):
+            raise UserError(f"data.on_unreadable={on_unreadable} is not known", "error or skip")
+        if group_duplicates not in KEEP:
+            raise UserError(f"data.group_duplicates={group_duplicates} is unknown", f"choose {', '.join(KEEP)}")
         self.image_size = image_size
         folder = None if cache == "none" else Path(cache)
         self.images, scan = open_images(source, cached_side(image_size), folder, cache_limit)
-        if scan.faults and faults == "error":
+        if scan.faults and on_unreadable == "error":
             raise _unusable(scan.faults, len(source))
         readable = np.ones(len(source), bool)
         readable[list(scan.faults)] = False
         rows = np.flatnonzero(readable)
         if len(rows) == 0:
             raise _unusable(scan.faults, len(source))
-        self.faults, self.readable = scan.faults, rows
+        self.unreadable, self.readable = scan.faults, rows
         self.features: np.ndarray | CachedArray | None = None  # (N, …) of a frozen backbone, in the place of images
         self.columns: NDArray[np.int64] | None = None  # those of the features that are given
-        self.cut(rows, scan.pairs, groups_of(scan.pairs, keep_pairs_together, len(source)))
+        self.cut(rows, scan.pairs, groups_of(scan.pairs, group_duplicates, len(source)))
         kinds = [fault.kind for fault in scan.faults.values()]
         self.left_out = {f"{kind}_images": kinds.count(kind) for kind in KINDS}
 
@@ -282,7 +283,7 @@ class ImageData(Data):
         return self._loading(batches, Images(self.images, self.source.targets, self.source.known, self.image_size))
 
     def examples(self, *parts: str) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
-        where = np.sort(np.concatenate([self.parts[part] for part in parts]))
+        where = np.sort(np.concatenate([self.splits[part] for part in parts]))
         assert self.features is not None, "a fitted method's features come first"
         given: Any = self.features[where]
         if self.columns is not None:
@@ -331,7 +332,7 @@ class BagData(Data):
 
     def examples(self, *parts: str) -> tuple[BagExamples, NDArray[np.uint8], NDArray[np.bool_]]:
         source: Any = self.source
-        where = np.sort(np.concatenate([self.parts[part] for part in parts]))
+        where = np.sort(np.concatenate([self.splits[part] for part in parts]))
         bags = [source.instances[source.offsets[i] : source.offsets[i + 1]] for i in where]
         offsets = np.cumsum([0, *map(len, bags)], dtype=np.int64)
         return BagExamples(np.concatenate(bags), offsets, where), source.targets[where], source.known[where]

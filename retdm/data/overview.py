@@ -1,16 +1,22 @@
-"""A look at a data set before it is trained on: counts and findings."""
+"""A look at a data set before it is trained on: counts, findings, and one picture of it."""
 
 import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from retdm.data.module import BagData, Data, ImageData
-from retdm.files import whole
+from retdm.figure_text import label_names, plain
+from retdm.files import atomic
 from retdm.text import safe_cell
 
 FLAT = 8  # of 255: an image none of whose colours reaches over more is nearly of one colour
+SHOWN = 18  # images of the sample
+NAMED = 30  # labels whose names and counts are written large
+MOST = 60  # labels that are shown
+WIDE = 24  # characters of a line over an image
 
 
 class Finding(NamedTuple):
@@ -48,7 +54,7 @@ def label_counts(data: Data) -> list[dict[str, Any]]:
     columns = {
         "label": data.labels,
         "all": targets.sum(0, dtype=int).tolist(),
-        **{part: targets[where].sum(0, dtype=int).tolist() for part, where in data.parts.items()},
+        **{part: targets[where].sum(0, dtype=int).tolist() for part, where in data.splits.items()},
         "unknown": (~known).sum(0).tolist(),
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -59,7 +65,7 @@ def findings(data: Data) -> list[Finding]:
     ids = data.source.ids
     found = []
     if isinstance(data, ImageData):
-        found = [Finding(fault.kind, ids[row], fault.message) for row, fault in data.faults.items()]
+        found = [Finding(fault.kind, ids[row], fault.message) for row, fault in data.unreadable.items()]
         for row in map(int, data.readable):
             pixels = data.images[row]
             low, high = pixels.min((0, 1)), pixels.max((0, 1))
@@ -74,6 +80,88 @@ def findings(data: Data) -> list[Finding]:
 
 def write_findings(path: Path, found: list[Finding]) -> None:
     """As a csv with the columns kind, id, detail; whole or not at all."""
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerows([Finding._fields, *(map(safe_cell, each) for each in found)])
+
+
+def draw(data: Data, title: str) -> Figure:
+    """Sample images with their labels, label frequencies, label co-occurrence, labels per image.
+
+    Of very many labels the most frequent and the rarest.
+    """
+    targets, known, labels = data.source.targets, data.source.known, label_names(data.labels, 40)
+    numbers = targets.sum(0, dtype=int)
+    order = np.argsort(numbers, kind="stable")
+    if len(order) > MOST:
+        order = np.concatenate([order[: MOST // 2], order[-MOST // 2 :]])
+    tall = max(3.4, 0.19 * len(order))
+    sample = 4.3 if isinstance(data, ImageData) else 0.0
+    figure = Figure(figsize=(14, sample + tall + 1.3), dpi=100, layout="constrained")
+    figure.suptitle(plain(title, 160), size=14)
+    bottom: Any = figure
+    if isinstance(data, ImageData):
+        top, bottom = figure.subfigures(2, 1, height_ratios=[sample, tall + 0.8])  # type: ignore[misc]
+        _draw_sample(top, data)
+    frequency, together, number = bottom.subplots(1, 3, width_ratios=[1.15, 1.25, 0.8])
+    few = f"the {MOST // 2} most frequent and rarest of {len(labels):,}" if len(order) < len(labels) else ""
+    _draw_frequencies(frequency, numbers[order], [labels[j] for j in order], few)
+    shown = np.sort(order)
+    _draw_together(together, targets[:, shown].astype(np.float64), [labels[j] for j in shown])
+    sizes = targets[known.all(axis=1)].sum(1, dtype=int)
+    number.set(title="labels per image", xlabel="labels", ylabel="images")
+    if len(sizes):
+        number.bar(np.arange(sizes.max() + 1), np.bincount(sizes), color="#4477aa")
+        number.xaxis.get_major_locator().set_params(integer=True)
+    number.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _draw_sample(figure: Any, data: ImageData) -> None:
+    """Rows spread evenly over those that can be read."""
+    rows = np.sort(np.concatenate([data.splits[part] for part in ("train", "validation", "test")]))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))]
+    labels, columns = label_names(data.labels, WIDE), 9
+    grid = figure.subplots(-(-len(rows) // columns), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, row in zip(grid.flat, rows, strict=False):
+        target, known = data.source.targets[row], data.source.known[row]
+        names = [labels[j] for j in np.flatnonzero(target)]
+        if not known.all():
+            names.append("?")
+        axes.imshow(data.images[int(row)], interpolation="bilinear")
+        axes.set_title(_wrapped(names or ["(no label)"]), size=8)
+
+
+def _wrapped(names: list[str], most: int = 3) -> str:
+    lines = [""]
+    for name in names:
+        if lines[-1] and len(lines[-1]) + len(name) > WIDE:
+            lines.append("")
+        lines[-1] += (", " if lines[-1] else "") + name
+    return "\n".join(lines[:most]) + (" …" if len(lines) > most else "")
+
+
+def _draw_frequencies(axes: Any, numbers: np.ndarray, names: list[str], few: str) -> None:
+    places = np.arange(len(names))
+    axes.barh(places, numbers, color="#4477aa")
+    axes.set(title="images per label" + (f"\n{few}" if few else ""), ylim=(-0.6, len(names) - 0.4))
+    size = 9 if len(names) <= NAMED else 6
+    axes.set_yticks(places, names, size=size)
+    for place, n in enumerate(numbers):
+        axes.text(n, place, f" {n:,}", va="center", size=size)
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_together(axes: Any, targets: np.ndarray, names: list[str]) -> None:
+    together = targets.T @ targets
+    share = together / np.maximum(np.diag(together), 1)[:, None]
+    np.fill_diagonal(share, np.nan)
+    shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=max(np.nanmax(share, initial=0), 0.01))
+    axes.set_title("of the images with the row's label,\nthe share with the column's", size=10)
+    size = 9 if len(names) <= NAMED else 4.5
+    axes.set_xticks(np.arange(len(names)), names, rotation=90, size=size)
+    axes.set_yticks(np.arange(len(names)), names, size=size)
+    axes.figure.colorbar(shown, ax=axes, shrink=0.7)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.pairs import Pairs
+from retdm.data.duplicates import Pairs
 from retdm.errors import UserError
 
 Indices = NDArray[np.int64]
@@ -71,7 +71,7 @@ def make_split(
         raise UserError(
             f"the {n:,} images show only {len(order)} different picture{'s' * (len(order) > 1)}, "
             "and copies of one stay in one part: there are no three parts",
-            "look at them: python -m retdm.data.check data=<name> data.keep_pairs_together=none …",
+            "look at them: python -m retdm check data=<name> data.group_duplicates=none …",
         )
     in_groups = f", of {len(order)} different pictures that stay together," if len(order) < n else ""
     if given is None:
@@ -130,7 +130,7 @@ def _not_empty(rows: Indices, part: str, reason: str) -> None:
         raise UserError(
             f"the {part} part would be empty: {reason}",
             "change data.test_fraction, data.validation_fraction or data.folds, use more images, "
-            "or data.keep_pairs_together=none",
+            "or data.group_duplicates=none",
         )
 
 

@@ -1,6 +1,6 @@
 """Two-way k-nearest-neighbour softmax metric loss (RETDM, Li et al., TNNLS 2020, eqs. 4-8).
 
-Letters: B rows of the global batch, L labels, D embedding width, k rivals asked for, K = min(k, S) places for them,
+Notation: B rows of the global batch, L labels, D embedding width, k rivals asked for, K = min(k, S) places for them,
 S candidate label sets. The paper's formulas are lost in the text at hand; ours follow its prose.
 
 Nothing here waits for the device: all shapes are fixed, empty places are masked, no value is read on the host.

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from retdm.backbones.base import Backbone
 from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
-from retdm.methods.heads import head_of
-from retdm.methods.image_net import ImageNet
+from retdm.methods.components.encoder import Encoder
+from retdm.methods.components.heads import head_of
 from retdm.methods.stage import Stage, parse_stages
 
 
@@ -47,7 +47,7 @@ class Method(LightningModule):
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch})
     exports: ClassVar[bool] = True
-    image_net: Any  # what looks at images: ``ImageNet``, or ``Features`` of a fitted method
+    encoder: Any  # what looks at images: ``Encoder``, or ``Features`` of a fitted method
     pixel_mean: Tensor
     pixel_deviation: Tensor
 
@@ -87,7 +87,7 @@ class Method(LightningModule):
 
         Features that stand in the place of images stay as they are.
         """
-        if self.image_net.given:
+        if self.encoder.given:
             return image
         image = (image.float() / 255 - self.pixel_mean) / self.pixel_deviation
         return image.contiguous(memory_format=torch.channels_last)
@@ -99,7 +99,7 @@ class Method(LightningModule):
 class DeepMethod(Method):
     """A network trained by gradient descent on named losses.
 
-    A method writes ``terms`` (the names of its losses), ``parts`` (what a stage may train), :meth:`losses` and
+    A method writes ``terms`` (the names of its losses), ``components`` (what a stage may train), :meth:`losses` and
     :meth:`scores`; the rest is done here and in the callbacks of ``retdm.training``.
 
     Args:
@@ -110,7 +110,8 @@ class DeepMethod(Method):
         clip: part -> greatest norm of its gradient.
         embedding_dim: width of a linear layer between the backbone and what follows; None has none.
         head: how an image's places become the labels' logits: ``average`` and ``max`` pool them before a linear layer;
-            ``csra`` and ``ml_decoder``, see ``retdm.methods.heads``. ``average`` is the backbone's own embedding.
+            ``csra`` and ``ml_decoder``, see ``retdm.methods.components.heads``. ``average`` is the backbone's own
+            embedding.
         lr_factor: part -> what the stage's rate is multiplied by for it; 1 where none is named. A new layer on trained
             ones may learn faster than they.
         decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
@@ -118,7 +119,7 @@ class DeepMethod(Method):
         seed: of dropout and of what the losses draw.
     """
 
-    terms: ClassVar[tuple[str, ...]]
+    loss_names: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -145,32 +146,33 @@ class DeepMethod(Method):
             if not least <= value < below:
                 raise UserError(f"method.{key}={value} is out of range", f"it is from {least} up and below {below}")
         self.head = head
-        self.image_net = ImageNet(
+        self.encoder = Encoder(
             backbone,
             embedding_dim,
             view="embedding" if head == "average" else "cells",
             pool="max" if head == "max" else "average",
         )
-        self.classifier = head_of(head, self.image_net.dim, len(labels))
+        self.classifier = head_of(head, self.encoder.dim, len(labels))
         self.stages = parse_stages(stages)
-        self.weights = dict.fromkeys(self.terms, 1.0) | dict(weights or {})
+        self.weights = dict.fromkeys(self.loss_names, 1.0) | dict(weights or {})
         for term, weight in self.weights.items():
-            if term not in self.terms:
-                raise UserError(f"method.weights.{term}: there is no such loss", f"losses: {', '.join(self.terms)}")
+            if term not in self.loss_names:
+                names = ", ".join(self.loss_names)
+                raise UserError(f"method.weights.{term}: there is no such loss", f"losses: {names}")
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
                 raise UserError(f"method.weights.{term}={weight} is out of range", "it is a number from 0 up")
         self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
         self.momentum, self.weight_decay = momentum, weight_decay
         self.stage = self.stages[-1]
         self.stage_step = 0
-        self.notes: dict[str, Tensor] = {}
+        self.diagnostics: dict[str, Tensor] = {}
 
     # What a method writes
 
     @property
-    def parts(self) -> dict[str, nn.Module]:
+    def components(self) -> dict[str, nn.Module]:
         """Named modules that a stage may train; together they are the whole network."""
-        return {"image_net": self.image_net, "classifier": self.classifier}
+        return {"encoder": self.encoder, "classifier": self.classifier}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Unweighted losses by name, at least those of :attr:`active`."""
@@ -178,15 +180,15 @@ class DeepMethod(Method):
 
     def scores(self, batch: Batch) -> Tensor:
         """Probabilities (B, L) in [0, 1]."""
-        _, logits = self.look(batch)
+        _, logits = self.embed_and_classify(batch)
         return logits.sigmoid()
 
-    def look(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def embed_and_classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Embeddings (B, D) of images and what the classifier says of them, logits (B, L)."""
         if self.head in ("average", "max"):
-            embedding: Tensor = self.image_net(batch.image)
+            embedding: Tensor = self.encoder(batch.image)
             return embedding, self.classifier(embedding)
-        instances, mask = self.image_net.instances(batch)
+        instances, mask = self.encoder.instances(batch)
         return instances.mean(1), self.classifier(instances, mask)
 
     @property
@@ -202,7 +204,7 @@ class DeepMethod(Method):
         head: Any = self.classifier
         if not self.scores_instances:
             raise UserError(f"method.head={self.head} gives no scores of regions", "method.head=csra does")
-        instances, mask = self.image_net.instances(batch)
+        instances, mask = self.encoder.instances(batch)
         scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
         return scores
 
@@ -224,15 +226,15 @@ class DeepMethod(Method):
         Raises:
             UserError: naming the stage, the name and those there are.
         """
-        for key, names in (("train", tuple(self.parts)), ("losses", self.terms)):
+        for key, names in (("train", tuple(self.components)), ("losses", self.loss_names)):
             for stage in self.stages:
                 for name in getattr(stage, key):
                     if name not in names:
                         raise UserError(f"stage {stage.name}: {key} names {name}", f"there are: {', '.join(names)}")
         for key, named in (("clip", self.clip), ("lr_factor", self.lr_factor)):
             for part, value in named.items():
-                if part not in self.parts:
-                    raise UserError(f"method.{key} names {part}", f"there are: {', '.join(self.parts)}")
+                if part not in self.components:
+                    raise UserError(f"method.{key} names {part}", f"there are: {', '.join(self.components)}")
                 if not 0 < value < float("inf"):
                     raise UserError(f"method.{key}.{part}={value} is out of range", "it is a number above 0")
 
@@ -243,8 +245,8 @@ class DeepMethod(Method):
 
     def set_stage(self, stage: Stage, lr: float) -> None:
         """Let the stage's parts learn at ``lr`` and hold the others still."""
-        self.stage, self.notes = stage, {}
-        for name, part in self.parts.items():
+        self.stage, self.diagnostics = stage, {}
+        for name, part in self.components.items():
             part.requires_grad_(name in stage.train)
         self.set_lr(lr)
         self.train(self.training)
@@ -256,7 +258,7 @@ class DeepMethod(Method):
     def train(self, mode: bool = True) -> "DeepMethod":
         super().train(mode)
         if mode:
-            for name, part in self.parts.items():
+            for name, part in self.components.items():
                 if name not in self.stage.train:
                     part.eval()
         return self
@@ -286,9 +288,9 @@ class DeepMethod(Method):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for name, norm in self.clip.items():
             if name in self.stage.train:
-                nn.utils.clip_grad_norm_(self.parts[name].parameters(), norm)
+                nn.utils.clip_grad_norm_(self.components[name].parameters(), norm)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # All parts from the start, so that a resumed run finds the groups it saved, whatever its stage.
-        groups = [{"params": list(part.parameters()), "part": name} for name, part in self.parts.items()]
+        groups = [{"params": list(part.parameters()), "part": name} for name, part in self.components.items()]
         return torch.optim.SGD(groups, lr=self.stages[0].lr, momentum=self.momentum, weight_decay=self.weight_decay)

@@ -12,7 +12,7 @@ from retdm.backbones.base import Backbone
 from retdm.batch import BagBatch, BagExamples, Batch
 from retdm.errors import UserError
 from retdm.methods.base import Method
-from retdm.methods.image_net import ImageNet, View, autocast
+from retdm.methods.components.encoder import Encoder, View, autocast
 
 
 class Features(nn.Module):
@@ -38,7 +38,7 @@ class Features(nn.Module):
             )
         self.stages = tuple(name for name in backbone.stages if name in chosen)
         self.autocast: torch.dtype | None = None
-        self.given = False  # as of ``ImageNet``
+        self.given = False  # as of ``Encoder``
         self.kept = "multilevel"
 
     @torch.no_grad()
@@ -87,10 +87,10 @@ class FittedMethod(Method):
         decide, seed: see :class:`retdm.methods.base.Method`.
 
     Attributes:
-        learned: names of buffers whose shape the training rows decide: empty until :meth:`learn` or a checkpoint.
+        learned: names of buffers whose shape the training rows decide: empty until :meth:`set_fitted` or a checkpoint.
     """
 
-    learned: ClassVar[tuple[str, ...]] = ()
+    fitted_buffers: ClassVar[tuple[str, ...]] = ()
     exports: ClassVar[bool] = False
     explains: ClassVar[bool] = False
 
@@ -104,17 +104,17 @@ class FittedMethod(Method):
         seed: int = 0,
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
-        self.image_net = Features(backbone, features)
-        for name in self.learned:
+        self.encoder = Features(backbone, features)
+        for name in self.fitted_buffers:
             self.register_buffer(name, torch.zeros(0, dtype=torch.float64))
 
-    def learn(self, **found: NDArray[Any] | Tensor) -> None:
-        """Set buffers that are named in :attr:`learned`."""
+    def set_fitted(self, **found: NDArray[Any] | Tensor) -> None:
+        """Set buffers that are named in :attr:`fitted_buffers`."""
         for name, values in found.items():
             setattr(self, name, torch.as_tensor(values, device=self.device).contiguous())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for name in self.learned:  # they take the shape of what comes
+        for name in self.fitted_buffers:  # they take the shape of what comes
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -141,7 +141,7 @@ class FittedMethod(Method):
     # What the commands of retdm.runs call
 
     def scores(self, batch: Batch) -> Tensor:
-        return self.decision(self.image_net(batch.image).double())
+        return self.decision(self.encoder(batch.image).double())
 
 
 class BagMethod(FittedMethod):
@@ -169,7 +169,7 @@ class BagMethod(FittedMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
-        self.image_net = ImageNet(backbone.freeze(), view=instances, grid=grid)
+        self.encoder = Encoder(backbone.freeze(), view=instances, grid=grid)
 
     # What a method writes
 
@@ -189,7 +189,7 @@ class BagMethod(FittedMethod):
     # What the commands of retdm.runs call
 
     def scores(self, batch: Batch | BagBatch) -> Tensor:
-        instances, mask = self.image_net.instances(batch)
+        instances, mask = self.encoder.instances(batch)
         return self.bag_decision(instances.double(), mask, batch.index)
 
     @property
@@ -198,10 +198,10 @@ class BagMethod(FittedMethod):
 
     def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
         """A score in [0, 1] of each instance (B, N, L); see :meth:`instance_decision`."""
-        instances, mask = self.image_net.instances(batch)
+        instances, mask = self.encoder.instances(batch)
         return self.instance_decision(instances.double(), mask)
 
 
-def squash(decision: Tensor) -> Tensor:
+def softsign_score(decision: Tensor) -> Tensor:
     """Decision values of any size to scores in [0, 1] of the same order, 0 to 1/2: 1/2 + f / (2 (1 + |f|))."""
     return 0.5 + 0.5 * decision / (1 + decision.abs())

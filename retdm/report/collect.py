@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from retdm.criteria import CRITERIA
 from retdm.errors import UserError
 from retdm.runs.folder import RunFolder, read_config, read_json, read_metrics, shown
-from retdm.runs.names import network_of
-from retdm.runs.values import fits
+from retdm.runs.setting_types import fits
+from retdm.runs.settings import network_of
 
 Floats = NDArray[np.float64]
 
@@ -216,7 +216,7 @@ def _read_run(path: Path) -> Run | None:
     try:
         config = read_config(folder)
     except UserError as error:
-        return Run(path, {}, damage=error.message) if folder.leavings() else None
+        return Run(path, {}, damage=error.message) if folder.artifacts() else None
     try:
         _check_config(folder, config)
         metrics = read_metrics(folder)

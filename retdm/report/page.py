@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from retdm.files import whole
+from retdm.files import atomic
 from retdm.report.collect import Group, cut_names
 from retdm.report.tables import Table
 from retdm.runs.folder import shown
@@ -25,7 +25,7 @@ def write_page(path: Path, groups: list[Group], tables: list[Table], notes: list
         notes: lines of text below tables and figures, such as runs that are not finished; code between backticks.
         figures: PNG files, whose ``Title`` and ``Description`` become alternative text and caption.
     """
-    with whole(path) as part:
+    with atomic(path) as part:
         # A folder's name need not be UTF-8.
         part.write_bytes(page(groups, tables, notes, figures).encode(errors="backslashreplace"))
 

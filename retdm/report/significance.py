@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from retdm.errors import UserError
+from retdm.registry import nearest
 from retdm.report.choose import ranked
 from retdm.report.collect import Group, mean_std
 from retdm.report.results import by_task, heading, own_name
 from retdm.report.tables import Table, number
-from retdm.runs.names import nearest
 
 CRITERIA = ("mAP", "O-F1", "average_precision")
 MOST_GROUPS = 4  # of which every pair is compared; of more each with one

@@ -22,7 +22,7 @@ NAMED = 5
 def warn_of_few_steps(method: DeepMethod, data: Data) -> None:
     """Before training: the schedule makes fewer than ``FEW_STEPS`` steps on this training part."""
     epochs = sum(stage.max_epochs for stage in method.stages)
-    rows = len(data.parts["train"])
+    rows = len(data.splits["train"])
     steps = epochs * -(-rows // data.batch_size)
     if steps >= FEW_STEPS:
         return
@@ -71,7 +71,7 @@ def warn_of_result(method: Method, data: Data, report: dict[str, Any]) -> None:
 def training_map(method: Method, data: Data) -> tuple[float | None, float | None]:
     """mAP of (a sample of) the training part by the method's weights, and the mean of the same scores shuffled over
     the images, which no label explains."""
-    rows = np.sort(data.parts["train"])
+    rows = np.sort(data.splits["train"])
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLE).round().astype(int))]
     found = []
     for batch in data.batches_of(rows):

@@ -20,10 +20,10 @@ from retdm.data.module import BagData, Data, ImageData, module_of
 from retdm.data.source import state_of
 from retdm.errors import UserError
 from retdm.methods.base import DeepMethod, Method
-from retdm.methods.by_distance import DistanceMethod
+from retdm.methods.on_bags.distance_method import DistanceMethod
+from retdm.registry import CONF
 from retdm.runs.classes import class_of
-from retdm.runs.help import CONF
-from retdm.runs.launch import accelerator, check_devices, devices_and_nodes
+from retdm.runs.distributed import accelerator, check_devices, devices_and_nodes
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import gives, parameters_of
@@ -106,16 +106,16 @@ def build_method(
     with torch.random.fork_rng(devices=[]):  # `retdm.load` must not change its caller's random numbers
         torch.manual_seed(settings["seed"])
         backbone = build_backbone(settings["backbone"], load=load) if dim is None else NoBackbone(dim)
-        if settings["frozen"]:
+        if settings["precompute"]:
             backbone.freeze()
         method: Method = target(backbone, labels, **config, seed=settings["seed"])
     if isinstance(method, DeepMethod):
         method.check_stages()
     if dim is None and (size := settings["data"].get("image_size")):
-        grid = method.image_net.grid if getattr(method.image_net, "view", "") == "grid" else 1
+        grid = method.encoder.grid if getattr(method.encoder, "view", "") == "grid" else 1
         backbone.check_side(size // grid)
     if settings["trainer"]["precision"] == "bf16-mixed":
-        method.image_net.autocast = torch.bfloat16
+        method.encoder.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)
     method.description = {
         "settings": settings,
@@ -141,7 +141,7 @@ def give_features(settings: dict[str, Any], data: Data, method: Method, backbone
         method: with its backbone's weights.
         backbone: its settings, with a hash of the weights' content, as ``identity`` has them.
     """
-    net = method.image_net
+    net = method.encoder
     if not net.backbone.frozen:
         return
     if isinstance(data, ImageData):
@@ -226,7 +226,7 @@ def _is_checkpoint(callback: Callback) -> bool:
 
 
 def _trains_batchnorm(settings: dict[str, Any]) -> bool:
-    if settings["frozen"] or not settings["backbone"]:
+    if settings["precompute"] or not settings["backbone"]:
         return False
     with torch.device("meta"):
         backbone = build_backbone(settings["backbone"], load=False)

@@ -7,11 +7,11 @@ from retdm.backbones.base import Backbone
 from retdm.batch import BagBatch
 from retdm.errors import UserError
 from retdm.methods.base import Method
-from retdm.targets import resolve
+from retdm.registry import resolve
 
 EXAMPLES = {
-    "data": "retdm.data.csv_labels.CsvLabels",
-    "method": "retdm.methods.bce.BCE",
+    "data": "retdm.data.user.csv_labels.CsvLabels",
+    "method": "retdm.methods.networks.bce.BCE",
     "backbone": "retdm.backbones.vgg.VGG16",
 }
 
@@ -22,7 +22,7 @@ def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = Fals
     Args:
         group: ``data``, ``method`` or ``backbone``.
         config: its settings.
-        trusted_only: see :func:`retdm.targets.resolve`.
+        trusted_only: see :func:`retdm.registry.resolve`.
 
     Raises:
         UserError: it names none, another kind of thing, or (``trusted_only``) a class outside this package.

@@ -3,16 +3,13 @@
 import errno
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from retdm.errors import UserError
 from retdm.runs.hydra_messages import NO_NAME, explained
-from retdm.runs.streams import lasting
-from retdm.stop import Stopped, is_leader, listening
 from retdm.text import printable
 
 DISK_ERRORS = {
@@ -61,37 +58,3 @@ def report(error: UserError) -> None:
     """Print it, in at most six lines."""
     lines = [f"error: {error.message}", *([f"  {error.hint}"] if error.hint else [])]
     print("\n".join(map(printable, "\n".join(lines).splitlines()[:6])), file=sys.stderr, flush=True)
-
-
-def guarded(command: Callable[[], None]) -> None:
-    """Run a command; what the user can mend, and a request to stop, end in one message and a non-zero exit.
-
-    Inside and around Hydra: it writes lines of its own about an error that passes through it, and a wrong setting is
-    met before the inside begins.
-    """
-    # Hydra would print its own, longer message and exit by itself.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    # PyTorch's C++ warns of parameters that no step leaves out, and of each lost connection; read at its import.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    threading.excepthook = _thread_failed
-    with listening() as request, lasting():
-        try:
-            command()
-        except Stopped as stopped:
-            request.tell(stopped.number)
-            sys.exit(stopped.exit_code)
-        except Exception as error:
-            told = as_user_error(error)
-            if told is None:
-                raise
-            if is_leader():
-                report(told)
-            sys.exit(2)
-
-
-def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread; what stops it, a full disk or a folder that was removed, stops the run too, which
-    will tell of it."""
-    error = failed.exc_value or Exception()
-    if as_user_error(error) is None and not isinstance(error, FileNotFoundError):
-        threading.__excepthook__(failed)

@@ -60,9 +60,9 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """There is more of a run than its settings and what it said."""
-        return bool(set(self.leavings()) - {self.log, self.error})
+        return bool(set(self.artifacts()) - {self.log, self.error})
 
-    def leavings(self) -> list[Path]:
+    def artifacts(self) -> list[Path]:
         """What lies there of all that a run writes after its ``config.yaml``."""
         files = (
             self.metrics,
@@ -84,7 +84,7 @@ class RunFolder:
             OSError: something cannot be removed.
         """
         # metrics.json first: a clearing that is interrupted must not look finished. config.yaml last: it tells a run.
-        for path in (*self.leavings(), self.config):
+        for path in (*self.artifacts(), self.config):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

@@ -10,8 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from retdm.errors import UserError
-from retdm.runs.help import CONF
-from retdm.runs.names import close_names, nearest
+from retdm.registry import CONF, close_names, nearest
 
 HELP = "python train.py --help lists what can be chosen"
 

@@ -12,7 +12,7 @@ from retdm.methods.base import Method
 from retdm.training.regions import SIDE, scored
 
 
-def judge_instances(method: Method, data: Data) -> dict[str, float | None]:
+def evaluate_instances_of(method: Method, data: Data) -> dict[str, float | None]:
     """Criteria of the test part's instances by name; none where the method or the data cannot tell.
 
     An image's pixels are ``SIDE`` x ``SIDE``, each of a label where at least half of it is; those that its truth leaves
@@ -23,7 +23,7 @@ def judge_instances(method: Method, data: Data) -> dict[str, float | None]:
     if not (method.scores_instances and has_truth):
         return {}
     scores, truth, known = [], [], []
-    for index, found in scored(method, data, data.parts["test"]):
+    for index, found in scored(method, data, data.splits["test"]):
         if isinstance(data, BagData):
             marks = source.instance_targets[source.offsets[index] : source.offsets[index + 1]] > 0
             judged = np.ones(len(marks), bool)

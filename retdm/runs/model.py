@@ -17,13 +17,13 @@ from retdm.data.augment import cached_side, test_view
 from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, checked_range
 from retdm.errors import UserError
 from retdm.runs import build
+from retdm.runs.decisions import threshold_of
 from retdm.runs.folder import RunFolder, read_config
-from retdm.runs.given import bags, pictures, read_ahead
-from retdm.runs.kept import check_same, description_of, take
-from retdm.runs.rule import threshold_of
+from retdm.runs.inputs import bags, pictures, read_ahead
+from retdm.runs.saved import check_same, description_of, take
 from retdm.text import printable
+from retdm.training.checkpoints import continue_from
 from retdm.training.regions import region_maps
-from retdm.training.resume import continue_from
 
 SHOWN = 6  # labels that ``repr`` names
 
@@ -39,12 +39,12 @@ class Model:
             (``data.value_range``), or None; may be set.
     """
 
-    def __init__(self, folder: Path | str, device: str = "cpu", own_classes: bool = False) -> None:
+    def __init__(self, folder: Path | str, device: str = "cpu", user_classes: bool = False) -> None:
         run = RunFolder(folder)
         if not run.best.exists():
             raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
         content = continue_from(run.best)
-        description = description_of(content, run.best, own_classes=own_classes)
+        description = description_of(content, run.best, user_classes=user_classes)
         if run.config.exists():
             config = read_config(run)
             check_same(description, {"settings": config, "identity": config["identity"]}, run.best)
@@ -55,7 +55,7 @@ class Model:
         self.value_range: Range | None = checked_range(self._settings["data"].get("value_range"))
         self.method = build.build_method(description["settings"], self.labels, dim=self.dim, load=False)
         take(self.method, content, run.best)
-        fold_batchnorm(self.method.image_net.backbone.net)  # one that was trained is at rest now
+        fold_batchnorm(self.method.encoder.backbone.net)  # one that was trained is at rest now
         self.method.to(device).eval()
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ class Model:
         """Scores of images, or of bags, in their order; or their labels.
 
         Args:
-            images: one image or several, see :func:`retdm.runs.given.pictures` and :func:`retdm.data.images.as_rgb`.
+            images: one image or several, see :func:`retdm.runs.inputs.pictures` and :func:`retdm.data.images.as_rgb`.
                 Of a run on bags: arrays (N, D), or one.
             batch_size: images that are scored at once.
             decide: give labels by the run's rule and threshold instead.
@@ -161,16 +161,16 @@ class Model:
         return self.method.scores(batch)[0].float().cpu().numpy()
 
 
-def load(folder: Path | str, device: str = "cpu", *, own_classes: bool = False) -> Model:
+def load(folder: Path | str, device: str = "cpu", *, user_classes: bool = False) -> Model:
     """The best checkpoint of a run, ready to predict; its data set need not be there.
 
     Args:
         folder: of the run.
         device: where to compute, as PyTorch writes it.
-        own_classes: let the checkpoint name methods and backbones outside this package, which imports their modules:
+        user_classes: let the checkpoint name methods and backbones outside this package, which imports their modules:
             only for checkpoints of your own.
 
     Raises:
         UserError: there is no readable checkpoint in the folder, or it names a class that is not accepted.
     """
-    return Model(folder, device, own_classes)
+    return Model(folder, device, user_classes)

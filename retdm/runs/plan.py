@@ -11,7 +11,7 @@ from retdm.files import write_text
 from retdm.runs.folder import RunFolder, read_config, read_metrics, shown
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import differences, folder_of, identity
-from retdm.training.resume import continue_from
+from retdm.training.checkpoints import continue_from
 
 log = logging.getLogger("retdm")
 
@@ -29,7 +29,7 @@ def plan(folder: RunFolder, settings: dict[str, Any]) -> str:
         UserError: the folder holds something else than a run, or a run of other settings. It is left as it is.
     """
     old = read_config(folder) if folder.config.exists() else None
-    if old is None and (other := folder.leavings()):
+    if old is None and (other := folder.artifacts()):
         raise UserError(
             f"{shown(folder.path)} holds {other[0].name} of something else than a run", "choose another run=<folder>"
         )
@@ -86,7 +86,7 @@ def threshold_before(settings: dict[str, Any]) -> float | None:
         raise UserError(
             "refit=true, decide=validation: who learns from the validation part can choose no threshold on it",
             "run the same with refit=false first, whose threshold is taken; or give one: threshold=<number>, as "
-            "python -m retdm.report <folder> choose=<criterion> prints it",
+            "python -m retdm report <folder> choose=<criterion> prints it",
         )
     log.info("threshold %.3g, as %s chose on validation", found["threshold"], shown(before.path))
     return float(found["threshold"])

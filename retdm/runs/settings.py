@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,10 +22,10 @@ from retdm.data.module import module_of
 from retdm.data.source import data_root
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
+from retdm.registry import CONF as CONF
+from retdm.registry import nearest
 from retdm.runs.classes import class_of
-from retdm.runs.help import CONF as CONF
-from retdm.runs.names import nearest, network_of
-from retdm.runs.values import fits, in_words, mapped
+from retdm.runs.setting_types import fits, in_words, mapped
 
 GROUPS = ("data", "backbone", "method", "schedule", "trainer", "experiment")
 # Where a run keeps its files and how many hands work on it changes no result.
@@ -37,7 +38,7 @@ RUN: dict[str, Any] = {
     "overwrite": bool,
     "refit": bool,
     "threshold": float | None,
-    "frozen": bool,
+    "precompute": bool,
     "tags": list[Any],
     "per_label": bool,
 }
@@ -122,7 +123,7 @@ def place(data: dict[str, Any]) -> None:
     """Make the places of data and cache absolute, so that another command finds them from another folder."""
     source = class_of("data", data)
     given = data.get("root")
-    if "root" in parameters_of(source) and (given is not None or not hasattr(source, "own_files")):
+    if "root" in parameters_of(source) and (given is not None or not hasattr(source, "user_files")):
         data["root"] = str(data_root(given).absolute())
     if data.get("cache", "none") != "none":
         data["cache"] = str(Path(data["cache"]).absolute())
@@ -258,7 +259,7 @@ def _has_bfloat16(accelerator: str) -> bool:
 def identity(settings: dict[str, Any]) -> dict[str, Any]:
     """What changes a run's results, and nothing else; its hash names the folder."""
     found = results(settings)
-    found["data"] |= _own_files(settings["data"])
+    found["data"] |= _user_files(settings["data"])
     found["backbone"] = settings["backbone"] and {**found["backbone"], "weights": weights_hash(settings["backbone"])}
     return found
 
@@ -272,19 +273,19 @@ def results(settings: dict[str, Any]) -> dict[str, Any]:
         "method": settings["method"],
         "seed": settings["seed"],
         "refit": settings["refit"],
-        "frozen": settings["frozen"],
+        "precompute": settings["precompute"],
         "precision": settings["trainer"]["precision"],
         **({} if settings.get("threshold") is None else {"threshold": settings["threshold"]}),
     }
 
 
-def _own_files(data: dict[str, Any]) -> dict[str, Any]:
+def _user_files(data: dict[str, Any]) -> dict[str, Any]:
     """Where a user's own data lies and what its label file holds: its name alone would not tell it from another's."""
-    own_files = getattr(class_of("data", data), "own_files", None)
-    if own_files is None:
+    user_files = getattr(class_of("data", data), "user_files", None)
+    if user_files is None:
         return {}
-    given = {key: data[key] for key in inspect.signature(own_files).parameters if key in data}
-    paths = [path.absolute() for path in own_files(**given)] if None not in given.values() else []
+    given = {key: data[key] for key in inspect.signature(user_files).parameters if key in data}
+    paths = [path.absolute() for path in user_files(**given)] if None not in given.values() else []
     return {"own": {str(path): file_hash(path) if path.is_file() else None for path in paths}}
 
 
@@ -320,3 +321,10 @@ def _by_name(value: Any) -> Any:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 40 else text[:37] + "…"
+
+
+def network_of(config: Mapping[str, Any]) -> str:
+    """The backbone of a run by the name that tells it from others: ``vgg16``; of timm's ``timm_<its name there>``."""
+    choice, backbone = str(config["choices"]["backbone"]), config.get("backbone")
+    name = backbone.get("name") if isinstance(backbone, Mapping) else None
+    return choice if name is None else re.sub(r"[^\w.-]+", "_", f"{choice}_{name}")

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retdm.data.cached_array import CachedArray, cached_array
 from retdm.data.module import Data, ImageData
-from retdm.methods.by_distance import DistanceMethod
-from retdm.methods.distances import Array, BagList, Kind, block_distances, blocks, measured
+from retdm.methods.components.bag_distances import Array, BagList, Kind, block_distances, blocks, measured
+from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.screen import track
 
 VERSION = 2  # counts up when the same key would give other distances
@@ -67,7 +67,7 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
         stored = Stored(data.source.instances, data.source.offsets)  # type: ignore[union-attr]
     n = len(data.source)
     train = np.zeros(n, bool)
-    train[data.parts["train"]] = True
+    train[data.splits["train"]] = True
     shift, spread = measured(method.scale, _instances_of(stored, train))
     if folder is None:
         table: NDArray[np.float32] | CachedArray

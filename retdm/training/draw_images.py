@@ -130,7 +130,7 @@ def draw_predictions(
 
 def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Figure:
     """A few images of a part and where the method, which scores regions, sees each of their labels."""
-    rows = data.parts[part]
+    rows = data.splits[part]
     targets = data.source.targets[rows] * data.source.known[rows]
     places = choose_rows(targets, HEATED)
     names = label_names(method.labels, 18)

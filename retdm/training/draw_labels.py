@@ -1,4 +1,4 @@
-"""How well each label of a part is told: precision-recall curves, and bars. Letters: n rows, L labels."""
+"""How well each label of a part is told: precision-recall curves, and bars. Notation: n rows, L labels."""
 
 from typing import Any
 

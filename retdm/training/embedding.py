@@ -18,7 +18,7 @@ from retdm.backbones.base import evaluating
 from retdm.batch import BagBatch
 from retdm.data.module import Data
 from retdm.figure_text import label_names
-from retdm.files import whole
+from retdm.files import atomic
 from retdm.methods.base import Method
 from retdm.training.draw_images import spread
 from retdm.training.draw_labels import COLOURS
@@ -29,7 +29,7 @@ OTHER = "#999999"
 
 
 class Space(NamedTuple):
-    """Points of the embedding space. Letters: n images, U label sets of the training part, most frequent first.
+    """Points of the embedding space. Notation: n images, U label sets of the training part, most frequent first.
 
     Attributes:
         images: float32 (n, D).
@@ -62,9 +62,9 @@ def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
         with_sets: embed the label sets too, by the method's ``label_net``.
     """
     source = data.source
-    rows = data.parts["validation"]
+    rows = data.splits["validation"]
     rows = rows[spread(len(rows), POINTS)]
-    train = data.parts["train"]
+    train = data.splits["train"]
     complete = train[source.known[train].all(axis=1)]
     targets, counts = np.unique(source.targets[complete], axis=0, return_counts=True)
     targets = targets[np.argsort(-counts, kind="stable")][:POINTS]
@@ -82,10 +82,10 @@ def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
 def _seen(method: Method, batch: Any) -> Tensor:
     """(B, D): each image as its net sees it, each bag as the mean of its instances."""
     if isinstance(batch, BagBatch):
-        instances, mask = method.image_net.instances(type(batch)(*(column.to(method.device) for column in batch)))
+        instances, mask = method.encoder.instances(type(batch)(*(column.to(method.device) for column in batch)))
         mean: Tensor = (instances * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return mean
-    seen: Tensor = method.image_net(method.normalised(batch.image.to(method.device)))
+    seen: Tensor = method.encoder(method.normalised(batch.image.to(method.device)))
     return seen
 
 
@@ -110,7 +110,7 @@ def write_projector(folder: Path, stage: str, stages: Sequence[str], space: Spac
         ("metadata", metadata),
         ("tensors", ["\t".join(f"{value:.5g}" for value in row) for row in points]),
     ):
-        with whole(folder / "projector" / f"{kind}-{stage}.tsv") as part:
+        with atomic(folder / "projector" / f"{kind}-{stage}.tsv") as part:
             part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     config = projector.ProjectorConfig()
     for name in reversed(stages):  # the projector opens with the first

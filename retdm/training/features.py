@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from retdm.data.cache import DecodedImages
 from retdm.data.cached_array import CachedArray, cached_array
+from retdm.data.image_cache import DecodedImages
 from retdm.data.module import ImageData
 from retdm.methods.base import Method
 from retdm.methods.fitted import Features
@@ -38,7 +38,7 @@ def use_features(data: ImageData, method: Method, of: Mapping[str, Any], folder:
     Raises:
         UserError: the folder cannot be written or its disk is too small.
     """
-    net = method.image_net
+    net = method.encoder
     with torch.no_grad():
         blank = torch.zeros(1, 3, data.image_size, data.image_size, device=method.device)
         shape = (len(data.source), *net.seen(blank).shape[1:])
@@ -78,7 +78,7 @@ def _compute(
     for batch in track(loader, title, total=len(loader)):
         image = method.normalised(batch.image.to(device))
         with torch.no_grad():
-            into[batch.index.numpy()] = method.image_net.seen(image).cpu().numpy()
+            into[batch.index.numpy()] = method.encoder.seen(image).cpu().numpy()
         if time.monotonic() - saved > SAVED_EVERY:
             save(int(batch.index[-1]) + 1)
             saved = time.monotonic()

@@ -16,7 +16,7 @@ from retdm.criteria import decide
 from retdm.criteria.average_precision import label_average_precision
 from retdm.data.module import Data, ImageData
 from retdm.figure_text import undrawn
-from retdm.files import whole
+from retdm.files import atomic
 from retdm.methods.base import DeepMethod, Method
 from retdm.training.draw_images import draw_heat_maps, draw_predictions
 from retdm.training.draw_labels import draw_bars, draw_curves
@@ -99,7 +99,7 @@ class Pictures(Callback):
             drawings["predictions"] = lambda: draw_predictions(pixels, rows, predicted, method.labels, images)
             if method.scores_instances:
                 drawings["heat_maps"] = lambda: draw_heat_maps(method, data, "validation", images)
-        if len(data.parts["validation"]) > 1:
+        if len(data.splits["validation"]) > 1:
             drawings["embedding"] = embedding
         for name, draw in drawings.items():
             try:
@@ -130,7 +130,7 @@ def write_picture(path: Path, figure: Figure) -> None:
 
 def write_pixels(path: Path, pixels: np.ndarray) -> None:
     """The same of uint8 (H, W, 3)."""
-    with whole(path) as part:
+    with atomic(path) as part:
         Image.fromarray(pixels).save(part, format="PNG")
 
 

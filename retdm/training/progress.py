@@ -50,7 +50,7 @@ class EpochLines(Callback):
     ) -> None:
         result = cast(dict[str, Any], outputs)
         method = cast(DeepMethod, pl_module)
-        values = {**result["terms"], **method.notes, "loss": result["loss"].detach()}
+        values = {**result["terms"], **method.diagnostics, "loss": result["loss"].detach()}
         self._steps += 1
         self._images += len(batch.index) * trainer.world_size
         for name, value in values.items():

@@ -6,7 +6,7 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
-from retdm.files import whole
+from retdm.files import atomic
 
 
 class _Sink:
@@ -40,7 +40,7 @@ class _Sink:
 
 def save(content: dict[str, Any], path: Path) -> None:
     """A checkpoint, whole or not at all, written beside its place."""
-    with whole(path) as part, part.open("wb") as file:
+    with atomic(path) as part, part.open("wb") as file:
         sink = _Sink(file)
         torch.save(content, cast(IO[bytes], sink))
         sink.finish()

@@ -78,7 +78,7 @@ def test_half_precision_becomes_float32(trained: State, tmp_path: Path) -> None:
 
 
 def test_a_run_folder_gives_the_backbone_of_its_best_checkpoint(trained: State, tmp_path: Path) -> None:
-    state = {f"image_net.backbone.net.{name}": tensor for name, tensor in trained.items() if "classifier" not in name}
+    state = {f"encoder.backbone.net.{name}": tensor for name, tensor in trained.items() if "classifier" not in name}
     state |= {"label_net.0.weight": torch.ones(3, 4), "classifier.weight": torch.ones(4, 3)}
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     path = saved({"state_dict": state, "epoch": 3}, tmp_path / "run" / "checkpoints" / "best.ckpt")

@@ -16,7 +16,7 @@ from retdm.backbones.mobilenet import MobileNetV2
 from retdm.backbones.resnet import ResNet50
 from retdm.backbones.vgg import VGG16, VGGSmall
 from retdm.errors import UserError
-from retdm.targets import resolve
+from retdm.registry import resolve
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 CONFIGS = [CONF / f"{name}.yaml" for name in ("vgg16", "resnet50", "densenet169", "mobilenet_v2", "vgg_small")]

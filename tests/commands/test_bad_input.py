@@ -18,10 +18,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from makers import make_scene, write_scene_targets
 from omegaconf import DictConfig, OmegaConf
 
-from retdm.data.scene import Scene
+from retdm.commands.guard import guarded
+from retdm.commands.train import train
+from retdm.data.sets.scene import Scene
 from retdm.runs import settings
-from retdm.runs.errors import guarded
-from retdm.runs.train import train
 
 Refused = Callable[..., str]
 

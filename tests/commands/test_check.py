@@ -1,4 +1,4 @@
-"""``python -m retdm.data.check`` on a small copy of Scene."""
+"""``python -m retdm check`` on a small copy of Scene."""
 
 import csv
 import os
@@ -12,8 +12,8 @@ from makers import make_scene
 from matplotlib.figure import Figure
 from PIL import Image
 
-from retdm.data.scene import Scene
-from retdm.runs import check
+from retdm.commands import check
+from retdm.data.sets.scene import Scene
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_setting_that_the_set_has_not_is_named(scene: Path) -> None:
 def test_the_labels_of_a_table_and_what_may_be_a_mistake_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "draw", lambda *_: Figure())
+    monkeypatch.setattr(check.overview, "draw", lambda *_: Figure())
     lines = ["image,cat,red  car,author"]
     for i in range(12):
         Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(tmp_path / f"{i}.png")
@@ -79,7 +79,7 @@ def test_the_labels_of_a_table_and_what_may_be_a_mistake_are_printed(
 @pytest.mark.slow
 def test_the_module_is_a_command_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "retdm.data.check", "data.size=20", "data.image_size=16", f"outputs={tmp_path}"],
+        [sys.executable, "-m", "retdm", "check", "data.size=20", "data.image_size=16", f"outputs={tmp_path}"],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

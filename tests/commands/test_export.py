@@ -1,38 +1,34 @@
 """A run as files that need no retdm: what is in them, that they compute the same, and that nothing half-done stays."""
 
-import contextlib
 import errno
 import importlib
 import io
 import json
 import re
-import runpy
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import Done, in_a_run
+from command_line import Done, in_process
 from PIL import ExifTags, Image
 
 from retdm.batch import Batch
-from retdm.data.synthetic import Synthetic
+from retdm.commands import export as room
+from retdm.commands.export import export
+from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
-from retdm.methods.retdm import RETDM
-from retdm.runs import export as room
+from retdm.methods.networks.retdm import RETDM
+from retdm.registry import CONF, resolve
 from retdm.runs.build import build_method
-from retdm.runs.export import export
 from retdm.runs.folder import RunFolder
-from retdm.runs.help import CONF
 from retdm.runs.model import load
-from retdm.targets import resolve
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
 # One of each class that can be exported: the others are its variants.
@@ -48,16 +44,7 @@ Save = Callable[..., RunFolder]
 
 
 def command(*arguments: str) -> Done:
-    """``python -m retdm.export <arguments>``, without a process of its own."""
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    argv = mock.patch.object(sys, "argv", ["export", *arguments])
-    with in_a_run(), argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            runpy.run_module("retdm.export", run_name="__main__")
-        except SystemExit as exit:
-            code = int(exit.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
+    return in_process("export", *arguments)
 
 
 def scores_of(file: Path, images: torch.Tensor) -> np.ndarray:
@@ -234,9 +221,9 @@ def test_batchnorm_becomes_part_of_a_plain_convolution(
     save: Save, tmp_path: Path, network: str, weights: str, batchnorm: str, convolutions: int
 ) -> None:
     run = save(backbone={"_target_": network, "weights": weights})
-    assert load(run.path, own_classes=True).method.image_net.backbone.batchnorm == batchnorm
+    assert load(run.path, user_classes=True).method.encoder.backbone.batchnorm == batchnorm
     file = tmp_path / "out" / "model.pt2"
-    assert export(run, file.parent, onnx=False, own_classes=True).differences[file] < 1e-5
+    assert export(run, file.parent, onnx=False, user_classes=True).differences[file] < 1e-5
     program = torch.export.load(file)
     operators = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert operators.count("aten.conv2d.default") == convolutions
@@ -254,9 +241,9 @@ def test_a_network_of_ones_own_is_exported_only_where_it_is_allowed(save: Save, 
 def test_a_run_in_bfloat16_is_exported_in_float32(save: Save, tmp_path: Path) -> None:
     run = save(precision="bf16-mixed")
     model = load(run.path)
-    assert model.method.image_net.autocast == torch.bfloat16
+    assert model.method.encoder.autocast == torch.bfloat16
     export(run, tmp_path / "out", onnx=False)
-    model.method.image_net.autocast = None
+    model.method.encoder.autocast = None
     views = room.random_views(32)
     assert np.abs(scores_of(tmp_path / "out" / "model.pt2", views) - model.scores(views)).max() < 1e-5
 

@@ -12,10 +12,10 @@ import yaml
 from command_line import in_process
 
 import retdm
+from retdm.commands.test import forget_places
 from retdm.errors import UserError
 from retdm.runs.classes import check_classes, class_of
 from retdm.runs.folder import RunFolder, read_config
-from retdm.runs.test import forget_places
 
 Damage = Callable[[Path], None]
 
@@ -71,8 +71,8 @@ def test_a_foreign_configuration_runs_no_command_and_imports_no_module(
 
 def test_own_classes_are_accepted_where_the_command_says_so(copy: Path) -> None:
     changed("data._target_", "makers.PartlyKnown")(copy)
-    assert "own_classes=true accepts it" in refused("test.py", copy)
-    done = in_process("test.py", f"run={copy}", "own_classes=true")
+    assert "user_classes=true accepts it" in refused("test.py", copy)
+    done = in_process("test.py", f"run={copy}", "user_classes=true")
     assert "the images and labels are not those" in done.err  # it was made, and has other labels
 
 
@@ -80,9 +80,9 @@ def test_own_classes_are_accepted_where_the_command_says_so(copy: Path) -> None:
 def test_a_checkpoint_names_no_class_of_another_kind(copy: Path, group: str) -> None:
     path = copy / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
-    content["retdm"]["settings"][group] = {"_target_": "retdm.data.synthetic.Synthetic"}
+    content["retdm"]["settings"][group] = {"_target_": "retdm.data.synthetic.source.Synthetic"}
     torch.save(content, path)
-    with pytest.raises(UserError, match=f"'retdm.data.synthetic.Synthetic' is no {group}"):
+    with pytest.raises(UserError, match=f"'retdm.data.synthetic.source.Synthetic' is no {group}"):
         retdm.load(copy)
 
 
@@ -90,10 +90,10 @@ def test_a_checkpoint_names_no_class_of_another_kind(copy: Path, group: str) -> 
     ("group", "target", "says"),
     [
         ("data", "subprocess.Popen", "is no source of images or bags"),
-        ("data", "retdm.methods.bce.BCE", "is no source of images or bags"),
+        ("data", "retdm.methods.networks.bce.BCE", "is no source of images or bags"),
         ("method", "subprocess.Popen", "is no method"),
         ("method", "retdm.backbones.vgg.VGG16", "is no method"),
-        ("backbone", "retdm.methods.bce.BCE", "is no backbone"),
+        ("backbone", "retdm.methods.networks.bce.BCE", "is no backbone"),
         ("backbone", 0.5, "names no class"),
         ("backbone", ["a"], "names no class"),
     ],
@@ -104,7 +104,7 @@ def test_what_a_group_names_is_of_that_group_or_is_not_called(group: str, target
 
 
 def test_only_a_group_itself_names_a_class() -> None:
-    settings = {"data": {"_target_": "retdm.data.synthetic.Synthetic", "a": [{"b": {"_target_": "x.Y"}}]}}
+    settings = {"data": {"_target_": "retdm.data.synthetic.source.Synthetic", "a": [{"b": {"_target_": "x.Y"}}]}}
     with pytest.raises(UserError, match=r"data\.a\.0\.b\._target_ names a class"):
         check_classes(settings, ("data",), trusted_only=False)
 

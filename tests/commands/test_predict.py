@@ -1,16 +1,13 @@
-"""``python -m retdm.predict``: what it finds, writes and refuses."""
+"""``python -m retdm predict``: what it finds, writes and refuses."""
 
 import base64
-import contextlib
 import csv
 import errno
 import io
 import json
 import os
 import re
-import runpy
 import shutil
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,26 +16,18 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from command_line import Done, in_a_run
+from command_line import Done, in_process
 from PIL import Image
 
-from retdm.data.synthetic import Synthetic
+from retdm.commands import predict
+from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
-from retdm.methods.retdm import RETDM
-from retdm.runs import predict
-from retdm.runs.given import find_images, read_ahead
+from retdm.methods.networks.retdm import RETDM
+from retdm.runs.inputs import find_images, read_ahead
 
 
 def command(*arguments: str) -> Done:
-    """``python -m retdm.predict <arguments>`` without a process of its own."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    argv = mock.patch.object(sys, "argv", ["retdm.predict", *arguments])
-    with in_a_run(), argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            runpy.run_module("retdm.predict", run_name="__main__")
-        except SystemExit as exit:
-            code = int(exit.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
+    return in_process("predict", *arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -499,4 +488,4 @@ def test_help_names_every_key_and_three_commands() -> None:
     assert done.code == 0
     told = re.findall(r"^  (\w+)=", done.out, re.MULTILINE)
     assert sorted(told) == sorted(predict.KINDS)
-    assert len(re.findall(r"^  python -m retdm\.predict run=outputs", done.out, re.MULTILINE)) == 3
+    assert len(re.findall(r"^  python -m retdm predict run=outputs", done.out, re.MULTILINE)) == 3

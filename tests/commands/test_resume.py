@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from retdm.commands.train import train
 from retdm.runs.settings import compose_settings
-from retdm.runs.train import train
 from retdm.stop import Stopped
 from retdm.training.stages import Stages
 

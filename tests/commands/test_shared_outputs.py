@@ -12,7 +12,7 @@ from command_line import TINY, in_process
 from holders import worked_in
 from omegaconf import OmegaConf
 
-from retdm.runs import sweep
+from retdm.commands import sweep
 from retdm.runs.folder import RunFolder
 from retdm.training.stages import Stages
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from retdm.commands.train import train
 from retdm.criteria import CRITERIA
-from retdm.runs.help import CONF
+from retdm.registry import CONF
 from retdm.runs.settings import compose_settings
-from retdm.runs.train import train
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 # The same path with another loss; tests/methods/test_methods.py trains them too.

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from command_line import TINY, in_process, start
 
-from retdm.runs.sweep import per_job
+from retdm.commands.sweep import per_job
 
 WEIGHTS = ("0.1", "-1", "0.3")  # a weight below 0 is refused when the network is built
 SWEEP = ("-m", f"method.weights.metric={','.join(WEIGHTS)}", *TINY)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retdm.data import cache, cached_array
+from retdm.data import cached_array
+from retdm.data import image_cache as cache
 from retdm.data.cached_array import CachedArray
-from retdm.data.locked import locked
 from retdm.errors import UserError
+from retdm.files import locked
 
 SHAPE = (50, 7)
 TRUE = np.arange(350, dtype=np.float32).reshape(SHAPE) + 1
@@ -124,7 +125,7 @@ def test_a_damaged_file_is_named_and_what_the_message_says_helps(file: Path, dam
             file.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
     with pytest.raises(UserError, match="is damaged") as error:
         array(file)[:]
-    assert f"python -m retdm.data.cache clear {file.parent}" in error.value.hint
+    assert f"python -m retdm cache clear {file.parent}" in error.value.hint
     assert cache.main(["clear", str(file.parent)]) == 0
     np.testing.assert_array_equal(array(file)[:], TRUE)
 

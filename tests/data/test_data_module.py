@@ -9,7 +9,7 @@ from PIL import Image
 
 from retdm.data.images import UnreadableImage
 from retdm.data.module import ImageData
-from retdm.data.synthetic import Synthetic
+from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 
 N = 40
@@ -51,7 +51,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def test_parts_are_disjoint_and_cover_all_images(make: Make) -> None:
-    parts = make().parts
+    parts = make().splits
     assert {name: len(rows) for name, rows in parts.items()} == {"train": 29, "validation": 3, "test": 8}
     assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(N))
 
@@ -64,11 +64,11 @@ def test_loaders_give_exactly_their_parts(make: Make) -> None:
         ("test", data.test_dataloader()),
     ):
         batches = list(loader)
-        assert sorted(torch.cat([batch.index for batch in batches]).tolist()) == data.parts[part].tolist()
+        assert sorted(torch.cat([batch.index for batch in batches]).tolist()) == data.splits[part].tolist()
         for batch in batches:
             assert np.array_equal(batch.target.numpy(), data.source.targets[batch.index.numpy()])
-    data.judged = "validation"
-    assert torch.cat([batch.index for batch in data.test_dataloader()]).tolist() == data.parts["validation"].tolist()
+    data.evaluated = "validation"
+    assert torch.cat([batch.index for batch in data.test_dataloader()]).tolist() == data.splits["validation"].tolist()
 
 
 def test_training_order_changes_from_epoch_to_epoch_and_starts_where_a_checkpoint_says(make: Make) -> None:
@@ -87,15 +87,15 @@ def test_training_order_changes_from_epoch_to_epoch_and_starts_where_a_checkpoin
 def test_a_sample_of_a_part_is_spread_evenly_and_has_the_test_view(make: Make) -> None:
     data = make()
     found = torch.cat([batch.index for batch in data.part_loader("train", 5)]).numpy()
-    places = np.searchsorted(data.parts["train"], found)
+    places = np.searchsorted(data.splits["train"], found)
     assert places.tolist() == [0, 7, 14, 21, 28]
     whole = torch.cat([batch.index for batch in data.part_loader("train", 1000)])
-    assert whole.tolist() == data.parts["train"].tolist()
+    assert whole.tolist() == data.splits["train"].tolist()
 
 
 def test_the_manifest_names_the_images_of_each_part(make: Make) -> None:
     data = make(split=4)
-    for part, rows in data.parts.items():
+    for part, rows in data.splits.items():
         assert data.manifest[part] == [f"image-{row}" for row in rows]
     assert data.manifest["seed"] == 4
     assert data.manifest["fingerprint"] == data.source.fingerprint
@@ -104,35 +104,35 @@ def test_the_manifest_names_the_images_of_each_part(make: Make) -> None:
 
 def test_train_size_keeps_so_many_training_images_and_leaves_the_other_parts(make: Make) -> None:
     whole, small = make(), make(train_size=10)
-    assert len(small.parts["train"]) == 10
-    assert set(small.parts["train"]) < set(whole.parts["train"])
+    assert len(small.splits["train"]) == 10
+    assert set(small.splits["train"]) < set(whole.splits["train"])
     for part in ("validation", "test"):
-        assert np.array_equal(small.parts[part], whole.parts[part])
+        assert np.array_equal(small.splits[part], whole.splits[part])
 
 
 def test_a_publishers_split_is_kept(make: Make) -> None:
     source = Noise()
     source.split = np.array(["test"] * 10 + ["train"] * 30)
     data = make(source)
-    assert data.parts["test"].tolist() == list(range(10))
-    assert set(data.parts["train"]) | set(data.parts["validation"]) == set(range(10, 40))
+    assert data.splits["test"].tolist() == list(range(10))
+    assert set(data.splits["train"]) | set(data.splits["validation"]) == set(range(10, 40))
 
 
 def test_an_unreadable_image_stops_the_run_and_says_how_many_more_there_are(make: Make) -> None:
     message = r"2 of 40 images cannot be read \(2 unreadable\); the first: image-5 is cut short"
     with pytest.raises(UserError, match=message) as error:
         make(Noise(broken=(5, 30)))
-    assert "data.faults=skip" in error.value.hint
+    assert "data.on_unreadable=skip" in error.value.hint
 
 
 def test_unreadable_images_are_skipped_and_counted_where_asked(make: Make) -> None:
     source = Noise(broken=(5, 30))
     source.split = np.array(["train"] * 20 + ["test"] * 20)
-    data = make(source, faults="skip")
+    data = make(source, on_unreadable="skip")
     assert data.left_out == {"missing_images": 0, "empty_images": 0, "unscaled_images": 0, "unreadable_images": 2}
-    found = np.sort(np.concatenate(list(data.parts.values())))
+    found = np.sort(np.concatenate(list(data.splits.values())))
     assert np.array_equal(found, np.setdiff1d(np.arange(N), (5, 30)))
-    assert data.parts["test"].tolist() == [i for i in range(20, 40) if i != 30]  # each row keeps its own part
+    assert data.splits["test"].tolist() == [i for i in range(20, 40) if i != 30]  # each row keeps its own part
     assert make().left_out == {"missing_images": 0, "empty_images": 0, "unscaled_images": 0, "unreadable_images": 0}
 
 
@@ -140,9 +140,9 @@ def test_pairs_are_kept_on_one_side_where_asked(make: Make) -> None:
     twins = tuple(range(0, 40, 4))
 
     def parts_with_twins(keep: str, split: int) -> int:
-        data = make(Noise(twins), keep_pairs_together=keep, split=split)
+        data = make(Noise(twins), group_duplicates=keep, split=split)
         assert len(data.manifest["pairs"]["identical"]) == len(twins) - 1
-        return sum(bool(set(rows) & set(twins)) for rows in data.parts.values())
+        return sum(bool(set(rows) & set(twins)) for rows in data.splits.values())
 
     assert max(parts_with_twins("none", split) for split in range(3)) > 1
     assert {parts_with_twins("identical", split) for split in range(3)} == {1}
@@ -154,20 +154,20 @@ def test_pairs_are_searched_once(make: Make, monkeypatch: pytest.MonkeyPatch) ->
     def searched(*args: object) -> None:
         raise AssertionError("searched again")
 
-    monkeypatch.setattr("retdm.data.cache.find_pairs", searched)
+    monkeypatch.setattr("retdm.data.image_cache.find_pairs", searched)
     assert make(Noise((1, 2))).manifest == first.manifest
 
 
 def test_label_set_frequency_counts_the_training_rows_that_carry_a_rows_set(make: Make) -> None:
     data = make()
     targets = data.source.targets
-    expected = [sum((targets[row] == targets[i]).all() for row in data.parts["train"]) for i in range(N)]
+    expected = [sum((targets[row] == targets[i]).all() for row in data.splits["train"]) for i in range(N)]
     assert data.label_set_frequency().tolist() == expected
 
 
 def test_a_row_with_an_unknown_label_carries_no_label_set(make: Make) -> None:
     data = make()
-    train = data.parts["train"]
+    train = data.splits["train"]
     targets, known = data.source.targets, data.source.known
     targets[train[:4]] = targets[train[0]]
     known[train[1], 0] = False
@@ -180,7 +180,7 @@ def test_a_row_with_an_unknown_label_carries_no_label_set(make: Make) -> None:
 
 def test_target_gives_the_label_sets_of_a_part(make: Make) -> None:
     data = make()
-    assert data.target("test").tolist() == data.source.targets[data.parts["test"]].tolist()
+    assert data.target("test").tolist() == data.source.targets[data.splits["test"]].tolist()
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ def test_target_gives_the_label_sets_of_a_part(make: Make) -> None:
     [
         ("batch_size", 1),
         ("image_size", 7),
-        ("faults", "ignore"),
+        ("on_unreadable", "ignore"),
         ("workers", -1),
-        ("keep_pairs_together", "all"),
+        ("group_duplicates", "all"),
         ("test_fraction", 1.0),
         ("validation_fraction", 0.0),
         ("train_size", 0),

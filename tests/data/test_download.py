@@ -18,8 +18,8 @@ import pytest
 
 from retdm.data import download
 from retdm.data.download import fetch, unpack
-from retdm.data.locked import locked
 from retdm.errors import UserError
+from retdm.files import locked
 
 CONTENT = bytes(range(256)) * 40
 

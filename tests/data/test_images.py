@@ -104,7 +104,7 @@ def test_an_unreadable_image_is_named_with_the_key_that_skips_it(
     with pytest.raises(UnreadableImage, match=message) as caught:
         read_image(tmp_path / "12.jpg")
     assert str(tmp_path / "12.jpg") in caught.value.message
-    assert "data.faults=skip" in caught.value.hint
+    assert "data.on_unreadable=skip" in caught.value.hint
 
 
 def test_a_large_photograph_is_read_and_commands_do_not_warn_of_it(

@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from retdm.data import mat
-from retdm.data.own_bags import OwnBags
+from retdm.data.user.bag_files import BagFiles
 from retdm.errors import UserError
 
 
@@ -31,7 +31,7 @@ def test_it_gives_what_scipy_gives(file: Path) -> None:
 def test_a_file_that_ends_its_reader_is_told_in_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mat, "READ", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(UserError, match=r"bags\.mat cannot be read: .*SIGSEGV: the file is damaged"):
-        OwnBags(str(file))
+        BagFiles(str(file))
 
 
 def test_what_the_reader_says_is_told(file: Path) -> None:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from retdm.data import overview
-from retdm.data.draw_overview import draw
 from retdm.data.images import UnreadableImage
 from retdm.data.module import BagData, ImageData
+from retdm.data.overview import draw
 
 N = 30
 
@@ -53,7 +53,7 @@ class Bags:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
     cache = str(tmp_path_factory.mktemp("cache"))
-    return ImageData(Photographs(), image_size=16, faults="skip", keep_pairs_together="none", cache=cache)
+    return ImageData(Photographs(), image_size=16, on_unreadable="skip", group_duplicates="none", cache=cache)
 
 
 def test_counts_are_those_of_plain_loops(data: ImageData) -> None:
@@ -70,7 +70,7 @@ def test_counts_are_those_of_plain_loops(data: ImageData) -> None:
     for j, row in enumerate(overview.label_counts(data)):
         assert row["label"] == data.labels[j] and row["all"] == targets[:, j].sum()
         assert row["unknown"] == (1 if j == 1 else 0)
-        for part, where in data.parts.items():
+        for part, where in data.splits.items():
             assert row[part] == sum(targets[i, j] for i in where)
 
 
@@ -82,7 +82,7 @@ def test_bags_are_counted_with_their_instances() -> None:
 def test_findings_are_faults_and_pairs_and_the_csv_has_them_all(data: ImageData, tmp_path: Path) -> None:
     found = overview.findings(data)
     assert [each[:2] for each in found] == [("missing", "5.jpg"), ("empty", "6.jpg"), ("identical", "2.jpg")]
-    sides = [next(part for part, rows in data.parts.items() if row in rows) for row in (2, 9)]
+    sides = [next(part for part, rows in data.splits.items() if row in rows) for row in (2, 9)]
     expected = f"both in {sides[0]}" if sides[0] == sides[1] else f"{sides[0]} and {sides[1]}"
     assert found[2].detail == f"9.jpg ({expected})"
     overview.write_findings(tmp_path / "findings.csv", found)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retdm.data import cache
-from retdm.data.cache import open_images
+from retdm.data import image_cache as cache
+from retdm.data.image_cache import open_images
 from retdm.data.source import ImageFiles, fingerprint_of, stamps_of, state_of
-from retdm.data.synthetic import Synthetic
+from retdm.data.synthetic.source import Synthetic
 
 LARGE = 100_000  # bytes; above what is hashed whole of a compressed file
 

@@ -202,7 +202,7 @@ def test_the_manifest_tells_no_pairs_from_pairs_not_searched() -> None:
 def test_images_that_are_all_copies_are_told_as_such(groups: int, says: str) -> None:
     with pytest.raises(UserError, match=f"the 40 images {says}" if groups == 1 else says) as error:
         make_split(40, seed=0, groups=np.arange(40) % groups)
-    assert "keep_pairs_together" in error.value.hint
+    assert "group_duplicates" in error.value.hint
 
 
 def test_an_empty_part_names_the_copies_that_leave_it_empty() -> None:

@@ -15,10 +15,10 @@ from hydra.core.override_parser.types import Glob, Override
 from test_benchmarks import NOT_HERE, SMALLEST
 
 from retdm.batch import Batch
-from retdm.report.__main__ import asked
+from retdm.commands.report import asked
+from retdm.commands.train import train
 from retdm.runs.build import check_takes
 from retdm.runs.settings import CONF, compose_settings, gives
-from retdm.runs.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -76,7 +76,7 @@ def _first(override: Override) -> str:
 
 def test_commands_are_found() -> None:
     assert len(COMMANDS) > 35
-    assert {"python train.py", "python -m retdm.report outputs"} <= set(COMMANDS)
+    assert {"python train.py", "python -m retdm report outputs"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", TRAINING)
@@ -99,8 +99,8 @@ def test_another_printed_command_has_only_settings_that_are_there(command: str) 
             "--network"
         }
         return
-    kind = words[0] if words[0] == "test.py" else words[1].removeprefix("retdm.").removeprefix("data.")
-    rest = words[1:] if words[0] == "test.py" else words[2:]
+    kind = words[0] if words[0] == "test.py" else words[2]
+    rest = words[1:] if words[0] == "test.py" else words[3:]
     if kind == "report":
         if rest:
             asked(rest)

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 from command_line import TINY, in_process
 
+from retdm import registry
 from retdm.runs import settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
@@ -29,7 +30,8 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Module
         if file.endswith(".yaml"):
             conf = Path(shutil.copytree(settings.CONF, tmp_path / "conf"))
             (conf.parent / file).write_text(block)
-            monkeypatch.setattr(settings, "CONF", conf)
+            for user in (registry, settings):
+                monkeypatch.setattr(user, "CONF", conf)
             continue
         name = file.removesuffix(".py").replace("/", ".")
         module = ModuleType(name)

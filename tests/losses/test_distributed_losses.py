@@ -15,11 +15,11 @@ SLICES = (slice(0, 3), slice(3, 5))
 class Nets(nn.Module):
     def __init__(self):
         super().__init__()
-        self.image_net, self.label_net = nn.Linear(6, 3), nn.Linear(4, 3)
+        self.encoder, self.label_net = nn.Linear(6, 3), nn.Linear(4, 3)
         self.classifier, self.reconstruction = nn.Linear(3, 4), nn.Linear(3, 4)
 
     def forward(self, x, target):
-        image, label = self.image_net(x), self.label_net(target)
+        image, label = self.encoder(x), self.label_net(target)
         return image, label, self.classifier(image), self.reconstruction(label)
 
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from retdm.backbones.vgg import VGGSmall
-from retdm.methods.logistic import Logistic
-from retdm.runs.train import train
+from retdm.commands.train import train
+from retdm.methods.on_features.logistic import Logistic
 
 LABELS = ["a", "b", "c"]
 

@@ -15,14 +15,14 @@ from sklearn.preprocessing import StandardScaler
 
 import retdm
 from retdm.backbones.vgg import VGGSmall
+from retdm.commands.train import train
 from retdm.data import cached_array
 from retdm.errors import UserError
-from retdm.methods import logistic
 from retdm.methods.fitted import Features
-from retdm.methods.logistic import Logistic
+from retdm.methods.on_features import logistic
+from retdm.methods.on_features.logistic import Logistic
 from retdm.runs.build import build_data, build_method, give_features
 from retdm.runs.settings import identity
-from retdm.runs.train import train
 from retdm.training import features as feature_cache
 
 LABELS = ["a", "b", "c"]
@@ -83,7 +83,7 @@ def test_unknown_cells_teach_nothing(problem: Any) -> None:
 def test_l1_selects_and_details_count_what_it_selected_by_stage() -> None:
     rng = np.random.default_rng(1)
     method = Logistic(VGGSmall(channels=[8, 8]), LABELS)
-    widths = method.image_net.widths()
+    widths = method.encoder.widths()
     x = np.abs(rng.normal(size=(80, sum(widths.values())))).astype(np.float32)
     target = np.stack([x[:, 0] > x[:, 1], x[:, -1] > 0.6, x[:, 2] > 9], 1).astype(np.uint8)
     method.fit(x, target, np.ones_like(target, bool))

@@ -18,10 +18,9 @@ from retdm.batch import Batch
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy, squared_error, two_way_metric, two_way_terms
 from retdm.methods.base import DeepMethod, draw_seed
-from retdm.methods.retdm import RETDM
+from retdm.methods.networks.retdm import RETDM
+from retdm.registry import CONF, resolve
 from retdm.runs.build import build_data, build_method
-from retdm.runs.help import CONF
-from retdm.targets import resolve
 
 Ready = Callable[..., tuple[DeepMethod, Batch]]
 
@@ -89,12 +88,12 @@ def at_stage(method: DeepMethod, name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_each_stage_has_finite_losses_by_name_and_their_total_is_the_weighted_sum(ready: Ready, name: str) -> None:
     method, batch = ready(f"method={name}")
-    method.weights = {term: 0.3 + 0.5 * i for i, term in enumerate(method.terms)}
+    method.weights = {term: 0.3 + 0.5 * i for i, term in enumerate(method.loss_names)}
     for stage in method.stages:
         method.set_stage(stage, 0.1)
         losses = method.losses(batch)
         assert method.active == list(stage.losses)
-        assert set(method.active) <= set(losses) <= set(method.terms)
+        assert set(method.active) <= set(losses) <= set(method.loss_names)
         assert all(value.ndim == 0 and value.isfinite() and value >= 0 for value in losses.values())
         expected = sum(method.weights[term] * losses[term].item() for term in stage.losses)
         assert method.total(losses).item() == pytest.approx(expected, rel=1e-5)
@@ -121,16 +120,16 @@ def test_the_validation_loss_is_a_function_of_weights_and_data_alone(
 @pytest.mark.parametrize("name", METHODS)
 def test_a_loss_of_weight_zero_is_switched_off(ready: Ready, name: str) -> None:
     method, _ = ready(f"method={name}")
-    for stage, term in itertools.product(method.stages, method.terms):
+    for stage, term in itertools.product(method.stages, method.loss_names):
         method.set_stage(stage, 0.1)
-        method.weights = dict.fromkeys(method.terms, 1.0) | {term: 0.0}
+        method.weights = dict.fromkeys(method.loss_names, 1.0) | {term: 0.0}
         assert method.active == [loss for loss in stage.losses if loss != term]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_stage_whose_losses_are_all_switched_off_says_so(ready: Ready, name: str) -> None:
     method, batch = ready(f"method={name}")
-    method.weights = dict.fromkeys(method.terms, 0.0)
+    method.weights = dict.fromkeys(method.loss_names, 0.0)
     for stage in method.stages:
         method.set_stage(stage, 0.1)
         with pytest.raises(UserError, match=f"stage {stage.name} has nothing to learn") as error:
@@ -146,7 +145,7 @@ def test_parts_that_a_stage_does_not_train_get_no_gradient_and_are_in_evaluation
         method.set_stage(stage, 0.1)
         method.zero_grad()
         method.training_step(batch, 0)["loss"].backward()
-        for part, module in method.parts.items():
+        for part, module in method.components.items():
             trains = part in stage.train
             assert {child.training for child in module.modules()} == {trains}, part
             gradients = [parameter.grad for parameter in module.parameters()]
@@ -165,13 +164,13 @@ def test_batchnorm_moves_only_where_the_image_net_trains_and_began_at_random(
     ready: Ready, name: str, weights: str
 ) -> None:
     method, batch = ready(f"method={name}", backbone={"_target_": "nets.Normed", "weights": weights})
-    norm: Any = method.image_net.backbone.net[1]  # type: ignore[index]
+    norm: Any = method.encoder.backbone.net[1]  # type: ignore[index]
     method.train()
     for stage in method.stages:
         method.set_stage(stage, 0.1)
         before = norm.running_mean.clone()
         method.training_step(batch, 0)
-        moves = weights == "none" and "image_net" in stage.train
+        moves = weights == "none" and "encoder" in stage.train
         assert norm.training == moves
         assert torch.equal(norm.running_mean, before) != moves
 
@@ -181,11 +180,11 @@ def test_the_optimiser_holds_every_parameter_once_in_the_group_of_its_part(ready
     method, _ = ready(f"method={name}")
     (optimizer,) = method.trainer.strategy.optimizers
     groups = {group["part"]: group["params"] for group in optimizer.param_groups}
-    assert list(groups) == list(method.parts)
+    assert list(groups) == list(method.components)
     held = [id(parameter) for group in groups.values() for parameter in group]
     assert len(held) == len(set(held))
     assert set(held) == {id(parameter) for parameter in method.parameters()}
-    for part, module in method.parts.items():
+    for part, module in method.components.items():
         assert {id(parameter) for parameter in module.parameters()} == {id(parameter) for parameter in groups[part]}
 
 
@@ -196,7 +195,7 @@ def test_each_parts_rate_is_the_stages_times_its_factor(ready: Ready, name: str)
     method.set_stage(method.stages[0], 0.02)
     (optimizer,) = method.trainer.strategy.optimizers
     rates = {group["part"]: group["lr"] for group in optimizer.param_groups}
-    assert rates == {part: pytest.approx(0.2 if part == last else 0.02) for part in method.parts}
+    assert rates == {part: pytest.approx(0.2 if part == last else 0.02) for part in method.components}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -210,10 +209,10 @@ def test_the_gradient_of_a_part_is_clipped_to_its_norm(ready: Ready, name: str) 
     def norm(part: nn.Module) -> float:
         return sum(p.grad.square().sum().item() for p in part.parameters() if p.grad is not None) ** 0.5
 
-    image_net = norm(method.image_net)
+    encoder = norm(method.encoder)
     method.on_before_optimizer_step(method.trainer.strategy.optimizers[0])
-    assert norm(method.parts[last]) == pytest.approx(1e-3, rel=1e-3)
-    assert norm(method.image_net) == image_net > 1e-3
+    assert norm(method.components[last]) == pytest.approx(1e-3, rel=1e-3)
+    assert norm(method.encoder) == encoder > 1e-3
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -233,7 +232,7 @@ def test_scores_are_probabilities_of_each_image_alone(ready: Ready, name: str) -
 @pytest.mark.parametrize("name", METHODS)
 def test_only_the_backbone_computes_in_bfloat16(ready: Ready, name: str) -> None:
     method, batch = ready(f"method={name}", "trainer.precision=bf16-mixed")
-    backbone = method.image_net.backbone
+    backbone = method.encoder.backbone
     inside, outside = set(), set()
 
     def remember(place: set[torch.dtype]) -> Callable[..., None]:
@@ -258,7 +257,7 @@ def test_only_the_backbone_computes_in_bfloat16(ready: Ready, name: str) -> None
 def test_images_are_normalised_by_the_backbones_transform(ready: Ready, name: str) -> None:
     method, _ = ready(f"method={name}")
     image = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
-    transform = method.image_net.backbone.transform
+    transform = method.encoder.backbone.transform
     for channel, (mean, deviation) in enumerate(zip(transform.mean, transform.std, strict=True)):
         expected = (image[:, channel].double() / 255 - mean) / deviation
         assert torch.allclose(method.normalised(image)[:, channel].double(), expected, atol=1e-5)
@@ -297,9 +296,9 @@ def test_building_a_method_leaves_the_callers_random_numbers_alone(
         (["+method.weights.metrik=1"], "method.weights.metrik: there is no such loss"),
         (["++method.weights.TERM=-1"], "method.weights.TERM=-1 is out of range"),
         (["+method.clip.head=1"], "method.clip names head"),
-        (["+method.clip.image_net=0"], "method.clip.image_net=0 is out of range"),
+        (["+method.clip.encoder=0"], "method.clip.encoder=0 is out of range"),
         (["+method.lr_factor.head=1"], "method.lr_factor names head"),
-        (["+method.lr_factor.image_net=-1"], "method.lr_factor.image_net=-1 is out of range"),
+        (["+method.lr_factor.encoder=-1"], "method.lr_factor.encoder=-1 is out of range"),
         (["method.embedding_dim=0"], "method.embedding_dim=0 is out of range"),
         (["method.momentum=1.5"], "method.momentum=1.5 is out of range"),
         (["method.weight_decay=-1"], "method.weight_decay=-1 is out of range"),
@@ -313,7 +312,7 @@ def test_a_setting_that_cannot_be_is_named(ready: Ready, name: str, overrides: l
     assert error.value.hint
 
 
-@pytest.mark.parametrize("key, of", [("train", "parts"), ("losses", "terms")])
+@pytest.mark.parametrize("key, of", [("train", "components"), ("losses", "loss_names")])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_stage_that_names_what_the_method_lacks_is_an_error_that_lists_what_there_is(
     tiny: Callable[..., dict[str, Any]], name: str, key: str, of: str
@@ -332,8 +331,8 @@ def test_a_stage_that_names_what_the_method_lacks_is_an_error_that_lists_what_th
 
 def composed(method: RETDM, batch: Batch, mu: float) -> dict[str, Tensor]:
     """Its losses from the functions of retdm.losses, put together by hand as eq. 13 says."""
-    image, label = method.image_net(batch.image), method.label_net(batch.target)
-    training = method.trainer.datamodule.source.targets[method.trainer.datamodule.parts["train"]]  # type: ignore[attr-defined]
+    image, label = method.encoder(batch.image), method.label_net(batch.target)
+    training = method.trainer.datamodule.source.targets[method.trainer.datamodule.splits["train"]]  # type: ignore[attr-defined]
     often = [sum((row == target).all() for row in training) for target in batch.target.numpy()]
     return {
         "classification": binary_cross_entropy(method.classifier(image), batch.target),
@@ -377,7 +376,7 @@ def test_mu_zero_is_the_one_way_loss(ready: Ready) -> None:
         values.append(method.losses(batch)["metric"])
     assert isinstance(one_way, RETDM)
     terms = two_way_terms(
-        one_way.image_net(batch.image),
+        one_way.encoder(batch.image),
         one_way.label_net(batch.target),
         batch.target,
         k=3,
@@ -421,7 +420,7 @@ def test_the_unit_is_the_mean_distance_of_training_embeddings_from_their_mean(re
     at_stage(method, "label_embedding")
     method.measure(method.stage, iter(batches))
 
-    embeddings = [method.image_net(image[None])[0].double() for batch in batches for image in batch.image]
+    embeddings = [method.encoder(image[None])[0].double() for batch in batches for image in batch.image]
     mean = sum(embeddings) / len(embeddings)
     spread = sum(((embedding - mean) ** 2).sum().sqrt().item() for embedding in embeddings) / len(embeddings)
     assert method.unit.item() == pytest.approx(spread, rel=1e-4)
@@ -457,7 +456,7 @@ def test_label_net_and_reconstruction_have_the_papers_shape(ready: Ready) -> Non
     shapes = [tuple(p.shape) for p in method.label_net.parameters()]
     assert shapes == [(6, 5), (6,), (6, 6), (6,)]
     assert method.reconstruction.weight.shape == (5, 6)
-    assert method.image_net.dim == method.classifier.in_features == 6
+    assert method.encoder.dim == method.classifier.in_features == 6
 
 
 def test_the_ratio_of_gradients_is_told_when_a_stage_with_the_metric_starts(
@@ -508,7 +507,7 @@ def test_embeddings_that_are_all_alike_are_no_unit(ready: Ready, caplog: pytest.
 def test_a_row_with_an_unknown_label_is_no_set_of_the_train_pool(ready: Ready) -> None:
     method, _ = ready("method=retdm", "method.pool=train")
     data: Any = method.trainer.datamodule  # type: ignore[attr-defined]
-    train, targets = data.parts["train"], data.source.targets
+    train, targets = data.splits["train"], data.source.targets
     targets[train] = 0
     targets[train[:2], :2] = [[1, 0], [1, 1]]
     data.source.known[train[1], 4] = False
@@ -527,9 +526,9 @@ def test_notes_of_the_metric_end_with_the_stage_that_has_one(ready: Ready) -> No
     method, batch = ready("method=retdm")
     at_stage(method, "joint")
     method.losses(batch)
-    assert method.notes["own_distance"] > 0
+    assert method.diagnostics["own_distance"] > 0
     at_stage(method, "classification")
-    assert method.notes == {}
+    assert method.diagnostics == {}
 
 
 @pytest.mark.parametrize(
@@ -566,7 +565,7 @@ def test_reduction_sum_is_the_mean_times_the_number_of_labels(ready: Ready, name
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
 def test_no_two_scores_of_a_trained_run_tie(tiny_run: Path, autocast: torch.dtype | None) -> None:
     model = retdm.load(tiny_run)
-    model.method.image_net.autocast = autocast
+    model.method.encoder.autocast = autocast
     rng = np.random.default_rng(0)
     scores = model.predict(list(rng.integers(0, 256, (60, 18, 18, 3), dtype=np.uint8)))
     assert len(np.unique(scores)) == scores.size == 300

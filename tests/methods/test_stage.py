@@ -7,7 +7,7 @@ from retdm.methods.stage import Stage, parse_stages
 
 WHOLE: dict[str, Any] = {
     "name": "joint",
-    "train": ["image_net", "classifier"],
+    "train": ["encoder", "classifier"],
     "losses": ["classification"],
     "lr": 0.1,
     "rule": "one_cycle",
@@ -18,8 +18,8 @@ WHOLE: dict[str, Any] = {
 def test_stages_are_parsed_in_their_order_and_with_their_defaults() -> None:
     first = {key: value for key, value in WHOLE.items() if key != "rule"} | {"name": "first", "patience": 4}
     assert parse_stages([first, WHOLE]) == [
-        Stage("first", ("image_net", "classifier"), ("classification",), 0.1, 3, "plateau", 4),
-        Stage("joint", ("image_net", "classifier"), ("classification",), 0.1, 3, "one_cycle", 2),
+        Stage("first", ("encoder", "classifier"), ("classification",), 0.1, 3, "plateau", 4),
+        Stage("joint", ("encoder", "classifier"), ("classification",), 0.1, 3, "one_cycle", 2),
     ]
 
 

@@ -161,7 +161,7 @@ def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path)
         (
             [
                 "schedule=short", "schedule.joint.lr=0.00001", "method.weights.metric=1", "data.train_size=9", "seed=3",
-                "+method.lr_factor.image_net=0.1", "trainer.precision=32-true", "outputs='else where'",
+                "+method.lr_factor.encoder=0.1", "trainer.precision=32-true", "outputs='else where'",
             ],
             ["schedule.joint.lr=1e-05", "method.weights.metric=1", "data.train_size=9", "seed=3"],
         ),

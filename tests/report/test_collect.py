@@ -171,10 +171,10 @@ def test_numbers_in_names_are_sorted_by_size(tmp_path: Path) -> None:
 
 
 def test_a_stages_rate_goes_by_the_key_of_the_command_line() -> None:
-    stages = [{"name": "joint", "train": ["image_net"], "lr": 0.1}]
+    stages = [{"name": "joint", "train": ["encoder"], "lr": 0.1}]
     assert flat({"method": {"stages": stages, "clip": {}}}) == {
         "method.stages.joint.name": "joint",
-        "method.stages.joint.train": ["image_net"],
+        "method.stages.joint.train": ["encoder"],
         "schedule.joint.lr": 0.1,
     }
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from report_runs import write_run
 
-from retdm.report import figures, page
-from retdm.report.__main__ import asked, main
+from retdm.commands.report import asked, main
+from retdm.report import page
+from retdm.report.figures import write as figures
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from retdm.batch import Batch
+from retdm.commands.train import train
 from retdm.methods.base import Predictions
 from retdm.runs import advice
-from retdm.runs.train import train
 
 LABELS = ["cat", "dog", "garden"]
 
@@ -43,7 +43,7 @@ def data_of(target: np.ndarray, batch_size: int = 64) -> Any:
         index = torch.from_numpy(rows)
         yield Batch(index, torch.zeros(len(rows), 1), torch.from_numpy(target)[index].float(), known[index])
 
-    return SimpleNamespace(parts={"train": np.arange(len(target))}, batch_size=batch_size, batches_of=batches_of)
+    return SimpleNamespace(splits={"train": np.arange(len(target))}, batch_size=batch_size, batches_of=batches_of)
 
 
 @pytest.fixture

@@ -15,11 +15,10 @@ from command_line import in_process
 import retdm
 import retdm.runs
 from retdm.backbones.vgg import VGG16
+from retdm.commands.train import train
 from retdm.errors import UserError
-from retdm.runs.judge import criteria_of
-from retdm.runs.names import network_of
-from retdm.runs.settings import folder_of, place
-from retdm.runs.train import train
+from retdm.runs.evaluate import criteria_of
+from retdm.runs.settings import folder_of, network_of, place
 
 Tiny = Callable[..., dict[str, Any]]
 
@@ -58,7 +57,7 @@ def test_what_a_method_refuses_is_told_before_an_image_is_read(
     monkeypatch.setattr("retdm.runs.build.build_data", None)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr("torch.hub.download_url_to_file", fail)
-    monkeypatch.setattr("retdm.runs.train.together", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("retdm.commands.train.together", lambda *_: contextlib.nullcontext())
     settings = tiny(*words)
     with pytest.raises(UserError, match=says):
         train(settings if backbone is None else settings | {"backbone": backbone})
@@ -93,10 +92,10 @@ def test_data_and_cache_are_kept_where_another_folder_finds_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RETDM_DATA", raising=False)
-    scene = {"_target_": "retdm.data.scene.Scene", "root": None, "cache": "outputs/cache"}
+    scene = {"_target_": "retdm.data.sets.scene.Scene", "root": None, "cache": "outputs/cache"}
     place(scene)
     assert (scene["root"], scene["cache"]) == (str(tmp_path / "data"), str(tmp_path / "outputs" / "cache"))
-    own = {"_target_": "retdm.data.csv_labels.CsvLabels", "root": "photos", "cache": "none"}
+    own = {"_target_": "retdm.data.user.csv_labels.CsvLabels", "root": "photos", "cache": "none"}
     place(own)
     assert (own["root"], own["cache"]) == (str(tmp_path / "photos"), "none")
     own["root"] = None  # which is told of as not set

@@ -9,10 +9,10 @@ import pytest
 from command_line import in_process
 from PIL import Image
 
+from retdm.commands.train import train
 from retdm.data.source import fingerprint_of, read_image
 from retdm.errors import UserError
 from retdm.runs.settings import compose_settings
-from retdm.runs.train import train
 
 ROWS = 40
 
@@ -77,7 +77,7 @@ def test_changed_images_are_told_of_and_give_another_result(
     with pytest.raises(UserError, match=r"the images are not those that .* was made with") as error:
         train(settings)
     assert "overwrite=true" in error.value.hint
-    done = in_process("test.py", f"run={folder}", "own_classes=true")
+    done = in_process("test.py", f"run={folder}", "user_classes=true")
     assert done.code == 2 and "error: the images are not those that" in done.err
     train(settings | {"overwrite": True})
     after = json.loads((folder / "metrics.json").read_text())
@@ -93,7 +93,7 @@ def test_changed_labels_are_told_of_and_data_that_is_gone_is_not_compared(
     labels.write_text(json.dumps([[1, 0], *json.loads(text)[1:]]))
     with pytest.raises(UserError, match=r"the labels are not those that .* was made with"):
         train(settings)
-    done = in_process("test.py", f"run={folder}", "own_classes=true")
+    done = in_process("test.py", f"run={folder}", "user_classes=true")
     assert done.code == 2 and "error: the labels are not those that" in done.err
     labels.write_text(text)
     capsys.readouterr()

@@ -4,8 +4,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
+from retdm.registry import nearest
 from retdm.runs.errors import as_user_error
-from retdm.runs.names import nearest
 from retdm.runs.settings import compose_settings
 
 

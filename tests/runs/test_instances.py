@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retdm.batch import BagBatch, Batch
+from retdm.commands import train
 from retdm.criteria import INSTANCE_CRITERIA
-from retdm.data.bag_rows import Bags
+from retdm.data.bag_source import Bags
 from retdm.data.module import BagData
-from retdm.runs import train
 from retdm.runs.build import build_data, build_method
-from retdm.runs.instances import judge_instances
+from retdm.runs.instances import evaluate_instances_of
 from retdm.training import pictures
 from retdm.training.draw_images import HEATED, choose_rows, draw_heat_maps
 from retdm.training.regions import SIDE, brightness
@@ -55,7 +55,7 @@ def test_regions_that_lie_where_the_label_is_drawn_are_nearly_perfect_and_mirror
         cells = F.adaptive_avg_pool2d(masks, 16)
         return (cells.flip(2) if mirrored else cells).flatten(2).transpose(1, 2)
 
-    found = judge_instances(Knows(tell, data.labels), data)  # type: ignore[arg-type]
+    found = evaluate_instances_of(Knows(tell, data.labels), data)  # type: ignore[arg-type]
     assert list(found) == list(INSTANCE_CRITERIA)
     values = np.array(list(found.values()))
     assert (values > (0.8, 0.95, 0.6)).all() if not mirrored else (values < (0.8, 0.95, 0.6)).all()
@@ -82,19 +82,19 @@ def test_given_instances_are_judged_by_their_own_labels_without_the_empty_places
     def tell(batch: BagBatch) -> Tensor:
         return torch.where(batch.mask[..., None], batch.bag, 9.0)  # an empty place would be the highest
 
-    assert set(judge_instances(Knows(tell, ["a", "b"]), data).values()) == {1.0}  # type: ignore[arg-type]
+    assert set(evaluate_instances_of(Knows(tell, ["a", "b"]), data).values()) == {1.0}  # type: ignore[arg-type]
 
 
 def test_a_method_that_cannot_tell_is_not_judged(tiny: Tiny) -> None:
     settings = tiny("method=bce")
     data = build_data(settings)
     method = build_method(settings, data.labels)
-    assert judge_instances(method, data) == {}
+    assert evaluate_instances_of(method, data) == {}
 
 
 def test_the_picture_shows_images_of_the_part_each_with_its_known_labels_where_they_are_seen(tiny: Tiny) -> None:
     data: Any = build_data(tiny("data.size=60"))
-    rows = data.parts["validation"]
+    rows = data.splits["validation"]
     data.source.known = np.ones_like(data.source.known)
     data.source.known[:, 2] = False
     carried = data.source.targets * data.source.known

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import retdm
-from retdm.data.synthetic import Synthetic
+from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.runs.model import Model
 

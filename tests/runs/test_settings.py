@@ -10,11 +10,12 @@ import yaml
 
 from retdm.backbones import build_backbone
 from retdm.batch import BagBatch
+from retdm.commands import help
 from retdm.errors import UserError
-from retdm.runs import help, settings
+from retdm.registry import resolve
+from retdm.runs import settings
 from retdm.runs.build import check_takes
 from retdm.runs.settings import CONF, compose_settings, differences, folder_of, gives, precision
-from retdm.targets import resolve
 
 GROUPS = ("method", "data", "backbone", "schedule", "trainer", "experiment")
 
@@ -251,8 +252,8 @@ def test_the_name_stays_under_what_changes_no_result(overrides: list[str]) -> No
         "data.train_size=100",
         "data.batch_size=32",
         "data.image_size=64",
-        "data.faults=skip",
-        "data.keep_pairs_together=near",
+        "data.on_unreadable=skip",
+        "data.group_duplicates=near",
         "method=bce",
         "method.k=9",
         "method.weights.metric=0.2",

@@ -10,8 +10,8 @@ from retdm.data.module import ImageData
 from retdm.methods.base import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
 from retdm.stop import StopRequest
+from retdm.training.checkpoints import Checkpoints, continue_from
 from retdm.training.evaluation import Evaluation
-from retdm.training.resume import Checkpoints, continue_from
 from retdm.training.stages import Stages
 
 

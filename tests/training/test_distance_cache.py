@@ -11,12 +11,12 @@ import pytest
 from command_line import in_process
 
 import retdm
+from retdm.commands.train import train
 from retdm.errors import UserError
-from retdm.methods import distances as pure
-from retdm.methods.distances import BagList, bag_distances
+from retdm.methods.components import bag_distances as pure
+from retdm.methods.components.bag_distances import BagList, bag_distances
 from retdm.runs.build import build_data, build_method, give_distances, give_features
 from retdm.runs.settings import compose_settings, identity
-from retdm.runs.train import train
 from retdm.training import distances
 
 Tiny = Callable[..., dict[str, Any]]
@@ -91,13 +91,13 @@ def test_bags_that_are_not_learnt_from_move_neither_scale_nor_scores_of_others(b
     found = []
     for factor in (1.0, 100.0):
         data: Any = build_data(settings)
-        rows = np.concatenate([data.parts[part] for part in ("validation", "test")])
+        rows = np.concatenate([data.splits[part] for part in ("validation", "test")])
         held = np.isin(np.repeat(np.arange(40), np.diff(data.source.offsets)), rows[1:])
         data.source.instances = np.where(held[:, None], factor * data.source.instances, data.source.instances)
         built: Any = build_method(settings, data.labels, dim=data.dim)
         give_distances(settings, data, built)
         built.fit(*data.examples("train"))
-        found.append([built.shift.numpy(), built.spread.numpy(), built.table[rows[0]][data.parts["train"]]])
+        found.append([built.shift.numpy(), built.spread.numpy(), built.table[rows[0]][data.splits["train"]]])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -152,7 +152,7 @@ def test_regions_of_images_are_bags(tiny: Tiny, tmp_path: Path, computed: list[s
     method: Any = build_method(settings, data.labels, dim=data.dim)
     give_features(settings, data, method, identity(settings)["backbone"])
     learnt = data.examples("train")[0].instances
-    data.parts = {"all": np.arange(30)}
+    data.splits = {"all": np.arange(30)}
     bags, _, _ = data.examples("all")
     low, high = learnt.min(0), learnt.max(0)
     spread = np.where(high > low, high - low, 1).astype(np.float64)

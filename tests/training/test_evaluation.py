@@ -14,7 +14,7 @@ PARTLY = ["data._target_=makers.PartlyKnown", "data.validation_fraction=0.4", "m
 
 def by_hand(fit: Any, part: str) -> dict[str, np.ndarray]:
     """Scores of a part, image by image."""
-    source, rows = fit.data.source, fit.data.parts[part]
+    source, rows = fit.data.source, fit.data.splits[part]
     views = torch.cat([batch.image for batch in fit.data.part_loader(part)])
     fit.method.eval()
     with torch.inference_mode():
@@ -61,7 +61,7 @@ def test_the_validation_loss_is_the_mean_of_its_batches_losses(plan: Callable[..
 def test_predictions_of_a_test_pass_are_the_parts_rows_in_order(plan: Callable[..., Any], part: str) -> None:
     fit = plan(*PARTLY, "data.batch_size=7")
     for _ in range(2):  # a second pass begins anew
-        fit.data.judged = part
+        fit.data.evaluated = part
         fit.trainer.test(fit.method, datamodule=fit.data, verbose=False)
     expected = by_hand(fit, part)
     found = fit.evaluation.predictions

@@ -25,10 +25,10 @@ from retdm.criteria import decide, evaluate
 from retdm.criteria.average_precision import label_average_precision
 from retdm.data.augment import test_view as whole_view
 from retdm.data.module import ImageData
-from retdm.data.synthetic import Synthetic
+from retdm.data.synthetic.source import Synthetic
 from retdm.methods.base import DeepMethod
-from retdm.methods.bce import BCE
-from retdm.methods.retdm import RETDM
+from retdm.methods.networks.bce import BCE
+from retdm.methods.networks.retdm import RETDM
 from retdm.stop import Stopped
 from retdm.training import draw_images, draw_labels, embedding, pictures
 from retdm.training.evaluation import Evaluation
@@ -37,7 +37,7 @@ from retdm.training.stages import Stages
 
 NAMES = ["desert", "mountains", "sea", "sunset", "trees"]
 STAGES = [
-    {"name": "first", "train": ["image_net", "classifier"], "losses": ["classification"]},
+    {"name": "first", "train": ["encoder", "classifier"], "losses": ["classification"]},
     {"name": "second", "train": ["label_net"], "losses": ["metric"]},
 ]
 KINDS = ("predictions", "precision_recall", "labels", "embedding")
@@ -83,7 +83,7 @@ def data(cache: Path) -> ImageData:
 @pytest.fixture
 def rows(data: ImageData) -> dict[str, np.ndarray]:
     """What an evaluation of the validation part leaves."""
-    index = np.sort(data.parts["validation"])
+    index = np.sort(data.splits["validation"])
     target = data.source.targets[index].astype(np.float32)
     noise = np.random.default_rng(0).random(target.shape)
     scores = (0.4 * target + 0.6 * noise).astype(np.float32)
@@ -245,11 +245,11 @@ def test_the_embedding_is_what_both_nets_give_in_evaluation_mode(data: ImageData
     space = embedding.embed(method.train(), data, with_sets=True)
     method.eval()
     with torch.no_grad():
-        for row, point, target in zip(data.parts["validation"], space.images, space.image_targets, strict=True):
+        for row, point, target in zip(data.splits["validation"], space.images, space.image_targets, strict=True):
             image = method.normalised(whole_view(data.images[row], 32)[None])
-            assert point == pytest.approx(method.image_net(image)[0].numpy(), abs=1e-5)
+            assert point == pytest.approx(method.encoder(image)[0].numpy(), abs=1e-5)
             assert np.array_equal(target, data.source.targets[row])
-        carried = [tuple(data.source.targets[row].tolist()) for row in data.parts["train"]]
+        carried = [tuple(data.source.targets[row].tolist()) for row in data.splits["train"]]
         assert len(space.set_targets) == len(set(carried)) == len(space.sets)
         counts = []
         for point, target in zip(space.sets, space.set_targets, strict=True):
@@ -261,7 +261,7 @@ def test_the_embedding_is_what_both_nets_give_in_evaluation_mode(data: ImageData
 
 def test_label_sets_with_unknown_cells_are_no_label_sets(data: ImageData) -> None:
     data.source.known = np.ones_like(data.source.known)
-    train, validation = data.parts["train"], data.parts["validation"]
+    train, validation = data.splits["train"], data.splits["validation"]
     data.source.known[train[1:]] = False
     data.source.known[validation[0], 0] = False
     space = embedding.embed(make_method(), data, with_sets=False)
@@ -338,7 +338,7 @@ def test_label_sets_are_embedded_only_once_a_label_net_has_learnt(
         trainer = make_trainer(method, data, rows, tmp_path, done=done)
         Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
     assert [len(space.sets) > 0 for space in spaces] == [False, False, True]
-    assert all(len(space.images) == len(data.parts["validation"]) for space in spaces)
+    assert all(len(space.images) == len(data.splits["validation"]) for space in spaces)
 
 
 def test_drawing_changes_neither_weights_nor_mode_nor_random_state(data: ImageData, rows: Any, tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_a_method_that_scores_regions_leaves_heat_maps_of_validation_images_and_
     assert (tmp_path / "pictures" / "heat_maps-first.png").exists()
     assert "view/heat_maps" in shown_images(tmp_path)
     seen = seen[: draw_images.HEATED]  # the embedding comes after
-    assert len(seen) == draw_images.HEATED and set(seen) <= set(data.parts["validation"].tolist())
+    assert len(seen) == draw_images.HEATED and set(seen) <= set(data.splits["validation"].tolist())
     assert any(modes) and [module.training for module in method.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in method.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)

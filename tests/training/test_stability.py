@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from retdm.commands.train import train
 from retdm.runs.settings import compose_settings
-from retdm.runs.train import train
 
 EPOCHS = {"classification": 4, "label_embedding": 3, "joint": 4}
 
@@ -23,9 +23,9 @@ def report(folder: Path, times: float, *overrides: str) -> dict[str, Any]:
             "data.batch_size=16",
             "~data.seed",
             "~data.tiles",
-            "~data.difficulties",
+            "~data.characteristics",
             "data.image_size=16",
-            "data.keep_pairs_together=none",
+            "data.group_duplicates=none",
             "backbone._target_=makers.FixedFeatures",
             "~backbone.channels",
             "~backbone.convs",

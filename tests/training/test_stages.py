@@ -50,7 +50,7 @@ class Silent:
 
 
 def stage(name: str, **settings: Any) -> Stage:
-    return Stage(name, ("image_net",), ("classification",), **{"lr": 0.1, "max_epochs": 20, "patience": 2} | settings)
+    return Stage(name, ("encoder",), ("classification",), **{"lr": 0.1, "max_epochs": 20, "patience": 2} | settings)
 
 
 def walk(stages: Stages, losses: list[float], batches: int = 3) -> list[tuple[str, float]]:
@@ -153,7 +153,7 @@ class Watch(Callback):
     def copy(method: Any) -> dict[str, dict[str, Tensor]]:
         return {
             name: {key: tensor.clone() for key, tensor in part.state_dict().items()}
-            for name, part in method.parts.items()
+            for name, part in method.components.items()
         }
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -181,7 +181,7 @@ def test_a_stage_moves_its_parts_and_no_bit_of_the_others(plan: Callable[..., An
             after = watch.after[stage.name][part]
             moved = {key for key in before if not torch.equal(before[key], after[key])}
             assert bool(moved) == (part in stage.train), (stage.name, part)
-            if part == "image_net" and part in stage.train and backbone is not None:
+            if part == "encoder" and part in stage.train and backbone is not None:
                 assert any("running_mean" in key for key in moved)
 
 

@@ -1,0 +1,1 @@
+"""The commands: one file each, what a user types and what it prints."""

@@ -1,0 +1,102 @@
+"""``python -m retdm check``: every file of a data set read once, counted, and one picture of it."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from retdm.commands.guard import guarded
+from retdm.commands.tables import print_table
+from retdm.data import overview
+from retdm.data.module import Data, ImageData
+from retdm.errors import UserError
+from retdm.figure_text import undrawn
+from retdm.files import atomic
+from retdm.runs.build import build_data, prepare_process
+from retdm.runs.folder import shown
+from retdm.runs.settings import cache_folder, check_group
+from retdm.screen import Screen, console
+from retdm.text import printable
+
+LISTED = 10  # findings of a kind on the screen; the csv has all
+
+
+def main(config: DictConfig) -> None:
+    """Print counts, write ``overview.png`` and ``findings.csv``; exit 1 where an image cannot be read."""
+    guarded(lambda: _check(config))
+
+
+def _check(config: DictConfig) -> None:
+    prepare_process()
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    settings["choices"] = {"data": HydraConfig.get().runtime.choices["data"]}
+    cache_folder(settings)
+    check_group("data", settings)
+    name = settings["choices"]["data"]
+    if "on_unreadable" in settings["data"]:
+        settings["data"]["on_unreadable"] = "skip"  # to look at them is what this command is for
+    with _said():
+        data = build_data(settings)
+    out = Path(settings["out"] or Path(settings["outputs"], "check", name))
+    found, title = overview.findings(data), _title(data, name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        overview.write_findings(out / "findings.csv", found)
+        with atomic(out / "overview.png") as part:
+            overview.draw(data, title).savefig(part, format="png")
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}", "choose another with out=") from error
+    _print(data, title, found)
+    for name in undrawn(data.labels):
+        print(f"no installed font has a name; in the picture {printable(name)}")
+    print(f"picture   {shown(out.absolute() / 'overview.png')}")
+    print(f"findings  {shown(out.absolute() / 'findings.csv')}  ({len(found):,} rows)")
+    if isinstance(data, ImageData) and data.unreadable:
+        sys.exit(1)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """What the data says of itself is printed: which labels were taken, what may be a mistake."""
+    logger, screen = logging.getLogger("retdm"), Screen(sys.stdout)
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(screen)
+    try:
+        yield
+    finally:
+        logger.removeHandler(screen)
+        logger.level, logger.propagate = before
+
+
+def _title(data: Data, name: str) -> str:
+    return f"{name}: " + ", ".join(
+        f"{number:,.3g} {key.replace('_', ' ')}" if isinstance(number, float) else f"{number:,} {key.replace('_', ' ')}"
+        for key, number in overview.counts(data).items()
+        if number is not None
+    )
+
+
+def _print(data: Data, title: str, found: list[overview.Finding]) -> None:
+    screen = console()
+    screen.print(printable(title), soft_wrap=True)
+    rows = overview.label_counts(data)
+    every = ["(all rows)", str(len(data.source)), *(str(len(where)) for where in data.splits.values()), ""]
+    print_table(list(rows[0]), [every, *([str(value) for value in row.values()] for row in rows)])
+    for kind in dict.fromkeys(each.kind for each in found):
+        of_kind = [each for each in found if each.kind == kind]
+        across = sum(" and " in each.detail for each in of_kind) if kind in ("identical", "near") else None
+        noun = "images" if across is None else f"pairs, {across} across two parts"
+        screen.print(f"{kind}: {len(of_kind):,} {noun}")
+        for each in of_kind[:LISTED]:
+            screen.print(f"  {printable(each.id)}: {printable(each.detail)}", soft_wrap=True)
+        if len(of_kind) > LISTED:
+            screen.print(f"  … and {len(of_kind) - LISTED:,} more")
+    if not found:
+        screen.print("nothing wrong was found")

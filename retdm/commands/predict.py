@@ -1,0 +1,221 @@
+"""``python -m retdm predict run=<folder> images=<…>``: label image files with a trained run."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from retdm.commands.gallery import MOST, Card, gallery_page, thumbnail
+from retdm.commands.guard import guarded
+from retdm.commands.predictions import Found, Unread, predictions
+from retdm.criteria import decide
+from retdm.criteria.decide import RULES
+from retdm.data.images import UnreadableImage, checked_range, read_image
+from retdm.errors import UserError
+from retdm.files import atomic
+from retdm.registry import nearest
+from retdm.runs import build
+from retdm.runs.decisions import in_plain_words, threshold_of
+from retdm.runs.folder import RunFolder, shown
+from retdm.runs.inputs import find_images, read_ahead
+from retdm.runs.model import Model
+from retdm.runs.setting_types import fits, in_words
+from retdm.screen import track
+from retdm.text import printable
+
+KINDS: dict[str, Any] = {
+    "run": str | None,
+    "images": str | list[str] | None,
+    "out": str | None,
+    "decide": str | None,
+    "device": str,
+    "batch_size": int,
+    "value_range": list[float] | None,
+    "gallery": bool,
+    "user_classes": bool,
+}
+
+
+def main(config: DictConfig) -> None:
+    """Write ``predictions.csv`` and ``predictions.json``, and ``gallery.html`` where it is asked for."""
+    guarded(lambda: _predict(config))
+
+
+def _predict(config: DictConfig) -> None:
+    asked = _checked(OmegaConf.to_container(config, resolve=True))
+    device = _device(asked["device"])
+    files = find_images([asked["images"]] if isinstance(asked["images"], str) else asked["images"])
+    if asked["gallery"] and len(files) > MOST:
+        raise UserError(
+            f"gallery=true: {len(files):,} images are too many for one page (at most {MOST:,})",
+            "choose fewer with images=<…>, or leave gallery=true out",
+        )
+    build.prepare_process()
+    run = RunFolder(asked["run"])
+    model = Model(run.path, device, user_classes=asked["user_classes"])
+    model.value_range = checked_range(asked["value_range"]) or model.value_range
+    if model.dim is not None:
+        raise UserError(
+            f"{printable(run.path)} was trained on bags of instances, not on images",
+            'retdm.load("<run>").predict([array of (instances, features), …]) gives its scores',
+        )
+    rule = asked["decide"] or model.method.decide
+    threshold = threshold_of(run, rule, model.method)
+    out = _writable(Path(asked["out"] or run.path / "predictions"))
+
+    print(f"{len(files):,} files, on {device}; {in_plain_words(rule, threshold)}", flush=True)
+    started = time.monotonic()
+    found = _score(
+        model,
+        files,
+        asked["batch_size"],
+        lambda scores: decide(scores, rule, 0.5 if threshold is None else np.array(threshold)),
+        gallery=asked["gallery"],
+    )
+    seconds = time.monotonic() - started
+    _tell_unreadable(found.unreadable, len(files))
+    print(f"{len(found.files):,} images in {seconds:.1f} s: {len(found.files) / seconds:.1f} images/s", flush=True)
+
+    about = {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
+    contents = dict(zip((out / "predictions.csv", out / "predictions.json"), predictions(found, about), strict=True))
+    if asked["gallery"]:
+        page = gallery_page(found.cards, model.labels, run=run.path, rule=in_plain_words(rule, threshold))
+        contents[out / "gallery.html"] = page
+    with ExitStack() as parts:  # all of them or none: they belong together
+        for path, content in contents.items():
+            parts.enter_context(atomic(path)).write_bytes(content)
+    for path in contents:
+        print(f"wrote {printable(Path(shown(path)))}", flush=True)
+
+
+def _checked(asked: Any) -> dict[str, Any]:
+    """What was asked for, every key known and every value of its kind."""
+    for key in ("run", "images", "out"):  # a folder may be called 2024
+        asked[key] = _as_text(asked[key])
+    for key, value in asked.items():
+        if key not in KINDS:
+            raise UserError(f"{key} is not a setting", nearest(key, KINDS))
+        if not fits(value, KINDS[key]):
+            raise UserError(f"{key}={value} is not {in_words(KINDS[key])}")
+    if asked["run"] is None:
+        raise UserError(
+            "which run? run=<folder> is missing",
+            "python -m retdm predict run=outputs/<data>/<method>/<name> images=<…>",
+        )
+    if not asked["images"]:
+        raise UserError(
+            "which images? images=<…> is missing", f"images=<folder, file, glob, or list>, beside run={asked['run']}"
+        )
+    if asked["batch_size"] < 1:
+        raise UserError(f"batch_size={asked['batch_size']} is out of range", "it is 1 or more")
+    if asked["decide"] is not None and asked["decide"] not in RULES:
+        raise UserError(f"decide={asked['decide']} is not known", nearest(asked["decide"], RULES))
+    return dict(asked)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    return str(value) if fits(value, int) else value
+
+
+def _device(asked: str) -> str:
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={asked} is not known", "it is one of: auto, cpu, cuda")
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise UserError("device=cuda: there is no GPU that PyTorch can use", "device=cpu")
+    return asked if asked != "auto" else "cuda" if there else "cpu"
+
+
+def _writable(out: Path) -> Path:
+    """The folder, made; asked before the work and not after."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(out, os.W_OK) else "it may not be written"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise UserError(f"cannot write to {printable(out)}: {reason}", "choose another place: out=<folder>")
+    return out
+
+
+class _Read(NamedTuple):
+    file: Path
+    view: Tensor
+    thumbnail: bytes
+
+
+def _score(
+    model: Model, files: list[Path], batch_size: int, deciding: Callable[[np.ndarray], np.ndarray], *, gallery: bool
+) -> Found:
+    def read(file: Path) -> _Read | Unread:
+        try:
+            image = read_image(file, model.value_range)
+        except UnreadableImage as error:
+            return Unread(file, error.message.removeprefix(f"{file} "))
+        return _Read(file, model.view(image), thumbnail(image) if gallery else b"")
+
+    unread: list[Unread] = []
+
+    def readable() -> Iterator[_Read]:
+        for each in track(read_ahead(files, read, 2 * batch_size), "predicting", len(files)):
+            if isinstance(each, _Read):
+                yield each
+            else:
+                unread.append(each)
+
+    rows = readable()
+    read_files: list[Path] = []
+    scores: list[np.ndarray] = []
+    decided: list[np.ndarray] = []
+    cards: list[Card] = []
+    while batch := list(islice(rows, batch_size)):
+        views = torch.stack([each.view for each in batch])
+        scores.append(model.scores(views))
+        decided.append(deciding(scores[-1]))
+        read_files += [each.file for each in batch]
+        if gallery:
+            seen = _seen(model, views, scores[-1], decided[-1])
+            told = zip(batch, scores[-1], decided[-1], seen, strict=True)
+            cards += [Card(each.file, row, carries, each.thumbnail, maps) for each, row, carries, maps in told]
+    if not read_files:
+        raise UserError(
+            f"none of the {len(files):,} files can be read as an image; "
+            f"first: {printable(unread[0].file)} {printable(unread[0].reason)}",
+            "give image files, such as JPEG or PNG",
+        )
+    return Found(read_files, np.concatenate(scores), np.concatenate(decided), cards, unread)
+
+
+def _seen(model: Model, views: Tensor, scores: np.ndarray, decided: np.ndarray) -> list[dict[int, np.ndarray]]:
+    """Heat maps (h, h) of each image's decided labels, or of its highest; none where the method tells of no regions."""
+    if not model.method.scores_instances:
+        return [{} for _ in views]
+    found = []
+    for row, carries, maps in zip(scores, decided, model.region_scores(views), strict=True):
+        shown = np.flatnonzero(carries) if carries.any() else [row.argmax()]
+        found.append({int(j): maps[j].copy() for j in shown})  # a view would keep the maps of all labels
+    return found
+
+
+def _tell_unreadable(unreadable: list[Unread], files: int) -> None:
+    if not unreadable:
+        return
+    print(f"{len(unreadable):,} of {files:,} files could not be read and are left out:", file=sys.stderr)
+    for file, reason in unreadable[:10]:
+        print(f"  {printable(file)} {printable(reason)}", file=sys.stderr)
+    if len(unreadable) > 10:
+        print(f"  … and {len(unreadable) - 10:,} more, in predictions.json", file=sys.stderr)
+    if any("range is not stated" in reason for _, reason in unreadable):
+        print("value_range=[lowest,highest] says which values are black and white", file=sys.stderr)
+    sys.stderr.flush()

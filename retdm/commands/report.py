@@ -1,0 +1,130 @@
+"""``python -m retdm report <folders>``: run folders in; the papers' tables, figures and one page out."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retdm.criteria import CRITERIA
+from retdm.errors import UserError
+from retdm.files import write_text
+from retdm.registry import nearest
+from retdm.report import about, choose, paper, results, significance
+from retdm.report.collect import find_runs, group_runs
+from retdm.report.figures import by_stage
+from retdm.report.files import csv_of, markdown, show
+from retdm.runs.folder import shown
+
+HELP = """\
+settings:
+  out=<folder>          where the report is written (outputs/report)
+  choose=<criterion>    rank the settings of a sweep by their validation value, and print the best one's command
+  criteria=<a,b,…>      what methods are compared by (mAP,O-F1,average_precision)
+  baseline=<method>     compare each with this method or group (of more than four: with the best on validation)
+
+  python -m retdm report outputs
+  python -m retdm report outputs/scene outputs/msrcv2 out=docs/report
+  python -m retdm report outputs/scene/retdm choose=mAP
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for."""
+
+    folders: list[Path]
+    out: Path = Path("outputs/report")
+    choose: str | None = None
+    criteria: tuple[str, ...] = significance.CRITERIA
+    baseline: str | None = None
+
+
+def main(words: Sequence[str]) -> int:
+    """The command.
+
+    Returns:
+        Exit code: 2 where something is the user's to mend, which is then said in at most six lines.
+    """
+    try:
+        write_report(asked(words))
+    except (UserError, OSError) as error:
+        told = error if isinstance(error, UserError) else UserError(str(error), "out=<folder> chooses another place")
+        lines = [f"error: {told.message}", *([f"  {told.hint}"] if told.hint else [])]
+        print("\n".join("\n".join(lines).splitlines()[:6]), file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+def asked(words: Sequence[str]) -> Asked:
+    """The command line: folders, and settings as ``key=value``.
+
+    Raises:
+        UserError: a key is unknown, or no criterion has that name.
+    """
+    parser = argparse.ArgumentParser(
+        "python -m retdm report",
+        description="Tables, figures and a page from the run folders that train.py wrote. Runs that differ in their "
+        "split alone are averaged; failed and unfinished ones are named and left out.",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="+", metavar="folder | key=value", help="run folders, or folders above them")
+    folders, settings = [], {}
+    for word in parser.parse_args(words).words:
+        key, equals, value = word.partition("=")
+        if equals and not Path(word).exists():
+            settings[key] = value
+        else:
+            folders.append(Path(word))
+    known = ("out", "choose", "criteria", "baseline")
+    for key in settings:
+        if key not in known:
+            raise UserError(f"{key} is not a setting of the report", nearest(key, known))
+    if not folders:
+        raise UserError("no folder is named", "python -m retdm report outputs")
+    criteria = tuple(settings["criteria"].split(",")) if "criteria" in settings else significance.CRITERIA
+    for name in [*criteria, *([settings["choose"]] if "choose" in settings else [])]:
+        if name not in CRITERIA:
+            raise UserError(f"there is no criterion {name}", nearest(name, CRITERIA))
+    out = Path(settings.get("out", Asked.out))
+    return Asked(folders, out, settings.get("choose"), criteria, settings.get("baseline"))
+
+
+def write_report(wanted: Asked) -> None:
+    """Print the tables and write ``report.md``, ``report.csv``, ``report.html`` and ``figures/``.
+
+    Where an L1 penalty selects features, ``selected.csv`` too.
+
+    Raises:
+        UserError: there is no finished run, or a file of a run cannot be read.
+    """
+    # They bring Matplotlib and TensorBoard, which --help and errors need not wait for.
+    from retdm.figure_text import undrawn
+    from retdm.report import page
+    from retdm.report.figures import write as figures
+    from retdm.report.figures.shown_groups import by_data
+
+    runs = find_runs(wanted.folders)
+    groups = group_runs(runs)
+    lacking = about.left_out(runs, groups)
+    if not groups:
+        raise UserError(f"none of the runs found is finished, of {len(runs)}", "\n  ".join(lacking[:4]))
+    tables = [
+        about.dataset_table(runs),
+        *results.result_tables(groups),
+        *significance.significance_tables(groups, wanted.criteria, wanted.baseline),
+        *by_stage.selection_tables(by_data(groups)),
+        *(choose.choice_tables(groups, wanted.choose) if wanted.choose else []),
+    ]
+    names = dict.fromkeys(name for members in by_data(groups) for name in undrawn(members[0].runs[0].labels))
+    notes = [*lacking, *(f"In figures {name}." for name in names), *about.origin(groups)]
+    show(tables, notes)
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    drawn = figures.write_figures(wanted.out, groups, paper.best_earlier())
+    write_text(wanted.out / "report.md", markdown(tables, notes, [path.relative_to(wanted.out) for path in drawn]))
+    write_text(wanted.out / "report.csv", csv_of(groups))
+    if selected := by_stage.selected_csv(groups):
+        write_text(wanted.out / "selected.csv", selected)
+    page.write_page(wanted.out / "report.html", groups, tables, notes, drawn)
+    print(f"written    {', '.join(shown(wanted.out / f'report.{kind}') for kind in ('md', 'csv', 'html'))}", flush=True)

@@ -1,0 +1,79 @@
+"""``python test.py run=<folder>``: judge a finished run's checkpoint again."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from retdm.commands.guard import guarded
+from retdm.commands.tables import print_report
+from retdm.errors import UserError
+from retdm.files import write_json
+from retdm.runs import build
+from retdm.runs.distributed import together
+from retdm.runs.evaluate import judge
+from retdm.runs.folder import RunFolder, check_split, read_config
+from retdm.runs.saved import check_settings, weights_into
+from retdm.runs.settings import check_groups
+from retdm.stop import listening
+from retdm.training.evaluation import Evaluation
+
+
+def main(config: DictConfig) -> None:
+    """Write ``test.json`` from ``best.ckpt``: the same criteria, computed anew from the data."""
+    guarded(lambda: _test(config))
+
+
+def _test(config: DictConfig) -> None:
+    asked: Any = OmegaConf.to_container(config, resolve=True)
+    if asked["run"] is None:
+        raise UserError("which run? run=<folder> is missing", "python test.py run=outputs/<data>/<method>/<name>")
+    build.prepare_process()
+    folder = RunFolder(str(asked["run"]))
+    if not isinstance(asked["user_classes"], bool):
+        raise UserError(f"user_classes={asked['user_classes']} is not true or false")
+    settings = read_config(folder)
+    check_settings(settings, folder.config, user_classes=asked["user_classes"])
+    if not folder.best.exists():
+        raise UserError(
+            f"{folder.path} has no best.ckpt", "let the run reach its last stage: repeat its train.py command"
+        )
+    forget_places(settings["data"])
+    for group in ("data", "trainer"):
+        settings[group] |= {key: value for key, value in asked[group].items() if value is not None}
+    check_groups(settings)
+    with listening() as request, together(settings["trainer"], request):
+        _judge(folder, settings, per_label=asked["per_label"])
+
+
+def _judge(folder: RunFolder, settings: dict[str, Any], *, per_label: bool) -> None:
+    data = build.build_data(settings)
+    check_split(folder, data.manifest)
+    method = build.build_method(settings, data.labels, dim=data.dim, load=False)
+    method.description["identity"] = settings["identity"]
+    if method.encoder.backbone.frozen:
+        weights_into(method, folder.best)  # the backbone's are in there
+        build.give_features(settings, data, method, settings["identity"]["backbone"])
+        build.give_distances(settings, data, method)
+    trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
+    report = judge(trainer, method, data, folder.best)
+    report.pop("predictions")
+    if not trainer.is_global_zero:
+        return
+    report["images"] = len(data.source)
+    write_json(folder.test, report)
+    print_report(
+        folder,
+        str(folder.path),
+        report,
+        per_label=per_label,
+        next_command=f"wrote {folder.test}",
+    )
+
+
+def forget_places(data: dict[str, Any]) -> None:
+    """A folder does not say what is fetched, nor where a new cache is made; the command does."""
+    if data.get("download"):
+        data["download"] = False
+    if data.get("cache", "none") != "none" and not Path(data["cache"]).is_dir():
+        data["cache"] = str(Path("outputs", "cache"))

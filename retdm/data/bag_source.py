@@ -1,0 +1,196 @@
+"""Bags as checked arrays, and their batches. Notation: n bags, T instances in all, D features, L labels."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import Dataset
+
+from retdm.batch import BagBatch
+from retdm.data.loader import Key
+from retdm.data.source import BagSource
+from retdm.data.user.label_names import told_apart
+from retdm.errors import UserError
+
+
+class Bags:
+    """A ``BagSource`` whose arrays fit together; a published set of bags reads its files and hands them over here.
+
+    Args:
+        name: begins the fingerprint, the rest of which is a hash of the contents.
+        where: the file that the arrays are from, for messages.
+        names: the L labels, all different.
+        ids: one name a bag, all different.
+        instances: finite numbers (T, D), bag after bag.
+        offsets: integers (n + 1,); bag i is ``instances[offsets[i] : offsets[i + 1]]``, never empty.
+        marks: (n, L), what is said of each bag and label: 0 and 1, or -1 and 1; NaN where nobody said.
+        instance_marks: (T, L), the same of each instance, none of them NaN.
+        columns: names of the D features, for messages.
+
+    Raises:
+        UserError: they do not fit together; it names the first bag at fault.
+    """
+
+    gives: ClassVar[type[BagBatch]] = BagBatch
+
+    def __init__(
+        self,
+        name: str,
+        where: object,
+        *,
+        names: Sequence[str],
+        ids: Sequence[str],
+        instances: ArrayLike,
+        offsets: ArrayLike,
+        marks: ArrayLike,
+        instance_marks: ArrayLike | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        self.names = told_apart(_different(names, "labels", where), where)
+        self.ids = _different(ids, "bags", where)
+        self.instances = _instances(instances, where)
+        self.offsets = _offsets(offsets, self.ids, len(self.instances), where)
+        self._check_finite(columns, where)
+        self.targets, self.known = _labelled(marks, (len(self.ids), len(self.names)), "targets", self, where)
+        self.instance_targets: NDArray[np.uint8] | None = None
+        if instance_marks is not None:
+            shape = (len(self.instances), len(self.names))
+            self.instance_targets, said = _labelled(instance_marks, shape, "instance targets", self, where)
+            if not said.all():
+                raise UserError(f"{where}: instance targets hold NaN", "every instance's labels must be known")
+        self.split: NDArray[np.str_] | None = None
+        self.fingerprint = f"{name}-{self._digest()}"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _check_finite(self, columns: Sequence[str] | None, where: object) -> None:
+        strange = ~np.isfinite(self.instances)
+        if strange.any():
+            row, column = np.argwhere(strange)[0]
+            bag = self.ids[np.searchsorted(self.offsets, row, side="right") - 1]
+            feature = columns[column] if columns is not None else column + 1
+            raise UserError(
+                f"{where}: bag {bag}, column {feature} holds {self.instances[row, column]}, expected a finite number",
+                "fill it in or leave the instance out",
+            )
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256("\0".join([*self.names, *self.ids]).encode())
+        for array in (self.instances, self.offsets, self.targets, self.known):
+            digest.update(array.data)
+        return digest.hexdigest()[:16]
+
+
+def stacked(bags: Iterable[Any], ids: Sequence[str], where: object) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(instances (T, D), offsets (n + 1,)) of one array (instances, D) a bag.
+
+    Raises:
+        UserError: a bag is no table of numbers, or is not as wide as the first that has an instance.
+    """
+    arrays = [np.asarray(bag) for bag in bags]
+    width = next((array.shape[1] for array in arrays if array.size and array.ndim == 2), 0)
+    for bag, array in zip(ids, arrays, strict=True):
+        if array.size and (array.ndim != 2 or array.shape[1] != width or array.dtype.kind not in "biuf"):
+            found = f"{' x '.join(map(str, array.shape)) or 'one value'} of {array.dtype}"
+            raise UserError(f"{where}: bag {bag} is {found}, expected instances x {width} features, numbers")
+    sizes = [len(array) if array.size else 0 for array in arrays]
+    full = [_narrowed(array) for array in arrays if array.size]
+    instances = np.concatenate(full) if full else np.zeros((0, width), np.float32)
+    return instances, np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+
+class BagRows(Dataset[BagBatch]):
+    """Rows of a bag source as batches, padded to the batch's largest bag."""
+
+    def __init__(self, source: BagSource) -> None:
+        self.source = source
+
+    def __getitems__(self, keys: Sequence[Key]) -> BagBatch:
+        source, index = self.source, np.array([index for _, index in keys])
+        starts, ends = source.offsets[index], source.offsets[index + 1]
+        sizes = ends - starts
+        mask = np.arange(sizes.max()) < sizes[:, None]
+        bag = np.zeros((*mask.shape, source.instances.shape[1]), np.float32)
+        bag[mask] = np.concatenate([source.instances[a:b] for a, b in zip(starts, ends, strict=True)])
+        known = source.known[index]
+        return BagBatch(
+            torch.from_numpy(index),
+            torch.from_numpy(bag),
+            torch.from_numpy(mask),
+            torch.from_numpy(np.where(known, source.targets[index], 0).astype(np.float32)),
+            torch.from_numpy(known),
+        )
+
+
+def _narrowed(array: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # becomes inf, which is told of with its bag and column
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _different(given: Sequence[str], what: str, where: object) -> list[str]:
+    found = [str(name) for name in given]
+    if not found:
+        raise UserError(f"{where} has no {what}", "there must be at least one")
+    seen: set[str] = set()
+    for name in found:
+        if name in seen or not name.strip():
+            raise UserError(f"{where}: {what} must have different names, found {name!r} twice or blank")
+        seen.add(name)
+    return found
+
+
+def _instances(given: ArrayLike, where: object) -> NDArray[np.float32]:
+    array = np.asarray(given)
+    if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "biuf":
+        raise UserError(
+            f"{where}: instances are {array.shape} of {array.dtype}, expected numbers (instances, features)"
+        )
+    return _narrowed(array)
+
+
+def _offsets(given: ArrayLike, ids: list[str], total: int, where: object) -> NDArray[np.int64]:
+    array = np.asarray(given)
+    if array.shape != (len(ids) + 1,) or array.dtype.kind not in "iu":
+        raise UserError(
+            f"{where}: offsets are {array.shape} of {array.dtype}, expected {len(ids) + 1:,} integers",
+            "one for the beginning of each bag, and the end of the last",
+        )
+    offsets = np.ascontiguousarray(array, dtype=np.int64)
+    if offsets[0] != 0 or offsets[-1] != total:
+        raise UserError(
+            f"{where}: offsets go from {offsets[0]} to {offsets[-1]}, expected 0 to {total} (all instances)"
+        )
+    sizes = np.diff(offsets)
+    if (sizes < 0).any():
+        raise UserError(
+            f"{where}: bag {ids[int(np.argmax(sizes < 0))]} ends before it begins", "offsets must not decrease"
+        )
+    if (sizes == 0).any():
+        raise UserError(f"{where}: bag {ids[int(np.argmax(sizes == 0))]} is empty", "leave bags without instances out")
+    return offsets
+
+
+def _labelled(
+    given: ArrayLike, shape: tuple[int, int], what: str, bags: Bags, where: object
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """(targets of 0 and 1, known), both of ``shape``."""
+    array = np.asarray(given)
+    if array.shape != shape or array.dtype.kind not in "biuf":
+        raise UserError(f"{where}: {what} are {array.shape} of {array.dtype}, expected numbers {shape}")
+    marks = array.astype(np.float64, order="C")
+    known = ~np.isnan(marks)
+    negative = -1 if (marks == -1).any() else 0
+    strange = known & (marks != 1) & (marks != negative)
+    if strange.any():
+        row, label = np.argwhere(strange)[0]
+        owner = f"bag {bags.ids[row]}" if what == "targets" else f"instance {row + 1}"
+        mark, other = marks[row, label], "-1 and 1" if negative else "0 and 1"
+        raise UserError(
+            f"{where}: {what} of {owner}, label {bags.names[label]} hold {mark:g}, expected {other} as in the others",
+            "write 0 and 1, or -1 and 1, and NaN where it is not known (-1 beside 0 and 1, as in CheXpert)",
+        )
+    return (marks == 1).astype(np.uint8), known

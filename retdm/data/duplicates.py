@@ -1,0 +1,98 @@
+"""Which images are copies of each other: they must not stand on both sides of a split."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from retdm.errors import UserError
+
+Pairs = dict[str, list[tuple[int, int]] | None]
+
+# Chosen by eye on Scene: the 27 pairs from 0.978 up show one photograph twice or two shots from one spot; one more of
+# the latter has 0.964, and from 0.960 down come pictures that are merely alike (sunsets over two seas). So the middle
+# of the gap.
+NEAR = 0.97
+THUMBNAIL = 16
+NEAR_LIMIT = 20_000  # images; the search compares all with all
+NEAR_PAIRS_PER_IMAGE = 10
+KEEP = ("none", "identical", "near")  # which pairs may be kept on one side of a split
+
+
+class ImageSignature(NamedTuple):
+    """What an image is compared by: a digest of its bytes, and its thumbnail (768,) less each colour's mean."""
+
+    digest: bytes
+    thumbnail: NDArray[np.float32] | None
+
+
+def signature(image: NDArray[np.uint8], thumbnail: bool = True) -> ImageSignature:
+    """What to remember of an image (S, S, 3), S at least 16."""
+    small = None
+    if thumbnail:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()  # a copy: torch warns of read-only memory
+        places = torch.nn.functional.adaptive_avg_pool2d(pixels, THUMBNAIL).flatten(1)
+        small = (places - places.mean(1, keepdim=True)).flatten().numpy()
+    return ImageSignature(sha256(image.tobytes()).digest(), small)
+
+
+def find_pairs(signatures: Sequence[ImageSignature | None], near: float = NEAR) -> Pairs:
+    """Pairs (a, b), a < b, of images that are the same picture.
+
+    Args:
+        signatures: one an image, None where it could not be read, which makes no pair.
+        near: correlation above which two thumbnails of 16 x 16 are called near, over all places and colours.
+
+    Returns:
+        "identical": each image whose bytes an earlier one has, paired with the first that has them.
+        "near": the other pairs above ``near``; None where they were not searched (more than 20,000 images) or where
+        there are more than 10 an image, for then the thumbnails do not tell these images apart. An image of one
+        colour is near to none.
+    """
+    first_of: dict[bytes, int] = {}
+    first = [-row if each is None else first_of.setdefault(each.digest, row) for row, each in enumerate(signatures)]
+    identical = [(earlier, row) for row, earlier in enumerate(first) if signatures[row] is not None and earlier != row]
+    near_pairs = _near_pairs(signatures, np.array(first), near) if len(signatures) <= NEAR_LIMIT else None
+    return {"identical": identical, "near": near_pairs}
+
+
+def _near_pairs(
+    signatures: Sequence[ImageSignature | None], first: NDArray[np.int64], near: float
+) -> list[tuple[int, int]] | None:
+    n = len(signatures)
+    centred = torch.zeros(n, 3 * THUMBNAIL * THUMBNAIL)
+    for row, each in enumerate(signatures):
+        if each is not None and each.thumbnail is not None:
+            centred[row] = torch.from_numpy(each.thumbnail)
+    unit = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-3)  # one colour: 0, a correlation with nothing
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, n, 1024):
+        alike = (unit[start : start + 1024] @ unit[start:].T > near).triu(1)
+        a, b = (found.numpy() + start for found in alike.nonzero(as_tuple=True))
+        new = first[a] != first[b]
+        pairs += zip(a[new].tolist(), b[new].tolist(), strict=True)
+        if len(pairs) > NEAR_PAIRS_PER_IMAGE * n:
+            return None
+    return pairs
+
+
+def groups_of(pairs: Pairs, keep: str, n: int) -> NDArray[np.int64] | None:
+    """(n,) group ids that keep pairs on one side: none, identical images, or identical and near ones."""
+    if keep == "none":
+        return None
+    joined = list(pairs["identical"] or [])
+    if keep == "near":
+        if pairs["near"] is None:
+            raise UserError(
+                f"near pairs of these {n:,} images are not known: more than {NEAR_LIMIT:,} images, or too much alike",
+                "set data.group_duplicates=identical",
+            )
+        joined += pairs["near"]
+    a, b = np.array(joined, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)

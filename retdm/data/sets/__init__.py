@@ -1,0 +1,1 @@
+"""Published data sets: one file each, which reads the layout of its publisher."""

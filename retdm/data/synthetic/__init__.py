@@ -1,0 +1,1 @@
+"""Data that the program draws: landscapes, mosaics of them, bags."""

@@ -1,0 +1,137 @@
+"""Distances between bags, exact. Notation: n bags, T instances in all, D features; a and b are two lists of bags.
+
+The ground distance between instances is Euclidean.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment, linprog
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+Array = NDArray[np.float64]
+Kind = Literal["max_hausdorff", "average_hausdorff", "min_hausdorff", "emd"]
+Scale = Literal["minmax", "standard", "none"]
+BLOCK = 1024  # instances of one block of bags, whose distances to those of another are held at once
+CANCELS = 1e-6  # share of the squared norms below which a product has lost too many digits of a squared distance
+REPAIRED = 1 << 22  # numbers of differences that are held at once
+EXPANDED = 400  # side of the assignment problem above which a linear program is faster
+
+
+class BagList(NamedTuple):
+    """n bags: instances (T, D), bag after bag, and offsets int64 (n + 1,) where each begins and the last ends."""
+
+    instances: Array
+    offsets: NDArray[np.int64]
+
+    def part(self, bags: slice) -> "BagList":
+        """Those of a slice with both ends."""
+        offsets = self.offsets[bags.start : bags.stop + 1]
+        return BagList(self.instances[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
+def bag_distances(kind: Kind, a: BagList, b: BagList) -> NDArray[np.float32]:
+    """All distances between the bags of two lists. (n of a, n of b)
+
+    Args:
+        kind: ``max_hausdorff``: the farthest that an instance of either bag lies from the other bag, that is from its
+            nearest instance. ``average_hausdorff``: the mean of that over the instances of both bags (Zhang,
+            ICTAI 2010). ``min_hausdorff``: the nearest that two instances lie. ``emd``: the earth mover's distance,
+            each bag's instances of equal weight and 1 together.
+        a, b: bags, none of them empty.
+    """
+    found = np.empty((len(a.offsets) - 1, len(b.offsets) - 1), np.float32)
+    for rows in blocks(a.offsets):
+        for columns in blocks(b.offsets):
+            found[rows, columns] = block_distances(kind, a.part(rows), b.part(columns))
+    return found
+
+
+def blocks(offsets: NDArray[np.int64]) -> Iterator[slice]:
+    """All bags in slices of at most ``BLOCK`` instances, or of one larger bag."""
+    start, n = 0, len(offsets) - 1
+    while start < n:
+        stop = int(np.searchsorted(offsets, offsets[start] + BLOCK, side="right")) - 1
+        yield slice(start, max(stop, start + 1))
+        start = max(stop, start + 1)
+
+
+def block_distances(kind: Kind, a: BagList, b: BagList) -> Array:
+    """:func:`bag_distances` at once, in the memory of all pairs of instances, in float64."""
+    squares = squared_distances(a.instances, b.instances)
+    if kind == "emd":
+        cost = np.sqrt(squares)
+        pairs = [
+            [earth_movers_distance(cost[i:j, k:m]) for k, m in zip(b.offsets, b.offsets[1:], strict=False)]
+            for i, j in zip(a.offsets, a.offsets[1:], strict=False)
+        ]
+        return np.array(pairs)
+    starts_a, starts_b = a.offsets[:-1], b.offsets[:-1]
+    to_b = np.sqrt(np.minimum.reduceat(squares, starts_b, axis=1))  # each instance of a to each bag of b
+    if kind == "min_hausdorff":
+        least: Array = np.minimum.reduceat(to_b, starts_a, axis=0)
+        return least
+    to_a = np.sqrt(np.minimum.reduceat(squares, starts_a, axis=0))
+    if kind == "max_hausdorff":
+        return np.maximum(np.maximum.reduceat(to_b, starts_a, axis=0), np.maximum.reduceat(to_a, starts_b, axis=1))
+    total = np.add.reduceat(to_b, starts_a, axis=0) + np.add.reduceat(to_a, starts_b, axis=1)
+    mean: Array = total / (np.diff(a.offsets)[:, None] + np.diff(b.offsets))
+    return mean
+
+
+def squared_distances(x: Array, y: Array) -> Array:
+    """(T, D), (U, D) -> (T, U), by one matrix product, and by differences where that would cancel."""
+    of_x, of_y = (x**2).sum(1), (y**2).sum(1)
+    squares: Array = np.c_[-2 * x, of_x, np.ones(len(x))] @ np.c_[y, np.ones(len(y)), of_y].T
+    near = np.argwhere(squares < CANCELS * (of_x.max() + of_y.max()))
+    step = max(1, REPAIRED // x.shape[1])
+    for start in range(0, len(near), step):
+        i, j = near[start : start + step].T
+        squares[i, j] = ((x[i] - y[j]) ** 2).sum(1)
+    return squares
+
+
+def earth_movers_distance(cost: Array) -> float:
+    """What it costs to move n equal heaps to m equal places, 1 in all, at the ``cost`` (n, m) of moving 1.
+
+    Heaps and places are cut into equal pieces, as many as the least common multiple of n and m: an assignment problem.
+    """
+    n, m = cost.shape
+    if n == 1 or m == 1:
+        return float(cost.mean())
+    pieces = math.lcm(n, m)
+    if pieces > EXPANDED:
+        leaving = scipy.sparse.kron(scipy.sparse.eye(n), np.ones((1, m)))
+        coming = scipy.sparse.kron(np.ones((1, n)), scipy.sparse.eye(m))
+        amounts = np.r_[np.full(n, 1 / n), np.full(m, 1 / m)]
+        return float(linprog(cost.ravel(), A_eq=scipy.sparse.vstack([leaving, coming]), b_eq=amounts).fun)
+    square = cost if n == m else cost.repeat(pieces // n, 0).repeat(pieces // m, 1)
+    return float(square[linear_sum_assignment(square)].sum() / pieces)
+
+
+def measured(scale: Scale, instances: Iterable[NDArray[Any]]) -> tuple[Array, Array]:
+    """What is taken off each feature and what it is then divided by, (D,) each.
+
+    Args:
+        scale: ``minmax`` takes features to [0, 1], ``standard`` to mean 0 and deviation 1; one that never changes is
+            not divided. ``none`` leaves them.
+        instances: parts (T, D) of all instances, at least one.
+    """
+    minmax, standard, width = MinMaxScaler(), StandardScaler(), 0
+    for part in instances:
+        width = part.shape[1]
+        if scale == "minmax":
+            minmax.partial_fit(part.astype(np.float64))
+        elif scale == "standard":
+            standard.partial_fit(part.astype(np.float64))
+        else:
+            break
+    if scale == "minmax":
+        return minmax.data_min_, 1 / minmax.scale_
+    if scale == "standard":
+        return standard.mean_, standard.scale_
+    return np.zeros(width), np.ones(width)

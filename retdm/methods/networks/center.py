@@ -1,0 +1,63 @@
+"""Center loss beside binary cross-entropy: embeddings stay near the centres of their labels."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from retdm.backbones.base import Backbone
+from retdm.batch import Batch
+from retdm.errors import UserError
+from retdm.losses import binary_cross_entropy, center_loss, moved_centers
+from retdm.methods.base import DeepMethod
+
+
+class Center(DeepMethod):
+    """Binary cross-entropy and center loss on one embedding (Wen et al., ECCV 2016; the CL rows of Li et al., 2020).
+
+    The paper of RETDM does not say what becomes of images with several labels; see :func:`retdm.losses.center_loss`.
+    The centres start at 0 and are in the checkpoint. No gradient reaches them: once a training step they move by their
+    own rule, :func:`retdm.losses.moved_centers`.
+
+    Args:
+        embedding_dim: D, width of the embedding.
+        center_rate: of the centres' rule, from 0 to 1 (½ in the paper).
+        reduction: ``mean`` or ``sum`` of the classification loss over labels.
+        training: see :class:`retdm.methods.base.DeepMethod`.
+    """
+
+    loss_names = ("classification", "center")
+    centers: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        embedding_dim: int | None = 512,
+        center_rate: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        **training: Any,
+    ) -> None:
+        super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
+        if not 0 <= center_rate <= 1:
+            raise UserError(f"method.center_rate={center_rate} is out of range", "it is a number from 0 to 1")
+        self.center_rate, self.reduction = center_rate, reduction
+        self.register_buffer("centers", torch.zeros(len(labels), self.encoder.dim))
+        self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # what the centres move by when the step is done
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        embedding, logits = self.embed_and_classify(batch)
+        if self.training:
+            self.last_step = (embedding.detach(), batch.target, batch.known)
+        return {
+            "classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction),
+            "center": center_loss(embedding, batch.target, batch.known, self.centers),
+        }
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # Not when the batch ends: a checkpoint of this step is written before that.
+        super().on_before_optimizer_step(optimizer)
+        if "center" in self.active and self.last_step is not None:
+            self.centers.copy_(moved_centers(self.centers, *self.last_step, rate=self.center_rate))
+            self.last_step = None

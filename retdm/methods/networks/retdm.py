@@ -1,0 +1,202 @@
+"""RETDM: reconstruction regularised two-way deep distance metric (Li et al., TNNLS 31(7), 2020)."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retdm.backbones.base import Backbone
+from retdm.batch import Batch
+from retdm.errors import UserError
+from retdm.losses import (
+    TwoWay,
+    binary_cross_entropy,
+    gather_rows,
+    nearest_label_sets,
+    squared_error,
+    two_way_terms,
+)
+from retdm.methods.base import DeepMethod
+from retdm.methods.stage import Stage
+
+log = logging.getLogger(__name__)
+
+LARGEST_RATIO = 5.0  # of the metric's gradient to the classification's at the embedding; beyond it, runs collapsed
+VANISHED = 0.01  # of the classification's gradient at probabilities of 1/2: less is no measure of anything
+ALIKE = 1e-5  # share of the embeddings' length below which their spread is rounding
+
+
+class RETDM(DeepMethod):
+    """Image net and label net that meet in one embedding space.
+
+    The total is classification + metric + reconstruction, each times its weight (eq. 13); the metric is
+    way 1 + ``mu`` * way 2 (eq. 8), so that ``mu: 0`` is the paper's one-way variant.
+
+    Args:
+        embedding_dim: D, width of both embeddings (512 in the paper).
+        k: neighbouring label sets that an image and its label set are told apart from (10 in the paper).
+        unit: what distances are divided by: ``spread``, the mean distance of training embeddings from their mean,
+            measured where the metric first trains; or a number, 1 being the paper's literal reading.
+        temperature: divides the distances too.
+        violation: weight of the hinge on rivals nearer than the own partner (eq. 6).
+        mu: weight of way 2 (eq. 8; 1 in the paper).
+        pool: where way 1's rivals come from: the ``batch``, or all label sets of the ``train`` part.
+        rival_image: way 2's image of a neighbouring set: ``random`` among the batch's, or the ``first``.
+        reduction: ``mean`` or ``sum`` of the classification loss over labels.
+        training: see :class:`retdm.methods.base.DeepMethod`.
+    """
+
+    loss_names = ("classification", "metric", "reconstruction")
+    unit: Tensor
+    train_sets: Tensor
+    train_counts: Tensor
+    frequency: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        embedding_dim: int = 512,
+        k: int = 10,
+        unit: str | float = "spread",
+        temperature: float = 0.2,
+        violation: float = 1.0,
+        mu: float = 1.0,
+        pool: str = "batch",
+        rival_image: str = "random",
+        reduction: str = "mean",
+        **training: Any,
+    ) -> None:
+        super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
+        for name, value, least in (("k", k, 1), ("violation", violation, 0), ("mu", mu, 0)):
+            if not value >= least:
+                raise UserError(f"method.{name}={value} is out of range", f"it is a number from {least} up")
+        if not temperature > 0:
+            raise UserError(f"method.temperature={temperature} is out of range", "it is a number above 0")
+        for name, choice, choices in (
+            ("pool", pool, ("batch", "train")),
+            ("rival_image", rival_image, ("random", "first")),
+            ("reduction", reduction, ("mean", "sum")),
+        ):
+            if choice not in choices:
+                raise UserError(f"method.{name}={choice} is not known", f"it is one of: {', '.join(choices)}")
+        if unit != "spread" and not (isinstance(unit, int | float) and unit > 0):
+            raise UserError(f"method.unit={unit} is not known", "it is spread or a number above 0")
+        self.label_net = nn.Sequential(
+            nn.Linear(len(labels), embedding_dim), nn.ReLU(), nn.Linear(embedding_dim, embedding_dim)
+        )
+        self.reconstruction = nn.Linear(embedding_dim, len(labels))
+        self.k, self.temperature, self.violation, self.mu = k, temperature, violation, mu
+        self.pool, self.rival_image, self.reduction = pool, rival_image, reduction
+        self.measures_unit = unit == "spread"
+        self.register_buffer("unit", torch.tensor(1.0 if unit == "spread" else float(unit)))
+
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        return super().components | {"label_net": self.label_net, "reconstruction": self.reconstruction}
+
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        complete = data.known("train").all(dim=1)  # a row with an unknown label is no set
+        sets, counts = data.target("train")[complete].float().unique(dim=0, return_counts=True)
+        # Not in the checkpoint: they belong to the data, and a prediction needs none of them.
+        self.register_buffer("train_sets", sets, persistent=False)
+        self.register_buffer("train_counts", counts, persistent=False)
+        self.register_buffer("frequency", data.label_set_frequency(), persistent=False)
+
+    def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
+        if not (self.measures_unit and "metric" in self.active):
+            return
+        if self.unit != 1.0:  # measured by an earlier stage; changing it later would change the loss in mid-course
+            return
+        with torch.inference_mode():
+            local = torch.cat([self.encoder(batch.image) for batch in images])
+            embeddings = gather_rows(local)
+            spread = (embeddings - embeddings.mean(0)).norm(dim=1).mean()
+            if spread <= ALIKE * embeddings.norm(dim=1).mean():
+                log.info("unit of the metric: 1, for %d training embeddings are all alike", len(embeddings))
+                return
+            self.unit.fill_(spread)
+        log.info("unit of the metric: %.3f, the spread of %d training embeddings", self.unit, len(embeddings))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        image, logits = self.embed_and_classify(batch)
+        # Of the other heads the logits are no function of the embedding.
+        pooled = self.head in ("average", "max")
+        first = pooled and self.training and self.stage_step == 0 and {"metric", "classification"} <= set(self.active)
+        if first and not image.requires_grad:
+            image = image.detach().requires_grad_()
+            logits = self.classifier(image)
+        terms = {"classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)}
+        if {"metric", "reconstruction"} & set(self.active):
+            label = self.label_net(batch.target)
+            terms["reconstruction"] = squared_error(self.reconstruction(label), batch.target, batch.known)
+            if "metric" in self.active:
+                ways = self._ways(image, label, batch)
+                terms["metric"] = ways.way1 + self.mu * ways.way2
+                self.diagnostics = {
+                    "own_distance": ways.own_distance,
+                    "way1_over_chance": ways.nll1 / ways.chance1.clamp(min=1e-12),
+                    "way2_over_chance": ways.nll2 / ways.chance2.clamp(min=1e-12),
+                }
+        if first:
+            at_half = binary_cross_entropy(
+                logits - logits.detach(), batch.target, batch.known, reduction=self.reduction
+            )
+            self._log_gradient_ratio(image, terms, at_half)
+        return terms
+
+    def _ways(self, image: Tensor, label: Tensor, batch: Batch) -> TwoWay:
+        """Both ways over the global batch: neighbours are looked for in all its rows."""
+        target, complete = gather_rows(batch.target), gather_rows(batch.known.all(dim=1))
+        pool: dict[str, Tensor] = {}
+        if self.pool == "train":
+            near = nearest_label_sets(target, self.k, candidates=self.train_sets, frequency=self.train_counts)
+            rows = near[near >= 0].unique()
+            sets = self.train_sets[rows]
+            pool = {"sets": sets, "set_embedding": self.label_net(sets), "set_frequency": self.train_counts[rows]}
+        return two_way_terms(
+            gather_rows(image),
+            gather_rows(label),
+            target,
+            k=self.k,
+            unit=self.unit,
+            temperature=self.temperature,
+            violation=self.violation,
+            rival_image=self.rival_image,
+            seed=self.loss_seed,
+            complete=complete,
+            frequency=self.frequency[gather_rows(batch.index)],
+            **pool,
+        )
+
+    def _log_gradient_ratio(self, image: Tensor, terms: dict[str, Tensor], at_half: Tensor) -> None:
+        """The step into the image net is what makes the joint stage unstable: say how large it is beforehand.
+
+        ``at_half`` is what the classification would be if all probabilities were 1/2. Where its own gradient has
+        vanished beside that, because all is learnt, a ratio to it warns of nothing.
+        """
+
+        def size(name: str, loss: Tensor) -> float:
+            (gradient,) = torch.autograd.grad(self.weights[name] * loss, image, retain_graph=True)
+            return float(gradient.norm())
+
+        metric, classification = (size(name, terms[name]) for name in ("metric", "classification"))
+        ratio = metric / max(classification, 1e-12)
+        if self.logger is not None:
+            self.logger.log_metrics({f"work/{self.stage.name}_gradient_ratio": ratio}, step=self.global_step)
+        log.info("stage %s starts: metric's gradient ÷ classification's at the embedding: %.2f", self.stage.name, ratio)
+        vanished = classification < VANISHED * size("classification", at_half)
+        if ratio > LARGEST_RATIO and not vanished and "encoder" in self.stage.train:
+            log.warning(
+                "the metric's gradient is %.1f times the classification's: lower method.weights.metric (now %g) "
+                "or schedule.%s.lr, or the stage may collapse",
+                ratio,
+                self.weights["metric"],
+                self.stage.name,
+            )

@@ -1,0 +1,88 @@
+"""A bag as one vector, the mean and extremes of its instances, and a support vector machine a label on it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from retdm.backbones.base import Backbone
+from retdm.batch import BagExamples
+from retdm.errors import UserError
+from retdm.methods.components.shallow import check_positive, mean_and_deviation
+from retdm.methods.components.svm import fit_machines, rbf_decision, scale_of
+from retdm.methods.fitted import softsign_score
+from retdm.methods.on_bags.base import TunedBagMethod, batches
+
+Part = Literal["mean", "max", "min"]
+
+
+class BagEmbedding(TunedBagMethod):
+    """RBF machines on ``parts`` of each bag side by side, standardised over the training bags.
+
+    Such vectors are older than their names ("simple MI", the min-max kernel of Gärtner et al., ICML 2002).
+
+    Args:
+        parts: of ``mean``, ``max`` and ``min``, each over the instances of a bag, feature by feature.
+        C: weight of the machines' losses.
+        gamma: of their kernel exp(-gamma ||x - x'||²); None is 1 / (features times their variance).
+        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`.
+    """
+
+    tuned = ("C",)
+    fitted_buffers = ("mean", "deviation", "support", "duals", "intercepts", "rbf_gamma")
+    mean: Tensor  # (F,) F the features of all parts
+    deviation: Tensor  # (F,)
+    support: Tensor  # (T, F) standardised
+    duals: Tensor  # (L, T)
+    intercepts: Tensor  # (L,)
+    rbf_gamma: Tensor  # ()
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        parts: Sequence[Part] = ("mean", "max", "min"),
+        C: float = 1.0,
+        gamma: float | None = None,
+        candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
+        **fitted: Any,
+    ) -> None:
+        super().__init__(backbone, labels, candidates=candidates, **fitted)
+        check_positive(C=C, gamma=1.0 if gamma is None else gamma)
+        if not parts or any(part not in get_args(Part) for part in parts):
+            raise UserError(f"method.parts={list(parts)} is not known", "name some of: mean, max, min")
+        self.parts, self.C, self.gamma = tuple(parts), C, gamma
+
+    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+        found = [embedding(bag, mask, self.parts) for bag, mask, _ in batches(examples, torch.device("cpu"))]
+        x = torch.cat(found).numpy()
+        mean, deviation = mean_and_deviation(x, standardise=True)
+        x = (x - mean) / deviation
+        gamma = scale_of(x) if self.gamma is None else self.gamma
+        machines = fit_machines(x, target, known, C=self.C, gamma=gamma)
+        support = machines.support
+        self.set_fitted(mean=mean, deviation=deviation, rbf_gamma=np.array(gamma))
+        self.set_fitted(support=x[support], duals=machines.duals[:, support], intercepts=machines.intercepts)
+
+    def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+        rows = (embedding(bag, mask, self.parts) - self.mean) / self.deviation
+        return softsign_score(rbf_decision(rows, self.support, self.duals, self.intercepts, self.rbf_gamma))
+
+    def details(self) -> dict[str, Any]:
+        """C and gamma that were used, and how many training bags support the machines."""
+        return super().details() | {"gamma": float(self.rbf_gamma), "support": len(self.support)}
+
+
+def embedding(bag: Tensor, mask: Tensor, parts: Sequence[Part]) -> Tensor:
+    """Bags (B, N, D) with their mask (B, N) to the parts' features side by side (B, D times parts)."""
+    there = mask[..., None]
+    found = {
+        "mean": lambda: bag.where(there, 0).sum(1) / there.sum(1),
+        "max": lambda: bag.where(there, -torch.inf).amax(1),
+        "min": lambda: bag.where(there, torch.inf).amin(1),
+    }
+    return torch.cat([found[part]() for part in parts], 1)

@@ -1,0 +1,124 @@
+"""A bag as the histogram of its instances' visual words (Csurka et al., ECCV workshop 2004)."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import chi2_kernel
+from torch import Tensor
+
+from retdm.backbones.base import Backbone
+from retdm.batch import BagExamples
+from retdm.errors import UserError
+from retdm.methods.components.shallow import (
+    check_positive,
+    clusters,
+    constant_labels,
+    mean_and_deviation,
+    smoothed_prior,
+)
+from retdm.methods.components.svm import fit_machines
+from retdm.methods.fitted import softsign_score
+from retdm.methods.on_bags.base import TunedBagMethod, batches
+
+CHUNK = 1 << 22  # numbers that are held at once where histograms are compared
+
+
+class BagOfWords(TunedBagMethod):
+    """Words are means of clusters of the training instances; a bag is the share of its instances nearest to each.
+
+    Args:
+        words: how many; at most as many as there are different instances.
+        classifier: on the histograms: ``logistic`` regression, or ``chi2``, a support vector machine with the kernel
+            exp(-gamma sum of (h - h')² / (h + h')).
+        C: weight of the classifier's losses.
+        gamma: of the chi² kernel.
+        standardise: divide each feature by its deviation over the training instances before clustering.
+        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`.
+    """
+
+    tuned = ("C",)
+    fitted_buffers = ("mean", "deviation", "centres", "support", "coefficients", "intercepts")
+    mean: Tensor  # (D,)
+    deviation: Tensor  # (D,)
+    centres: Tensor  # (K, D) the words, standardised
+    support: Tensor  # (T, K) histograms that support machines; (0, K) for logistic
+    coefficients: Tensor  # (L, T) of the support, or for logistic (L, K) of the words
+    intercepts: Tensor  # (L,)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        words: int = 100,
+        classifier: Literal["logistic", "chi2"] = "logistic",
+        C: float = 10.0,
+        gamma: float = 1.0,
+        standardise: bool = True,
+        candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
+        **fitted: Any,
+    ) -> None:
+        super().__init__(backbone, labels, candidates=candidates, **fitted)
+        check_positive(words=words, C=C, gamma=gamma)
+        if classifier not in ("logistic", "chi2"):
+            raise UserError(f"method.classifier={classifier} is not known", "logistic or chi2")
+        self.words, self.classifier, self.C, self.gamma, self.standardise = words, classifier, C, gamma, standardise
+
+    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+        instances = examples.instances.astype(np.float64)
+        mean, deviation = mean_and_deviation(instances, self.standardise)
+        found, _ = clusters((instances - mean) / deviation, self.words, self.seed)
+        self.set_fitted(mean=mean, deviation=deviation, centres=found)
+        x = torch.cat([self.histograms(bag, mask).cpu() for bag, mask, _ in batches(examples, self.device)]).numpy()
+        if self.classifier == "chi2":
+            kernel = chi2_kernel(x, gamma=self.gamma)
+            machines = fit_machines(kernel, target, known, kernel="precomputed", C=self.C)
+            support = machines.support
+            self.set_fitted(support=x[support], coefficients=machines.duals[:, support], intercepts=machines.intercepts)
+        else:
+            coefficients, intercepts = _logistic(x, target, known, self.C)
+            self.set_fitted(support=x[:0], coefficients=coefficients, intercepts=intercepts)
+
+    def histograms(self, bag: Tensor, mask: Tensor) -> Tensor:
+        """Bags (B, N, D) with their mask (B, N) to the share of their instances nearest to each word (B, K)."""
+        word = torch.cdist((bag - self.mean) / self.deviation, self.centres).argmin(2)
+        counts = bag.new_zeros(len(bag), len(self.centres)).scatter_add_(1, word, mask.to(bag.dtype))
+        return counts / mask.sum(1, keepdim=True)
+
+    def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+        x = self.histograms(bag, mask)
+        if self.classifier == "logistic":
+            return (x @ self.coefficients.T + self.intercepts).sigmoid()
+        kernel = torch.exp(-self.gamma * chi2_distance(x, self.support))
+        return softsign_score(kernel @ self.coefficients.T + self.intercepts)
+
+    def details(self) -> dict[str, Any]:
+        """C that was used, and the words that were found."""
+        return super().details() | {"words": len(self.centres)}
+
+
+def chi2_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Sum of (x - y)² / (x + y) over features that are not 0 in both. (B, K), (T, K) -> (B, T)"""
+    chunk = max(1, CHUNK // max(1, y.numel()))
+    found = []
+    for part in x.split(chunk):
+        difference, total = part[:, None] - y, part[:, None] + y
+        found.append((difference**2 / total.where(total > 0, 1)).sum(2))
+    return torch.cat(found)
+
+
+def _logistic(
+    x: NDArray[Any], target: NDArray[Any], known: NDArray[Any], C: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coefficients (L, K) and intercepts (L,), each label on the rows where it is known."""
+    share, one = smoothed_prior(target, known), constant_labels(target, known)
+    coefficients, intercepts = np.zeros((target.shape[1], x.shape[1])), np.log(share / (1 - share))
+    for j in np.flatnonzero(~one):
+        rows = known[:, j].astype(bool)
+        model = LogisticRegression(C=C, max_iter=1000).fit(x[rows], target[rows, j] > 0)
+        coefficients[j], intercepts[j] = model.coef_[0], model.intercept_[0]
+    return coefficients, intercepts

@@ -1,0 +1,193 @@
+"""mi-SVM and MI-SVM (Andrews, Tsochantaridis and Hofmann, NIPS 2002), one a label."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.svm import SVC, LinearSVC
+from torch import Tensor
+
+from retdm.backbones.base import Backbone
+from retdm.batch import BagExamples
+from retdm.errors import UserError
+from retdm.methods.components.shallow import check_positive, constant_labels, mean_and_deviation, smoothed_prior
+from retdm.methods.components.svm import SMALL, inverse_softsign_score, rbf_decision, scale_of
+from retdm.methods.fitted import softsign_score
+from retdm.methods.on_bags.base import TunedBagMethod, owners
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+class Found(NamedTuple):
+    """A label's machine: duals of the pool's rows (P,), or for ``linear`` coefficients (D,); and each round's loss."""
+
+    weights: Array
+    intercept: float
+    objective: list[float]
+
+
+class MiSVM(TunedBagMethod):
+    """A machine on instances, f; a bag scores what the highest of its instances does.
+
+    Both take turns: learn f, then choose again what positive bags mean. mi-SVM marks each of their instances by the
+    sign of f, the highest always positive, and starts with all positive. MI-SVM (``witness``) takes of each positive
+    bag the highest instance alone, and starts with the mean. All instances of negative bags are negative. They end when
+    the choice stays, or after ``rounds``. No turn raises the machines' objective, but for MI-SVM's first: a mean may
+    score above all that it is the mean of.
+
+    Args:
+        witness: MI-SVM.
+        kernel: ``rbf``, exp(-gamma ||x - x'||²), or ``linear``, with squared hinge losses (liblinear), for many
+            instances.
+        C: weight of the machines' losses.
+        gamma: None is 1 / (features times the variance of the instances, which is 1 after standardising).
+        rounds: at most.
+        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`. The paper names no grid.
+    """
+
+    tuned = ("C",)
+    fitted_buffers = ("mean", "deviation", "support", "weights", "intercepts", "rbf_gamma")
+    mean: Tensor  # (D,)
+    deviation: Tensor  # (D,)
+    support: Tensor  # (T, D) standardised; (0, D) for linear
+    weights: Tensor  # (L, T) duals, or for linear (L, D) coefficients
+    intercepts: Tensor  # (L,)
+    rbf_gamma: Tensor  # ()
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        witness: bool = False,
+        kernel: Literal["rbf", "linear"] = "rbf",
+        C: float = 1.0,
+        gamma: float | None = None,
+        rounds: int = 8,
+        candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
+        **fitted: Any,
+    ) -> None:
+        super().__init__(backbone, labels, candidates=candidates, **fitted)
+        check_positive(C=C, gamma=1.0 if gamma is None else gamma, rounds=rounds)
+        if kernel not in ("rbf", "linear"):
+            raise UserError(f"method.kernel={kernel} is not known", "rbf or linear")
+        self.witness, self.kernel, self.C, self.gamma, self.rounds = witness, kernel, C, gamma, rounds
+        self.objective: list[float] = []
+
+    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+        x = examples.instances.astype(np.float64)
+        mean, deviation = mean_and_deviation(x, standardise=True)
+        x = (x - mean) / deviation
+        owner = owners(examples)
+        means = np.add.reduceat(x, examples.offsets[:-1]) / np.diff(examples.offsets)[:, None]
+        pool = np.concatenate([x, means]) if self.witness else x
+        gamma = scale_of(x) if self.gamma is None else self.gamma
+        teaches = np.flatnonzero(~constant_labels(target, known))
+        # Both solvers let other threads run and draw nothing.
+        found: list[Found] = Parallel(n_jobs=-1 if x.size > SMALL else 1, prefer="threads")(
+            delayed(_alternate)(self._machine(gamma), pool, owner, target[:, j] > 0, known[:, j] > 0, self.rounds)
+            for j in teaches
+        )
+        weights = np.zeros((len(self.labels), pool.shape[self.kernel == "linear"]))
+        intercepts = inverse_softsign_score(smoothed_prior(target, known))
+        for j, label in zip(teaches, found, strict=True):
+            weights[j], intercepts[j] = label.weights, label.intercept
+        support = np.flatnonzero((weights != 0).any(0)) if self.kernel == "rbf" else np.zeros(0, np.int64)
+        self.set_fitted(mean=mean, deviation=deviation, rbf_gamma=np.array(gamma), intercepts=intercepts)
+        self.set_fitted(support=pool[support], weights=weights[:, support] if self.kernel == "rbf" else weights)
+        # A label that has ended stays at its last.
+        most = max((len(label.objective) for label in found), default=0)
+        at = [[label.objective[min(turn, len(label.objective) - 1)] for label in found] for turn in range(most)]
+        self.objective = [float(sum(turn)) for turn in at]
+
+    def _machine(self, gamma: float) -> SVC | LinearSVC:
+        if self.kernel == "rbf":
+            return SVC(C=self.C, gamma=gamma, cache_size=500)
+        return LinearSVC(C=self.C, dual=False)
+
+    def values(self, rows: Tensor) -> Tensor:
+        """Instances (…, D) to f (…, L)."""
+        x = (rows.flatten(0, -2) - self.mean) / self.deviation
+        if self.kernel == "rbf":
+            found = rbf_decision(x, self.support, self.weights, self.intercepts, self.rbf_gamma)
+        else:
+            found = x @ self.weights.T + self.intercepts
+        values: Tensor = found.unflatten(0, rows.shape[:-1])
+        return values
+
+    def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+        return softsign_score(self.values(bag).where(mask[..., None], -torch.inf).amax(1))
+
+    def instance_decision(self, bag: Tensor, mask: Tensor) -> Tensor:
+        return softsign_score(self.values(bag))
+
+    def details(self) -> dict[str, Any]:
+        """C that was used; what the machines of all labels minimise, after each round; how many instances support
+        them."""
+        return super().details() | {"objective": self.objective, "support": len(self.support)}
+
+
+def _alternate(
+    model: SVC | LinearSVC,
+    pool: Array,
+    owner: Places,
+    carried: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    rounds: int,
+) -> Found:
+    """One label.
+
+    Args:
+        model: the solver.
+        pool: instances (T, D), and for MI-SVM the means of all n bags behind them.
+        owner: (T,) the bag of each instance, never falling.
+        carried: (n,) bags with the label.
+        known: (n,)
+        rounds: at most.
+    """
+    witness = len(pool) > len(owner)
+    positive, negative = np.flatnonzero((carried & known)[owner]), np.flatnonzero((~carried & known)[owner])
+    chosen = len(owner) + np.flatnonzero(carried & known) if witness else positive
+    objective = []
+    for _ in range(rounds):
+        rows = np.sort(np.concatenate([chosen if witness else positive, negative]))
+        marks = np.isin(rows, chosen)
+        model.fit(pool[rows], marks)
+        values = _values(model, pool, rows)
+        objective.append(_objective(model, values[rows], marks))
+        last_of_bag = np.diff(owner[positive], append=-1) != 0
+        highest = positive[np.lexsort((values[positive], owner[positive]))[last_of_bag]]
+        again = highest if witness else np.union1d(positive[values[positive] > 0], highest)
+        if np.array_equal(again, chosen):
+            break
+        chosen = again
+    if isinstance(model, LinearSVC):
+        return Found(model.coef_[0].copy(), float(model.intercept_[0]), objective)
+    weights = np.zeros(len(pool))
+    weights[rows[model.support_]] = model.dual_coef_[0]
+    return Found(weights, float(model.intercept_[0]), objective)
+
+
+def _values(model: SVC | LinearSVC, pool: Array, rows: Places) -> Array:
+    """The decision value (P,) of each row of the pool; the machine was fitted on ``rows``."""
+    if isinstance(model, LinearSVC):
+        linear: Array = pool @ model.coef_[0] + model.intercept_[0]
+        return linear
+    support, duals = torch.from_numpy(pool[rows[model.support_]]), torch.from_numpy(model.dual_coef_)
+    intercept = torch.from_numpy(model.intercept_)
+    values: Array = rbf_decision(torch.from_numpy(pool), support, duals, intercept, model.gamma)[:, 0].numpy()
+    return values  # twenty times faster than the solver's own
+
+
+def _objective(model: SVC | LinearSVC, values: Array, marks: NDArray[np.bool_]) -> float:
+    """What the solver minimises, at what it found: half the squared norm + C times the (squared) hinge losses."""
+    hinge = np.maximum(0, 1 - np.where(marks, values, -values))
+    if isinstance(model, LinearSVC):  # which penalises the intercept too
+        squares = (model.coef_**2).sum() + (model.intercept_**2).sum()
+        return float(squares / 2 + model.C * (hinge**2).sum())
+    squares = model.dual_coef_[0] @ (values[model.support_] - model.intercept_[0])
+    return float(squares / 2 + model.C * hinge.sum())

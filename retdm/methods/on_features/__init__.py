@@ -1,0 +1,1 @@
+"""Methods that are fitted to the feature vectors of a frozen backbone."""

@@ -1,0 +1,116 @@
+"""A checkpoint's criteria: what ``metrics.json`` and ``test.json`` hold."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning import Trainer
+
+from retdm import criteria
+from retdm.data.module import Data
+from retdm.errors import UserError
+from retdm.files import atomic
+from retdm.methods.base import Method
+from retdm.runs.folder import RunFolder
+from retdm.runs.instances import evaluate_instances_of
+from retdm.runs.saved import weights_into
+from retdm.training.draw_images import choose_rows
+from retdm.training.evaluation import Evaluation
+
+OWN = "train_threshold"  # the rule whose thresholds a method brings
+SHOWN, SIDE = 6, 224  # images, and pixels of the longer side
+
+
+def judge(
+    trainer: Trainer, method: Method, data: Data, checkpoint: Path, validation: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Validation, threshold and test of one checkpoint, in all processes of the run.
+
+    A checkpoint that has learned from the validation part too brings what was said of it before (``validation`` of its
+    description).
+
+    Args:
+        validation: what :func:`evaluate_validation` has said of the same weights, where it was asked before.
+
+    Returns:
+        The report without ``seconds`` and ``images``; under ``predictions`` the test part's arrays.
+    """
+    content = weights_into(method, checkpoint)
+    validation = validation or content["retdm"].get("validation") or evaluate_validation(trainer, method, data)
+    rows = predict(trainer, method, data, "test")
+    own = criteria_of(rows, method, method.decide, validation["threshold"])
+    threshold = validation["threshold"]
+    return {
+        "validation": validation["criteria"],
+        "test": {**own["criteria"], **(evaluate_instances_of(method, data) if trainer.is_global_zero else {})},
+        "test_validation_threshold": None
+        if threshold is None
+        else criteria_of(rows, method, "validation", threshold)["criteria"],
+        "threshold": threshold,
+        "per_label": own["per_label"],
+        "left_out": {**own["left_out"], **data.left_out},
+        "predictions": rows,
+    }
+
+
+def evaluate_validation(trainer: Trainer, method: Method, data: Data) -> dict[str, Any]:
+    """``criteria`` of the validation part, and the ``threshold`` that is best on it."""
+    rows = predict(trainer, method, data, "validation")
+    threshold = Evaluation.threshold_on(rows)
+    return {"criteria": criteria_of(rows, method, method.decide, threshold)["criteria"], "threshold": threshold}
+
+
+def predict(trainer: Trainer, method: Method, data: Data, part: str) -> dict[str, np.ndarray]:
+    """index, scores, target and known of a part."""
+    evaluation = next(c for c in trainer.callbacks if isinstance(c, Evaluation))  # type: ignore[attr-defined]
+    data.evaluated = part
+    trainer.test(method, datamodule=data, verbose=False)
+    predictions: dict[str, np.ndarray] = evaluation.predictions
+    return predictions
+
+
+def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshold: float | None) -> criteria.Evaluation:
+    """What :func:`retdm.criteria.evaluate` says of predictions under a rule."""
+    if rule == "validation" and threshold is None:
+        raise UserError("decide=validation has no threshold", "threshold=<number>, or method.decide=half")
+    predicted = criteria.decide(
+        rows["scores"], rule, own_thresholds(method) if rule == OWN else 0.5 if threshold is None else threshold
+    )
+    return criteria.evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
+
+
+def own_thresholds(method: Method) -> list[float]:
+    """The thresholds (L,) that a method has chosen on its training part.
+
+    Raises:
+        UserError: it chooses none.
+    """
+    found = getattr(method, "thresholds", None)
+    if found is None:
+        raise UserError(f"{type(method).__name__} chooses no thresholds on its training part", "take another decide=…")
+    thresholds: list[float] = found.tolist()
+    return thresholds
+
+
+def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: list[str]) -> None:
+    """``predictions.npz`` of the test part, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **rows, labels=np.array(labels))  # type: ignore[arg-type]
+    with atomic(folder.predictions) as part:
+        part.write_bytes(buffer.getvalue())
+
+
+def write_shown(folder: RunFolder, data: Any, rows: dict[str, np.ndarray]) -> None:
+    """A few test images as ``pictures/test-<index>.jpg``, for a report that tells what their scores are made of.
+
+    Args:
+        data: a set of images.
+        rows: index, target and known of the test part.
+    """
+    for index in rows["index"][choose_rows(rows["target"] * rows["known"], SHOWN)]:
+        image = Image.fromarray(np.array(data.images[int(index)]))
+        image.thumbnail((SIDE, SIDE))
+        with atomic(folder.pictures / f"test-{index}.jpg") as part:
+            image.save(part, format="JPEG", quality=85)

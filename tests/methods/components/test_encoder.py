@@ -1,0 +1,162 @@
+"""What methods see: vectors and regions of images, given instances, and features that a cache has kept."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import retdm
+from retdm.backbones import NoBackbone
+from retdm.backbones.vgg import VGGSmall
+from retdm.batch import BagBatch, Batch
+from retdm.commands.train import train
+from retdm.errors import UserError
+from retdm.methods.components.encoder import Encoder
+from retdm.runs.build import build_data, build_method, give_features
+from retdm.runs.settings import compose_settings, identity
+from retdm.training import features as feature_cache
+
+Tiny = Callable[..., dict[str, Any]]
+
+
+def net(width: int | None = None, frozen: bool = True, **how: Any) -> Encoder:
+    torch.manual_seed(0)
+    backbone = VGGSmall(channels=[8, 8])
+    return Encoder(backbone.freeze() if frozen else backbone, width, **how).eval()
+
+
+def batch_of(image: torch.Tensor) -> Batch:
+    rows = len(image)
+    return Batch(torch.arange(rows), image, torch.zeros(rows, 2), torch.ones(rows, 2, dtype=torch.bool))
+
+
+def test_cells_are_the_places_of_the_last_map_row_by_row() -> None:
+    image = torch.randn(2, 3, 32, 48)
+    cells, mask = net(view="cells").instances(batch_of(image))
+    maps = net().backbone.maps(image)
+    assert cells.shape == (2, maps.shape[2] * maps.shape[3], 8)
+    assert mask.all() and mask.shape == cells.shape[:2]
+    assert torch.equal(cells[1, maps.shape[3] + 2], maps[1, :, 1, 2])
+
+
+def test_a_grid_sees_each_crop_as_an_image_of_its_own() -> None:
+    image = torch.randn(2, 3, 34, 64)  # 34 is no multiple of 2 x 17 less one: the remainder is left out
+    crops, _ = net(view="grid", grid=2).instances(batch_of(image))
+    alone = net().backbone.embedding(image[:, :, 17:34, 0:32])
+    assert crops.shape == (2, 4, net().dim)
+    assert torch.allclose(crops[:, 2], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["average", "max"])
+def test_one_vector_of_regions_is_their_mean_or_maximum(pool: Any) -> None:
+    image = torch.randn(2, 3, 32, 32)
+    seen = net(view="cells", pool=pool)
+    maps = seen.backbone.maps(image).flatten(2)
+    expected = maps.mean(2) if pool == "average" else maps.amax(2)
+    assert torch.allclose(seen(image), expected, atol=1e-6)
+
+
+def test_a_frozen_backbone_never_learns_and_what_is_behind_it_does() -> None:
+    seen = net(16).requires_grad_(True).train()
+    assert not any(parameter.requires_grad for parameter in seen.backbone.parameters())
+    assert not any(module.training for module in seen.backbone.modules())
+    assert all(parameter.requires_grad for parameter in seen.layers.parameters())
+    assert len(list(seen.layers.parameters())) == 4  # two layers
+    free = net(16, frozen=False).requires_grad_(True)
+    assert all(parameter.requires_grad for parameter in free.parameters())
+
+
+def test_frozen_features_are_standardised_by_what_was_measured_and_constant_ones_keep_their_scale() -> None:
+    seen = net()
+    image = torch.randn(5, 3, 32, 32)
+    plain = seen(image)
+    deviation = plain.std(0, correction=0)
+    deviation[0] = 0
+    seen.measure(plain.mean(0), deviation)
+    found = seen(image)
+    assert torch.allclose(found.mean(0), torch.zeros(seen.dim), atol=1e-5)
+    assert torch.allclose(found[:, 0], plain[:, 0] - plain[:, 0].mean(), atol=1e-6)
+    moved = plain.std(0, correction=0) > 1e-6
+    moved[0] = False
+    assert torch.allclose(found.std(0, correction=0)[moved], torch.ones(int(moved.sum())), atol=1e-3)
+
+
+def test_given_instances_go_through_the_layers_with_their_mask() -> None:
+    torch.manual_seed(0)
+    seen = Encoder(NoBackbone(6), 4, view="cells")
+    bag, mask = torch.randn(2, 3, 6), torch.tensor([[True, True, False], [True, True, True]])
+    unused = torch.zeros(2, 1)
+    rows, found = seen.instances(BagBatch(torch.arange(2), bag, mask, unused, unused.bool()))
+    assert torch.equal(found, mask)
+    assert torch.allclose(rows[1, 2], seen.layers(bag[1, 2]))
+    with pytest.raises(UserError, match="a method of bags was given images"):
+        seen.instances(batch_of(torch.randn(1, 3, 32, 32)))
+
+
+def test_unknown_views_are_named() -> None:
+    with pytest.raises(UserError, match="method.instances=pixels is not known"):
+        net(view="pixels")
+    with pytest.raises(UserError, match="method.grid=0 is too small"):
+        net(view="grid", grid=0)
+
+
+# In runs
+
+
+@pytest.mark.parametrize("head", ["average", "csra"])
+def test_kept_features_say_what_the_images_say(tiny: Tiny, head: str) -> None:
+    settings = tiny("method=bce", f"method.head={head}", "precompute=true", "method.embedding_dim=8")
+    data = build_data(settings)
+    method = build_method(settings, data.labels).eval()
+    loader = data.part_loader("validation")
+    with torch.no_grad():
+        images = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in loader]
+        give_features(settings, data, method, identity(settings)["backbone"])
+        kept = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in data.part_loader("validation")]
+    # Regions are kept in half precision.
+    assert torch.allclose(torch.cat(images), torch.cat(kept), atol=1e-5 if head == "average" else 2e-3)
+
+
+def test_moments_are_those_of_the_training_parts_features(tiny: Tiny) -> None:
+    settings = tiny("method=bce", "method.head=max", "precompute=true")
+    data = build_data(settings)
+    method = build_method(settings, data.labels)
+    give_features(settings, data, method, identity(settings)["backbone"])
+    data.features = np.array(data.features)
+    data.features[:, 0] = 0.1
+    mean, deviation = data.moments()
+    maps = data.features[data.splits["train"]].astype(np.float64)
+    assert np.allclose(mean, maps.mean((0, 2, 3)), rtol=1e-9)
+    assert np.allclose(deviation[1:], maps[:, 1:].std((0, 2, 3)), rtol=1e-9)
+    assert deviation[0] == 1
+
+
+def test_moments_of_bags_are_those_of_their_instances_and_not_of_the_places_that_fill_a_batch() -> None:
+    data = build_data(compose_settings(["data=synthetic_bags", "data.size=50", "method=mil"]))
+    data.source.offsets = data.source.offsets.copy()
+    data.source.offsets[1:-1:2] -= 7  # bags of 9 and of 23
+    mean, deviation = data.moments()
+    rows = data.examples("train")[0].instances.astype(np.float64)
+    assert np.allclose(mean, rows.mean(0)) and np.allclose(deviation, rows.std(0))
+
+
+def test_a_frozen_run_looks_at_each_image_once_and_leaves_a_checkpoint_that_sees_images(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    seen = Encoder.seen
+    monkeypatch.setattr(Encoder, "seen", lambda self, image: looks.append(len(image)) or seen(self, image))
+    monkeypatch.setattr(feature_cache, "track", lambda rows, *rest, **how: rows)
+    settings = tiny("method=bce", "precompute=true", "method.embedding_dim=8", "data.cache=none")
+    folder = train(settings)
+    assert sum(looks) == 60 + 1  # one blank image tells the shape
+    before = build_method(settings, build_data(settings).labels).encoder.backbone.state_dict()
+    model = retdm.load(folder)
+    after = model.method.encoder.backbone.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    data = build_data(settings)
+    rows = np.load(folder / "predictions.npz")
+    scores = model.predict([np.array(data.images[int(i)]) for i in rows["index"]])
+    assert np.allclose(scores, rows["scores"], atol=1e-5)

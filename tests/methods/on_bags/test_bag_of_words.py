@@ -1,0 +1,112 @@
+"""Histograms of words: counted as a plain loop counts them, and judged as scikit-learn judges them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bag_toys import LABELS, Toy, check_reloads, decisions, scored, toy, with_unknown
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import chi2_kernel
+from sklearn.svm import SVC
+
+from retdm.backbones import NoBackbone
+from retdm.errors import UserError
+from retdm.methods.on_bags import bag_of_words
+from retdm.methods.on_bags.bag_of_words import BagOfWords
+
+
+def made(**settings: Any) -> BagOfWords:
+    return BagOfWords(NoBackbone(4), LABELS, **{"words": 6, **settings})
+
+
+def fitted(given: Toy, **settings: Any) -> BagOfWords:
+    method = made(**settings)
+    method.fit(*given)
+    return method
+
+
+def counted(method: BagOfWords, given: Toy) -> np.ndarray:
+    """Histograms by a loop over instances."""
+    words = method.centres.numpy() * method.deviation.numpy() + method.mean.numpy()
+    found = np.zeros((len(given.target), len(words)))
+    for i, row in enumerate(found):
+        bag = given.bag(i)
+        for instance in bag:
+            distance = ((instance - words) / method.deviation.numpy()) ** 2
+            row[distance.sum(1).argmin()] += 1 / len(bag)
+    return found
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_logistic_scores_are_those_of_scikit_learn_on_counted_histograms(standardise: bool) -> None:
+    given, new = toy(), toy(seed=1)
+    method = fitted(given, standardise=standardise)
+    scores = scored(method, new.examples)
+    for label in (0, 1):
+        model = LogisticRegression(C=10, max_iter=1000).fit(counted(method, given), given.target[:, label])
+        np.testing.assert_allclose(scores[:, label], model.predict_proba(counted(method, new))[:, 1], atol=1e-6)
+    assert scores[:, 2] == pytest.approx(1 / 62)  # no positive in 60 bags
+
+
+def test_chi2_scores_are_those_of_scikit_learn_on_counted_histograms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bag_of_words, "CHUNK", 200)  # so that some rows stand alone
+    given, new = toy(), toy(seed=1)
+    method = fitted(given, classifier="chi2", gamma=0.7, C=3.0)
+    scores = scored(method, new.examples)
+    train, test = counted(method, given), counted(method, new)
+    for label in (0, 1):
+        model = SVC(kernel="precomputed", C=3.0).fit(chi2_kernel(train, gamma=0.7), given.target[:, label])
+        expected = model.decision_function(chi2_kernel(test, train, gamma=0.7))
+        np.testing.assert_allclose(decisions(scores[:, label]), expected, atol=1e-6)
+    assert scores[:, 2] == pytest.approx(1 / 62)
+
+
+def test_words_are_where_lloyds_steps_stop_and_the_seed_decides_which() -> None:
+    given = toy()
+    method = fitted(given, standardise=False)
+    words, x = method.centres.numpy(), given.examples.instances.astype(np.float64)
+    nearest = ((x[:, None] - words) ** 2).sum(2).argmin(1)
+    np.testing.assert_allclose(words, [x[nearest == k].mean(0) for k in range(6)], atol=1e-6)
+    assert torch.equal(method.centres, fitted(given, standardise=False).centres)
+    assert not torch.equal(method.centres, fitted(given, standardise=False, seed=1).centres)
+
+
+def test_there_are_no_more_words_than_different_instances() -> None:
+    given = toy(n=8)
+    method = fitted(given, words=1000)
+    assert len(method.centres) == len(given.examples.instances)
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "chi2"])
+def test_unknown_cells_teach_nothing(classifier: str) -> None:
+    first, second = (fitted(given, classifier=classifier) for given in with_unknown(toy()))
+    other = fitted(toy(), classifier=classifier)
+    assert torch.equal(first.intercepts, second.intercepts)
+    assert not torch.equal(first.intercepts, other.intercepts)
+    if classifier == "logistic":
+        assert torch.equal(first.coefficients, second.coefficients)
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "chi2"])
+def test_a_checkpoint_brings_what_was_learnt(classifier: str) -> None:
+    given = toy()
+    check_reloads(fitted(given, classifier=classifier), made(classifier=classifier), given.examples)
+
+
+def test_tuning_keeps_the_C_of_which_it_was_given_only_one_that_learns() -> None:
+    method = fitted(toy(), tune=True, candidates=[1e-6, 30.0])
+    assert method.C == 30.0 and method.details() == {"C": 30.0, "words": 6}
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"words": 0}, "method.words=0"),
+        ({"classifier": "tree"}, "method.classifier=tree"),
+        ({"candidates": [0.0]}, "method.candidates=0.0"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made(**settings)

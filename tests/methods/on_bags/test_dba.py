@@ -1,0 +1,218 @@
+"""DBA: that its bound is one and rises, and that what it infers of new bags is what its model says."""
+
+import math
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bag_toys import LABELS, Toy, check_reloads, scored, toy, with_unknown
+from scipy.special import psi
+from scipy.stats import dirichlet, norm
+
+from retdm.backbones import NoBackbone
+from retdm.errors import UserError
+from retdm.methods.on_bags import dba
+from retdm.methods.on_bags.dba import DBA, Marks
+
+
+def made(**settings: Any) -> DBA:
+    return DBA(NoBackbone(4), LABELS, **({"rounds": 10} | settings))
+
+
+def fitted(given: Toy, **settings: Any) -> DBA:
+    method = made(**settings)
+    method.fit(*given)
+    return method
+
+
+def counts(given: Toy) -> Toy:
+    """The toy with features that are counts: 2 and the place's own many."""
+    instances = np.round(np.exp(given.examples.instances.clip(-2, 3)))
+    return given._replace(examples=given.examples._replace(instances=instances.astype(np.float32)))
+
+
+@pytest.mark.parametrize("emission", ["histogram", "gaussian"])
+@pytest.mark.parametrize("penalty", [1e-4, 1.0])
+def test_the_bound_never_falls(emission: str, penalty: float) -> None:
+    objective = np.array(fitted(counts(toy()), emission=emission, penalty=penalty, rounds=40).objective)
+    assert len(objective) == 40
+    assert (np.diff(objective) >= -1e-9 * np.abs(objective[1:])).all()
+    assert objective[-1] > objective[0] + 1
+
+
+def test_each_pass_over_shares_raises_the_bound_however_steep_the_labels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(4) < torch.tensor([1, 2, 3, 4, 4, 4])[:, None]
+    evidence = torch.randn(6, 4, 3, generator=generator, dtype=torch.float64) * mask[..., None]
+    sign = torch.randint(-1, 2, (6, 3), generator=generator) / 2.0
+    alpha = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)
+    marks = Marks(sign.double(), torch.tensor([60.0, -30.0, 8.0]).double(), torch.tensor([-9.0, 4.0, 0.0]).double())
+    share = torch.softmax(evidence, 2) * mask[..., None]
+    values = []
+    for _ in range(30):
+        share, gamma = dba.inferred(evidence, mask, alpha, share, 1, marks)
+        values.append(float(dba.bound(evidence, mask, alpha, share, gamma, marks)))
+    assert (np.diff(values) >= -1e-10).all()
+    assert values[-1] > values[0]
+
+
+def test_the_bound_lies_below_the_likelihood_that_it_bounds() -> None:
+    """One bag of two instances, two classes: classes summed over, theta over a fine grid."""
+    evidence = torch.tensor([[[0.5, -1.0], [-2.0, 0.3]]], dtype=torch.float64)
+    mask, alpha = torch.ones(1, 2, dtype=torch.bool), torch.tensor([0.8, 1.5], dtype=torch.float64)
+    marks = Marks(torch.tensor([[0.5, -0.5]]).double(), torch.tensor([2.0, 3.0]).double(), torch.tensor([-1.0, 0.5]))
+    share = torch.full((1, 2, 2), 0.5, dtype=torch.float64)
+    share, gamma = dba.inferred(evidence, mask, alpha, share, 200, marks)
+    bound = float(dba.bound(evidence, mask, alpha, share, gamma, marks))
+    total = 0.0
+    for z in product((0, 1), repeat=2):
+        counted = np.bincount(z, minlength=2)
+        theta = math.gamma(2.3) / math.gamma(2.3 + 2)
+        theta *= math.prod(math.gamma(a + c) / math.gamma(a) for a, c in zip((0.8, 1.5), counted, strict=True))
+        features = math.exp(sum(float(evidence[0, j, k]) for j, k in enumerate(z)))
+        first = 1 / (1 + math.exp(-(2.0 * counted[0] / 2 - 1.0)))
+        second = 1 - 1 / (1 + math.exp(-(3.0 * counted[1] / 2 + 0.5)))
+        total += theta * features * first * second
+    assert math.log(total) - 0.5 < bound < math.log(total)
+
+
+def test_alpha_goes_where_the_dirichlets_likelihood_is_highest() -> None:
+    theta = np.random.default_rng(0).dirichlet([0.5, 2.0, 4.0], 400)
+    gamma = torch.from_numpy(theta * 1e7)  # digamma differences are then the logarithms of theta
+    alpha = dba.refined(torch.ones(3, dtype=torch.float64), gamma, times=200).numpy()
+
+    def likelihood(values: Any) -> float:
+        return float(sum(dirichlet.logpdf(row, values) for row in theta))
+
+    best = likelihood(alpha)
+    for place, factor in product(range(3), (0.97, 1.03)):
+        moved = alpha.copy()
+        moved[place] *= factor
+        assert likelihood(moved) < best
+    assert (dba.refined(torch.ones(3).double(), gamma[:, :3] * torch.tensor([1e-9, 1, 1]))[0]) == dba.SMALLEST
+
+
+def test_likelihoods_are_those_of_the_distributions() -> None:
+    rng = np.random.default_rng(0)
+    x, share = rng.normal(1, 2, (30, 4)), rng.dirichlet([1, 1], 30)
+    rows, parts = torch.from_numpy(x), torch.from_numpy(share)
+    parameters, _ = dba.emitted(rows, parts, "gaussian", 1e-9)
+    for k in (0, 1):
+        mean = np.average(x, 0, share[:, k])
+        deviation = np.sqrt(np.average((x - mean) ** 2, 0, share[:, k]))
+        expected = norm.logpdf(x, mean, deviation).sum(1)
+        np.testing.assert_allclose(dba.likelihood(rows, *parameters)[:, k], expected, atol=1e-6)
+    counted = torch.from_numpy(np.abs(x))
+    parameters, _ = dba.emitted(counted, parts, "histogram", 2.0)
+    for k in (0, 1):
+        words = (share[:, k, None] * np.abs(x)).sum(0) + 2 * np.abs(x).mean(0)
+        expected = np.abs(x) @ np.log(words / words.sum())
+        np.testing.assert_allclose(dba.likelihood(counted, *parameters)[:, k], expected, atol=1e-6)
+
+
+def test_new_bags_are_inferred_by_turns_over_classes_and_theta() -> None:
+    given, new = toy(), toy(seed=1)
+    method = fitted(given)
+    scores = scored(method, new.examples)
+    assert scores.dtype == np.float64
+    alpha, classes = method.alpha.numpy(), method.classes.numpy()
+    assert classes.tolist() == [0, 1]  # nobody has the third label
+    for i in range(10):
+        x = torch.from_numpy((new.bag(i) - method.mean.numpy()) / method.deviation.numpy())
+        evidence = dba.likelihood(x, method.constant, method.linear, method.square).numpy()
+        share = np.full(evidence.shape, 0.5)
+        for _ in range(dba.PASSES):
+            share = np.exp(evidence + psi(alpha + share.sum(0)))
+            share /= share.sum(1, keepdims=True)
+        expected = 1 / (1 + np.exp(-(method.slope.numpy() * share.mean(0) + method.offset.numpy())))
+        np.testing.assert_allclose(scores[i, :2], expected, atol=1e-9)
+        bag = torch.from_numpy(new.bag(i)).double()[None]
+        instances = method.instance_decision(bag, torch.ones(bag.shape[:2], dtype=torch.bool))
+        np.testing.assert_allclose(instances[0, :, :2], share, atol=1e-9)
+        assert (instances[..., 2] == 0).all()
+    assert scores[:, 2] == pytest.approx(1 / 62)
+
+
+@pytest.mark.parametrize("emission", ["histogram", "gaussian"])
+def test_instances_get_the_class_that_they_were_made_of(emission: str) -> None:
+    """Every instance is of a class of its bag, so the model is right."""
+    rng = np.random.default_rng(0)
+    given = toy(n=120)
+    owner = np.repeat(np.arange(120), np.diff(given.examples.offsets))
+    own = np.array([rng.choice(np.flatnonzero(row[:2])) if row.any() else 0 for row in given.target[owner]])
+    target = np.stack([np.bincount(owner[own == k], minlength=120) > 0 for k in (0, 1, 2)], 1)
+    instances = rng.poisson(1 + 6 * np.eye(4)[own]).astype(np.float32)
+    made_of = Toy(given.examples._replace(instances=instances), target.astype(np.uint8), given.known)
+    method = fitted(made_of, emission=emission)
+    right = []
+    for i in range(120):
+        bag = torch.from_numpy(made_of.bag(i)).double()[None]
+        found = method.instance_decision(bag, torch.ones(bag.shape[:2], dtype=torch.bool))[0].argmax(1).numpy()
+        right.extend(found == own[owner == i])
+    assert np.mean(right) > 0.9
+    assert ((scored(method, made_of.examples) >= 0.5) == made_of.target).mean() > 0.8
+
+
+def test_the_data_decide_between_counts_and_gaussians_unless_told() -> None:
+    assert fitted(toy()).square.any()
+    assert not fitted(counts(toy())).square.any()
+    assert fitted(counts(toy()), emission="gaussian").square.any()
+
+
+def test_words_are_how_much_a_histogram_weighs() -> None:
+    given = counts(toy())
+    average = float(given.examples.instances.sum(1).mean())
+    scaled = given.examples._replace(instances=given.examples.instances * 4)
+    np.testing.assert_allclose(
+        scored(fitted(given, words=4 * average), given.examples),
+        scored(fitted(given._replace(examples=scaled)), scaled),
+    )
+    assert not np.allclose(
+        scored(fitted(given, words=4 * average), given.examples), scored(fitted(given), given.examples)
+    )
+
+
+def test_unknown_cells_teach_nothing() -> None:
+    left_out, changed = with_unknown(toy())
+    first, second = fitted(left_out), fitted(changed)
+    assert torch.equal(first.linear, second.linear) and torch.equal(first.slope, second.slope)
+    assert not torch.equal(first.linear, fitted(toy()).linear)
+
+
+@pytest.mark.parametrize("mark", [0, 1])
+def test_sets_of_one_class_score_their_shares(mark: int) -> None:
+    given = toy(n=20)
+    method = fitted(given._replace(target=np.full_like(given.target, mark)))
+    assert scored(method, given.examples) == pytest.approx((20 * mark + 1) / 22)
+    bag = torch.from_numpy(given.bag(0)).double()[None]
+    instances = method.instance_decision(bag, torch.ones(bag.shape[:2], dtype=torch.bool))
+    assert instances.sum(2).numpy() == pytest.approx(mark)
+
+
+def test_bags_with_all_labels_are_no_trouble() -> None:
+    given = toy(n=20)
+    given.target[1:] = 1
+    assert np.isfinite(scored(fitted(given), given.examples)).all()
+
+
+def test_a_checkpoint_brings_what_was_learnt() -> None:
+    given = toy()
+    check_reloads(fitted(given), made(), given.examples)
+    given = counts(given)
+    check_reloads(fitted(given), made(), given.examples)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"emission": "words"}, "method.emission=words"),
+        ({"words": 0.0}, "method.words=0.0"),
+        ({"smoothing": 0.0}, "method.smoothing=0.0"),
+        ({"penalty": -1.0}, "method.penalty=-1.0"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made(**settings)

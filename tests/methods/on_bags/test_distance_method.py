@@ -1,0 +1,302 @@
+"""Methods that see bags by distances: what they learn, and that a table and their own distances give the same."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bag_toys import LABELS, Toy, batch_of, check_reloads, decisions, scored, toy, with_unknown
+from sklearn.svm import SVC
+
+from retdm.backbones import NoBackbone
+from retdm.batch import BagExamples
+from retdm.errors import UserError
+from retdm.methods.components.bag_distances import BagList, bag_distances, measured
+from retdm.methods.on_bags.base import taken
+from retdm.methods.on_bags.distance_method import DistanceMethod
+from retdm.methods.on_bags.emd_svm import EMDSVM
+from retdm.methods.on_bags.mimlknn import MIMLkNN
+from retdm.methods.on_bags.mimlsvm import MIMLSVM, k_medoids
+
+METHODS = (MIMLSVM, MIMLkNN, EMDSVM)
+
+
+def made(kind: type[DistanceMethod], **settings: Any) -> DistanceMethod:
+    return kind(NoBackbone(4), LABELS, **settings)
+
+
+def split(given: Toy, n: int = 40) -> tuple[Toy, BagExamples]:
+    """The first n bags to learn from; the others."""
+    first = np.arange(len(given.target)) < n
+    train = Toy(taken(given.examples, first), given.target[first], given.known[first])
+    return train, taken(given.examples, ~first)
+
+
+def as_new(examples: BagExamples) -> BagExamples:
+    """The same bags, of no data set."""
+    return examples._replace(index=np.full(len(examples.index), -1))
+
+
+def between(method: DistanceMethod, rows: BagExamples, columns: BagExamples, scale_of: BagExamples) -> np.ndarray:
+    shift, spread = measured(method.scale, [scale_of.instances])
+    lists = [BagList((part.instances - shift) / spread, part.offsets) for part in (rows, columns)]
+    return bag_distances(method.distance, *lists).astype(np.float64)
+
+
+def give_table(method: DistanceMethod, examples: BagExamples) -> None:
+    method.give_table(between(method, examples, examples, examples), *measured(method.scale, [examples.instances]))
+
+
+@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("scale", ["minmax", "standard", "none"])
+def test_a_table_and_distances_computed_on_the_way_give_the_same_scores(kind: Any, scale: str) -> None:
+    given = toy()
+    train, rest = split(given)
+    method = made(kind, scale=scale)
+    give_table(method, given.examples)
+    method.fit(*train)
+    by_table, computed = scored(method, rest), scored(method, as_new(rest))
+    np.testing.assert_allclose(by_table, computed, atol=1e-6)
+    assert by_table[:, :2].std() > 0.01
+    # Without a table the scale is that of the training bags: give it those of all.
+    alone = made(kind, scale=scale)
+    give_table(alone, given.examples)
+    alone.fit(*train)
+    alone.table = None
+    np.testing.assert_allclose(scored(alone, rest), by_table, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_method_without_a_table_scales_by_its_training_bags(kind: Any) -> None:
+    train, rest = split(toy())
+    alone, tabled = made(kind, scale="minmax"), made(kind, scale="minmax")
+    alone.fit(*train)
+    give_table(tabled, train.examples)
+    tabled.fit(*train)
+    np.testing.assert_allclose(scored(alone, as_new(rest)), scored(tabled, as_new(rest)), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_labels_that_can_be_told_apart_are(kind: Any) -> None:
+    given = toy(150, seed=1)
+    train, rest = split(given, 100)
+    method = made(kind, **({"references": 3, "citers": 3} if kind is MIMLkNN else {}))
+    method.fit(*train)
+    scores, target = scored(method, as_new(rest)), given.target[100:]
+    for label in (0, 1):
+        pairs = scores[target[:, label] == 1, label][:, None] - scores[target[:, label] == 0, label]
+        assert (pairs > 0).mean() > 0.85
+    np.testing.assert_allclose(scores[:, 2], 1 / 102)  # no bag has it
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_unknown_cells_teach_nothing(kind: Any) -> None:
+    train, rest = split(toy())
+    found = []
+    for marked in with_unknown(train):
+        method = made(kind)
+        method.fit(*marked)
+        found.append(scored(method, as_new(rest)))
+    np.testing.assert_array_equal(*found)
+    method.fit(*train)
+    assert not np.allclose(found[0], scored(method, as_new(rest)))
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_checkpoint_brings_all_that_scores_need(kind: Any) -> None:
+    train, rest = split(toy())
+    method = made(kind)
+    method.fit(*train)
+    check_reloads(method, made(kind), as_new(rest))
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_duplicates_single_instances_and_full_label_sets_are_no_trouble(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.repeat(rng.normal(size=(6, 4)), 4, 0).astype(np.float32)  # four copies of each of six bags of one
+    target = np.repeat([[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 1]], 4, 0).astype(np.uint8)
+    examples = BagExamples(rows, np.arange(25), np.arange(24))
+    method = made(kind)
+    method.fit(examples, target, np.ones_like(target, bool))
+    scores = scored(method, as_new(examples))
+    assert np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()
+    np.testing.assert_allclose(scores[::4], scores[3::4], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_labels_of_one_class_alone_score_their_share(kind: Any) -> None:
+    examples = toy(12).examples
+    target = np.tile(np.array([1, 0, 1], np.uint8), (12, 1))
+    method = made(kind)
+    method.fit(examples, target, np.ones_like(target, bool))
+    np.testing.assert_allclose(scored(method, as_new(examples)), np.tile([13 / 14, 1 / 14, 13 / 14], (12, 1)))
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_tuning_takes_the_candidate_with_the_fewest_wrong_cells(kind: Any) -> None:
+    train, _ = split(toy())
+    candidates: list[Any] = {
+        MIMLSVM: [[1e-6, 1e-6], [0.2, 10.0], [1e3, 1e-6]],
+        MIMLkNN: [[39, 39], [3, 3], [1, 30]],
+        EMDSVM: [1e-6, 10.0, 1e-5],
+    }[kind]
+    method = made(kind, tune=True, candidates=candidates)
+    method.fit(*train)
+    fold, wrong = np.random.default_rng(0).permutation(40) % 5, []
+    for values in method.candidates:
+        wrong.append(0)
+        for held in range(5):
+            model = made(kind, **dict(zip(kind.tuned, values, strict=True)))
+            give_table(model, train.examples)
+            model.fit(taken(train.examples, fold != held), train.target[fold != held], train.known[fold != held])
+            found = scored(model, taken(train.examples, fold == held)) >= 0.5
+            wrong[-1] += int((found != train.target[fold == held]).sum())
+    assert len(set(wrong)) > 1
+    best = method.candidates[int(np.argmin(wrong))]
+    assert tuple(method.details()[name] for name in kind.tuned) == best
+    plain = made(kind, **dict(zip(kind.tuned, best, strict=True)))
+    plain.fit(*train)
+    np.testing.assert_array_equal(scored(method, train.examples), scored(plain, train.examples))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"distance": "far"}, "method.distance=far is not known"),
+        ({"scale": "log"}, "method.scale=log is not known"),
+        ({"C": 0.0}, "method.C=0.0"),
+        ({"medoids": 1.5}, "method.medoids=1.5"),
+        ({"candidates": [[1.0]]}, "method.candidates holds"),
+        ({"candidates": [[1.0, -1.0]]}, "method.candidates=-1.0"),
+        ({"tune": True, "candidates": []}, "method.candidates is empty"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made(MIMLSVM, **settings)
+
+
+# MIMLSVM
+
+
+def test_mimlsvm_scores_are_those_of_scikit_learn_on_distances_to_medoids() -> None:
+    train, rest = split(toy())
+    method = made(MIMLSVM, C=3.0, gamma=0.5)
+    method.fit(*train)
+    medoids = k_medoids(between(method, train.examples, train.examples, train.examples), 8, 0)
+    assert method.details() == {"gamma": 0.5, "C": 3.0, "kept": 8}
+    x = between(method, train.examples, train.examples, train.examples)[:, medoids]
+    new = between(method, rest, train.examples, train.examples)[:, medoids]
+    found = decisions(scored(method, as_new(rest)))
+    for label in (0, 1):
+        expected = SVC(C=3.0, gamma=0.5).fit(x, train.target[:, label]).decision_function(new)
+        np.testing.assert_allclose(found[:, label], expected, atol=1e-9)
+
+
+def test_medoids_are_the_middles_of_well_parted_groups() -> None:
+    places = np.concatenate([np.array([-1, 0, 1.5]) + 100 * group for group in range(4)])
+    distance = np.abs(places[:, None] - places)
+    totals = [distance[:, k_medoids(distance, 4, seed)].min(1).sum() for seed in range(20)]
+    np.testing.assert_array_equal(k_medoids(distance, 4, int(np.argmin(totals))), [1, 4, 7, 10])
+    assert min(totals) == 10
+    np.testing.assert_array_equal(k_medoids(distance, 4, 3), k_medoids(distance, 4, 3))
+
+
+def test_as_many_medoids_as_copies_are_still_different_rows() -> None:
+    np.testing.assert_array_equal(k_medoids(np.zeros((6, 6)), 6, 0), np.arange(6))
+    assert len(set(k_medoids(np.zeros((6, 6)), 3, 0))) == 3
+
+
+# MIMLkNN
+
+
+def test_mimlknn_is_what_its_paper_says_in_plain_loops() -> None:
+    train, rest = split(toy())
+    r, c = 3, 5
+    method = made(MIMLkNN, references=r, citers=c)
+    method.fit(*train)
+    own = between(method, train.examples, train.examples, train.examples)
+    new = between(method, rest, train.examples, train.examples)
+
+    def counts(row: np.ndarray, itself: int | None) -> np.ndarray:
+        others = [j for j in range(40) if j != itself]
+        near = set(sorted(others, key=lambda j: row[j])[:r])
+        for j in others:
+            rivals = [own[j, i] for i in range(40) if i not in (j, itself)]
+            if sum(rival < row[j] for rival in rivals) < c:
+                near.add(j)
+        return train.target[sorted(near)].sum(0)
+
+    learned = np.array([counts(own[i], i) for i in range(40)])
+    weights = np.linalg.pinv(learned) @ np.where(train.target > 0, 1.0, -1.0)
+    expected = np.array([counts(row, None) for row in new]) @ weights
+    found = decisions(scored(method, as_new(rest)))
+    np.testing.assert_allclose(found[:, :2], expected[:, :2], atol=1e-9)
+
+
+def test_neighbours_at_equal_distances_are_all_or_none() -> None:
+    """Bags in another order have other neighbours only where a tie was broken."""
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, 3, (30, 4)).astype(np.float32)
+    target = (rng.random((30, 3)) < 0.5).astype(np.uint8)
+    order, known = rng.permutation(30), np.ones((30, 3), bool)
+    found = []
+    for places in (np.arange(30), order):
+        method = made(MIMLkNN, references=4, citers=4)
+        method.fit(BagExamples(rows[places], np.arange(31), places), target[places], known)
+        found.append(scored(method, as_new(BagExamples(rows, np.arange(31), np.arange(30)))))
+    np.testing.assert_allclose(*found, atol=1e-9)
+
+
+def test_more_neighbours_than_bags_are_all_bags() -> None:
+    train, rest = split(toy(), 8)
+    scores = []
+    for many in (8, 1000):
+        method = made(MIMLkNN, references=many, citers=many)
+        method.fit(*train)
+        scores.append(scored(method, as_new(rest)))
+    np.testing.assert_array_equal(*scores)
+
+
+# EMD-SVM
+
+
+@pytest.mark.parametrize("distance", ["emd", "max_hausdorff"])
+def test_emd_svm_scores_are_those_of_scikit_learn_on_the_kernel(distance: Any) -> None:
+    train, rest = split(toy())
+    method = made(EMDSVM, distance=distance)
+    method.fit(*train)
+    own = between(method, train.examples, train.examples, train.examples)
+    kernel = np.exp(-own / own.mean())
+    new = np.exp(-between(method, rest, train.examples, train.examples) / own.mean())
+    assert np.linalg.eigvalsh(kernel).min() > 0
+    found = decisions(scored(method, as_new(rest)))
+    for label in (0, 1):
+        model = SVC(C=10.0, kernel="precomputed").fit(kernel, train.target[:, label])
+        np.testing.assert_allclose(found[:, label], model.decision_function(new), atol=1e-6)
+
+
+def test_a_kernel_with_negative_eigenvalues_is_clipped_for_training_and_new_bags_alike() -> None:
+    rng = np.random.default_rng(0)
+    distance = rng.random((30, 30)) * 5  # no metric
+    distance = np.triu(distance, 1) + np.triu(distance, 1).T
+    target = (rng.random((30, 3)) < 0.5).astype(np.uint8)
+    method = made(EMDSVM, C=1.0)
+    kept = method.fit_distances(distance, target, np.ones((30, 3), bool))
+    kernel = np.exp(-distance / distance.mean())
+    values, vectors = np.linalg.eigh(kernel)
+    assert values.min() < -0.1
+    clipped = (vectors * values.clip(0)) @ vectors.T
+    found = method.values_at(torch.from_numpy(distance[:, kept])).numpy()
+    for label in range(3):
+        model = SVC(C=1.0, kernel="precomputed").fit(clipped, target[:, label])
+        np.testing.assert_allclose(found[:, label], model.decision_function(clipped), atol=1e-6)
+
+
+def test_batches_of_any_padding_score_alike() -> None:
+    train, rest = split(toy())
+    method = made(EMDSVM)
+    method.fit(*train)
+    whole = method.scores(batch_of(as_new(rest)))
+    first = np.arange(len(rest.index)) < 3
+    np.testing.assert_allclose(method.scores(batch_of(taken(as_new(rest), first))), whole[:3], atol=1e-9)
