@@ -8,14 +8,26 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "retdm"
 WORDS = {"figure_text", "screen", "text"}  # how what users named is shown
-PLAIN = {"batch", "errors", "files", "registry", "stop", *WORDS}  # single files that know no room
+PLAIN = {"batch", "errors", "files", "ranges", "registry", "stop", *WORDS}  # single files that know no room
 ROOMS: dict[str, set[str]] = {
-    "data": {"batch", "errors", "files", "registry", "stop", *WORDS},
-    "backbones": {"errors", "files", "registry"},
+    "data": {"ranges", "batch", "errors", "files", "registry", "stop", *WORDS},
+    "backbones": {"ranges", "errors", "files", "registry"},
     "losses": set(),
     "criteria": {"errors", "registry"},
-    "methods": {"backbones", "losses", "batch", "errors", "registry"},
-    "training": {"methods", "backbones", "data", "criteria", "losses", "batch", "errors", "files", "stop", *WORDS},
+    "methods": {"ranges", "backbones", "losses", "batch", "errors", "registry"},
+    "training": {
+        "ranges",
+        "methods",
+        "backbones",
+        "data",
+        "criteria",
+        "losses",
+        "batch",
+        "errors",
+        "files",
+        "stop",
+        *WORDS,
+    },
     "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
     "report": {"runs", "criteria", "errors", "files", "registry", *WORDS},
     "commands": {"report", "runs", "training", "methods", "data", "criteria", "backbones", *PLAIN},

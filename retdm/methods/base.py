@@ -1,7 +1,7 @@
 """What every method shares, and what every deep one does: image net, weighted losses, optimiser, the step."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from retdm.errors import UserError
 from retdm.methods.components.encoder import Encoder
 from retdm.methods.components.heads import head_of
 from retdm.methods.stage import Stage, parse_stages
+from retdm.ranges import AtLeast, Between
 
 
 class Predictions(NamedTuple):
@@ -132,19 +133,12 @@ class DeepMethod(Method):
         lr_factor: Mapping[str, float] | None = None,
         head: str = "average",
         decide: str = "half",
-        momentum: float = 0.9,
-        weight_decay: float = 1e-4,
+        momentum: Annotated[float, Between(0, 1, with_high=False)] = 0.9,
+        weight_decay: Annotated[float, AtLeast(0)] = 1e-4,
         seed: int = 0,
-        embedding_dim: int | None = None,
+        embedding_dim: Annotated[int, AtLeast(1)] | None = None,
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
-        for key, value, least, below in (
-            ("embedding_dim", 1 if embedding_dim is None else embedding_dim, 1, float("inf")),
-            ("momentum", momentum, 0, 1),
-            ("weight_decay", weight_decay, 0, float("inf")),
-        ):
-            if not least <= value < below:
-                raise UserError(f"method.{key}={value} is out of range", f"it is from {least} up and below {below}")
         self.head = head
         self.encoder = Encoder(
             backbone,

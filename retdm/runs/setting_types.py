@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from retdm.ranges import Range
 
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
 
@@ -13,11 +15,14 @@ def fits(value: Any, kind: Any) -> bool:
 
     Args:
         value: null, true or false, a number, text, a list or a mapping.
-        kind: such as ``int``, ``str | None``, ``Sequence[int]``, ``Mapping[str, float]``, ``Any``.
+        kind: such as ``int``, ``str | None``, ``Sequence[int]``, ``Mapping[str, float]``, ``Any``, or a number with its
+            :class:`retdm.ranges.Range`: ``Annotated[float, Above(0)]``.
     """
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if kind is Any:
         return True
+    if origin is Annotated:
+        return fits(value, parts[0]) and all(value in each for each in parts[1:] if isinstance(each, Range))
     if origin in (Union, UnionType):
         return any(fits(value, part) for part in parts)
     if origin is Literal:
@@ -40,6 +45,8 @@ def in_words(kind: Any) -> str:
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin in (Union, UnionType):
         return " or ".join(in_words(part) for part in parts)
+    if origin is Annotated:
+        return " ".join([in_words(parts[0]), *(each.words for each in parts[1:] if isinstance(each, Range))])
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if kind in WORDS:

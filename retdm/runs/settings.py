@@ -104,7 +104,7 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     stages = settings["method"].get("stages", [])
     names = _stage_names() | {str(stage.get("name")) for stage in stages}
     check_keys("schedule", schedule, dict.fromkeys(names, dict[str, Any]), chosen, f"schedule {chosen['schedule']}")
-    stage_keys = _without(get_type_hints(Stage), "name", "train", "losses")
+    stage_keys = _without(get_type_hints(Stage, include_extras=True), "name", "train", "losses")
     for name, lengths in schedule.items():
         check_keys(f"schedule.{name}", lengths, stage_keys, chosen, "a stage")
     if "stages" in settings["method"]:
@@ -173,7 +173,7 @@ def parameters_of(target: Any) -> dict[str, Any]:
             continue
         call = each.__init__ if inspect.isclass(each) else each
         try:
-            kinds = get_type_hints(call)
+            kinds = get_type_hints(call, include_extras=True)
         except NameError:  # a name imported for type checkers alone; then its values are the class's own to check
             kinds = {}
         parameters = inspect.signature(each).parameters.values()

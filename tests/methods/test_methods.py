@@ -299,9 +299,9 @@ def test_building_a_method_leaves_the_callers_random_numbers_alone(
         (["+method.clip.encoder=0"], "method.clip.encoder=0 is out of range"),
         (["+method.lr_factor.head=1"], "method.lr_factor names head"),
         (["+method.lr_factor.encoder=-1"], "method.lr_factor.encoder=-1 is out of range"),
-        (["method.embedding_dim=0"], "method.embedding_dim=0 is out of range"),
-        (["method.momentum=1.5"], "method.momentum=1.5 is out of range"),
-        (["method.weight_decay=-1"], "method.weight_decay=-1 is out of range"),
+        (["method.embedding_dim=0"], "method.embedding_dim=0 is not"),
+        (["method.momentum=1.5"], "method.momentum=1.5 is not"),
+        (["method.weight_decay=-1"], "method.weight_decay=-1 is not"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(ready: Ready, name: str, overrides: list[str], message: str) -> None:

@@ -1,8 +1,9 @@
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
+from retdm.ranges import Above, AtLeast, Between
 from retdm.runs.setting_types import fits, in_words, mapped
 
 
@@ -20,6 +21,9 @@ from retdm.runs.setting_types import fits, in_words, mapped
         (Mapping[str, float] | None, [None, {}, {"metric": 1}], [3, [1.0], {"metric": "x"}, {"metric": None}]),
         (Literal["mean", "sum"], ["sum"], ["max", None]),
         (Any, [None, 3, "x", [1], {}], []),
+        (Annotated[float, Above(0)], [1, 0.1], [0, -1, "1", None, True]),
+        (Annotated[int, AtLeast(1)] | None, [1, None], [0, 1.5]),
+        (Sequence[Annotated[float, Between(0, 1)]], [[0, 1]], [[0, 2]]),
     ],
 )
 def test_a_value_fits_its_annotation_and_no_other_does(kind: Any, good: list[Any], bad: list[Any]) -> None:
@@ -34,6 +38,8 @@ def test_annotations_are_told_in_words() -> None:
     assert in_words(Sequence[int]) == "a list (each a whole number)"
     assert in_words(Literal["mean", "sum"]) == "one of mean, sum"
     assert in_words(Mapping[str, float]) == "names with values"
+    assert in_words(Annotated[float, Above(0)]) == "a number above 0"
+    assert in_words(Annotated[int, AtLeast(1)] | None) == "a whole number of at least 1 or null"
 
 
 def test_the_kind_of_a_mapping_s_values_is_found() -> None:

@@ -1,6 +1,6 @@
 """What networks for bags share: given bags, or images as the regions that their backbone sees."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
 from retdm.methods.base import DeepMethod
 from retdm.methods.components.encoder import BAG_WIDTH, Encoder
+from retdm.ranges import AtLeast
 
 Regions = Literal["cells", "grid"]
 
@@ -37,7 +38,7 @@ class BagNet(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        embedding_dim: int | None = None,
+        embedding_dim: Annotated[int, AtLeast(1)] | None = None,
         instances: Regions = "cells",
         grid: int = 3,
         **training: Any,

@@ -1,6 +1,6 @@
 """Center loss beside binary cross-entropy: embeddings stay near the centres of their labels."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from retdm.batch import Batch
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy, center_loss, moved_centers
 from retdm.methods.base import DeepMethod
+from retdm.ranges import AtLeast
 
 
 class Center(DeepMethod):
@@ -34,7 +35,7 @@ class Center(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        embedding_dim: int | None = 512,
+        embedding_dim: Annotated[int, AtLeast(1)] | None = 512,
         center_rate: float = 0.5,
         reduction: Literal["mean", "sum"] = "mean",
         **training: Any,

@@ -1,0 +1,42 @@
+"""Ranges of settings, declared where a constructor names them: ``k: Annotated[int, AtLeast(1)] = 10``.
+
+``retdm.runs.setting_types`` reads them where it reads the types, so no constructor checks them again.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers between two ends, which belong to it or not.
+
+    Attributes:
+        words: how a message names them: ``above 0``.
+    """
+
+    low: float
+    high: float
+    words: str
+    with_low: bool = True
+    with_high: bool = True
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.with_low else value > self.low
+        return above and (value <= self.high if self.with_high else value < self.high)
+
+
+def Above(low: float) -> Range:
+    """Every number greater than ``low``."""
+    return Range(low, float("inf"), f"above {low:g}", with_low=False)
+
+
+def AtLeast(low: float) -> Range:
+    """``low`` and every greater number."""
+    return Range(low, float("inf"), f"of at least {low:g}")
+
+
+def Between(low: float, high: float, *, with_low: bool = True, with_high: bool = True) -> Range:
+    """The numbers from ``low`` to ``high``; without an end where that is said."""
+    start = f"from {low:g}" if with_low else f"above {low:g}"
+    end = f"to {high:g}" if with_high else f"to below {high:g}"
+    return Range(low, high, f"{start} {end}", with_low, with_high)
