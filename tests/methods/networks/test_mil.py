@@ -216,7 +216,6 @@ def test_csra_scores_regions_and_pooled_images_have_none() -> None:
     [
         ({"instances": "embedding"}, "method.instances=embedding"),
         ({"grid": 0, "instances": "grid"}, "method.grid=0"),
-        ({"embedding_dim": 0}, "method.embedding_dim=0"),
         ({"head": "csra"}, "method.head=csra"),
         ({"attention_dim": 0}, "method.attention_dim=0"),
     ],
