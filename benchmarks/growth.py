@@ -34,7 +34,7 @@ from rich.table import Table
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.methods.components.bag_distances import Kind
 from retdm.methods.fitted import BagMethod
 from retdm.methods.on_bags.base import scores_of
@@ -63,25 +63,15 @@ METHODS = {
 }
 
 
-class Held:
-    """Of a source of bags what their distances ask for."""
-
-    def __init__(self, examples: BagExamples) -> None:
-        self.instances, self.offsets, self.fingerprint = examples.instances, examples.offsets, "drawn"
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-
-class Bags(NamedTuple):
+class Drawn(NamedTuple):
     """What ``fit`` takes."""
 
-    examples: BagExamples
+    examples: Bags
     target: NDArray[np.uint8]
     known: NDArray[np.bool_]
 
 
-def drawn(bags: int, instances: int, features: int, labels: int, seed: int) -> Bags:
+def drawn(bags: int, instances: int, features: int, labels: int, seed: int) -> Drawn:
     """Bags with two instances on average that are of labels' clusters, the others of one of no label."""
     centres = np.random.default_rng(0).normal(0, 1, (labels + 1, features))
     rng = np.random.default_rng(seed)
@@ -90,7 +80,7 @@ def drawn(bags: int, instances: int, features: int, labels: int, seed: int) -> B
     rows = centres[cluster.ravel()] + rng.normal(0, 1, (bags * instances, features))
     offsets = np.arange(bags + 1) * instances
     unseen = np.full(bags, -1)  # places of no data set: methods by distance compute
-    return Bags(BagExamples(rows.astype(np.float32), offsets, unseen), target.astype(np.uint8), np.ones_like(target))
+    return Drawn(Bags(rows.astype(np.float32), offsets, unseen), target.astype(np.uint8), np.ones_like(target))
 
 
 def seconds(work: Callable[[], Any], repeat: int) -> float:
@@ -161,7 +151,8 @@ def of_methods(names: list[str], sizes: dict[str, int], limit: float, repeat: in
 
 def of_distance(kind: Kind, sizes: dict[str, int], repeat: int, factor: int) -> Cost:
     shape = {**sizes, "bags": sizes["bags"] * factor}
-    data: Any = SimpleNamespace(source=Held(drawn(**shape, seed=1).examples))
+    bags = drawn(**shape, seed=1).examples
+    data: Any = SimpleNamespace(bags=bags, source=range(len(bags)), splits={"train": np.arange(len(bags))})
     method = made(f"mimlsvm method.distance={kind}", shape["labels"], shape["features"])
     assert isinstance(method, DistanceMethod)
 

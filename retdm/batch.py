@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -40,12 +38,3 @@ class BagBatch(NamedTuple):
     mask: Tensor
     target: Tensor
     known: Tensor
-
-
-class BagExamples(NamedTuple):
-    """n bags as fitted methods learn from them: instances (T, D), bag after bag, and offsets (n + 1,) where each begins
-    and the last ends; index int64 (n,), the bags' places in their data set."""
-
-    instances: NDArray[np.float32]
-    offsets: NDArray[np.int64]
-    index: NDArray[np.int64]  # type: ignore[assignment]  # as in Batch

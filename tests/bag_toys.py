@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from retdm.batch import BagBatch, BagExamples
+from retdm.bags import Bags
+from retdm.batch import BagBatch
 from retdm.methods.fitted import BagMethod
 
 LABELS = ["a", "b", "c"]
@@ -14,7 +15,7 @@ LABELS = ["a", "b", "c"]
 class Toy(NamedTuple):
     """What ``fit`` takes."""
 
-    examples: BagExamples
+    examples: Bags
     target: np.ndarray
     known: np.ndarray
 
@@ -35,12 +36,12 @@ def toy(n: int = 60, dim: int = 4, seed: int = 0) -> Toy:
             bag[place] += 5 * np.eye(dim)[label]
         bags.append(bag)
     offsets = np.concatenate([[0], np.cumsum([len(bag) for bag in bags])])
-    examples = BagExamples(np.concatenate(bags).astype(np.float32), offsets, np.arange(n))
+    examples = Bags(np.concatenate(bags).astype(np.float32), offsets, np.arange(n))
     return Toy(examples, target, np.ones((n, 3), bool))
 
 
-def batch_of(examples: BagExamples) -> BagBatch:
-    sizes = np.diff(examples.offsets)
+def batch_of(examples: Bags) -> BagBatch:
+    sizes = examples.sizes
     mask = np.arange(sizes.max() + 1) < sizes[:, None]  # one place more than any bag fills
     bag = np.zeros((*mask.shape, examples.instances.shape[1]), np.float32)
     bag[mask] = examples.instances
@@ -48,7 +49,7 @@ def batch_of(examples: BagExamples) -> BagBatch:
     return BagBatch(torch.from_numpy(examples.index), torch.from_numpy(bag), torch.from_numpy(mask), blank, blank > 0)
 
 
-def scored(method: BagMethod, examples: BagExamples) -> np.ndarray:
+def scored(method: BagMethod, examples: Bags) -> np.ndarray:
     return method.scores(batch_of(examples)).numpy()
 
 
@@ -66,7 +67,7 @@ def with_unknown(given: Toy) -> tuple[Toy, Toy]:
     return given._replace(known=known), Toy(given.examples, other, known)
 
 
-def check_reloads(method: BagMethod, fresh: BagMethod, examples: BagExamples) -> None:
+def check_reloads(method: BagMethod, fresh: BagMethod, examples: Bags) -> None:
     """A new method with the old one's buffers scores the same to the last bit."""
     fresh.load_state_dict(method.state_dict())
     np.testing.assert_array_equal(scored(fresh, examples), scored(method, examples))

@@ -8,14 +8,15 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "retdm"
 WORDS = {"figure_text", "screen", "text"}  # how what users named is shown
-PLAIN = {"batch", "errors", "files", "ranges", "registry", "stop", *WORDS}  # single files that know no room
+PLAIN = {"bags", "batch", "errors", "files", "ranges", "registry", "stop", *WORDS}  # single files that know no room
 ROOMS: dict[str, set[str]] = {
-    "data": {"ranges", "batch", "errors", "files", "registry", "stop", *WORDS},
+    "data": {"bags", "ranges", "batch", "errors", "files", "registry", "stop", *WORDS},
     "backbones": {"ranges", "errors", "files", "registry"},
     "losses": set(),
     "criteria": {"errors", "registry"},
-    "methods": {"ranges", "backbones", "losses", "batch", "errors", "registry"},
+    "methods": {"bags", "ranges", "backbones", "losses", "batch", "errors", "registry"},
     "training": {
+        "bags",
         "ranges",
         "methods",
         "backbones",

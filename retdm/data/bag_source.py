@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset
 
+from retdm.bags import Bags
 from retdm.batch import BagBatch
 from retdm.data.loader import Key
 from retdm.data.source import BagSource
@@ -16,7 +17,7 @@ from retdm.data.user.label_names import told_apart
 from retdm.errors import UserError
 
 
-class Bags:
+class BagArrays:
     """A ``BagSource`` whose arrays fit together; a published set of bags reads its files and hands them over here.
 
     Args:
@@ -108,14 +109,11 @@ class BagRows(Dataset[BagBatch]):
 
     def __init__(self, source: BagSource) -> None:
         self.source = source
+        self.bags = Bags(source.instances, source.offsets, np.arange(len(source)))
 
     def __getitems__(self, keys: Sequence[Key]) -> BagBatch:
         source, index = self.source, np.array([index for _, index in keys])
-        starts, ends = source.offsets[index], source.offsets[index + 1]
-        sizes = ends - starts
-        mask = np.arange(sizes.max()) < sizes[:, None]
-        bag = np.zeros((*mask.shape, source.instances.shape[1]), np.float32)
-        bag[mask] = np.concatenate([source.instances[a:b] for a, b in zip(starts, ends, strict=True)])
+        bag, mask = self.bags.take(index).pad(np.float32)
         known = source.known[index]
         return BagBatch(
             torch.from_numpy(index),
@@ -175,7 +173,7 @@ def _offsets(given: ArrayLike, ids: list[str], total: int, where: object) -> NDA
 
 
 def _labelled(
-    given: ArrayLike, shape: tuple[int, int], what: str, bags: Bags, where: object
+    given: ArrayLike, shape: tuple[int, int], what: str, bags: BagArrays, where: object
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(targets of 0 and 1, known), both of ``shape``."""
     array = np.asarray(given)

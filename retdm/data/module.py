@@ -13,7 +13,8 @@ from pytorch_lightning import LightningDataModule
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, Dataset
 
-from retdm.batch import BagBatch, BagExamples
+from retdm.bags import Bags, RegionBags
+from retdm.batch import BagBatch
 from retdm.data import splits
 from retdm.data.augment import cached_side
 from retdm.data.bag_source import BagRows
@@ -99,11 +100,16 @@ class Data(LightningDataModule, ABC):
     def rows(self, seed: int | None = None) -> Dataset[Any]:
         """All rows of the source as batches: augmented by ``seed``, or as they are judged."""
 
+    @property
+    @abstractmethod
+    def bags(self) -> Bags | RegionBags:
+        """All rows of the source as bags: its own, or the regions of images whose features are there."""
+
     @abstractmethod
     def examples(self, *parts: str) -> tuple[Any, NDArray[np.uint8], NDArray[np.bool_]]:
         """Rows of parts for a fitted method, in the order of the set: examples, target (n, L), known (n, L).
 
-        Examples are features (n, F) or :class:`BagExamples`.
+        Examples are features (n, F) or :class:`retdm.bags.Bags`.
         """
 
     def batches_of(self, rows: NDArray[np.int64]) -> Iterator[Any]:
@@ -282,16 +288,17 @@ class ImageData(Data):
         batches = [[(0, int(row)) for row in rows[start : start + self.batch_size]] for start in sizes]
         return self._loading(batches, Images(self.images, self.source.targets, self.source.known, self.image_size))
 
+    @property
+    def bags(self) -> RegionBags:
+        assert self.features is not None, "features come first"
+        return RegionBags(self.features)
+
     def examples(self, *parts: str) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
         where = np.sort(np.concatenate([self.splits[part] for part in parts]))
         assert self.features is not None, "a fitted method's features come first"
-        given: Any = self.features[where]
+        given: Any = self.bags.take(where) if self.features.ndim == 4 else self.features[where]
         if self.columns is not None:
             given = given[:, self.columns]
-        if given.ndim == 4:  # a map of regions: a bag an image
-            bags = given.reshape(*given.shape[:2], -1).transpose(0, 2, 1)
-            offsets = np.arange(len(bags) + 1) * bags.shape[1]
-            given = BagExamples(bags.reshape(-1, bags.shape[2]).astype(np.float32), offsets, where)
         return given, self.source.targets[where], self.source.known[where]
 
     def rows(self, seed: int | None = None) -> Images | KeptFeatures:
@@ -327,15 +334,16 @@ class BagData(Data):
         self._rows = BagRows(source)
         self.dim = int(source.instances.shape[1])
 
+    @property
+    def bags(self) -> Bags:
+        return self._rows.bags
+
     def rows(self, seed: int | None = None) -> BagRows:
         return self._rows
 
-    def examples(self, *parts: str) -> tuple[BagExamples, NDArray[np.uint8], NDArray[np.bool_]]:
-        source: Any = self.source
+    def examples(self, *parts: str) -> tuple[Bags, NDArray[np.uint8], NDArray[np.bool_]]:
         where = np.sort(np.concatenate([self.splits[part] for part in parts]))
-        bags = [source.instances[source.offsets[i] : source.offsets[i + 1]] for i in where]
-        offsets = np.cumsum([0, *map(len, bags)], dtype=np.int64)
-        return BagExamples(np.concatenate(bags), offsets, where), source.targets[where], source.known[where]
+        return self.bags.take(where), self.source.targets[where], self.source.known[where]
 
 
 def module_of(source: Any) -> type[ImageData | BagData]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, BagExamples, Batch
+from retdm.bags import Bags
+from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.methods.components.encoder import Encoder, View, autocast
@@ -173,7 +174,7 @@ class BagMethod(FittedMethod):
 
     # What a method writes
 
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         """Learn from n bags, label sets (n, L) of 0 and 1, and which of their cells are known (n, L)."""
         raise NotImplementedError
 

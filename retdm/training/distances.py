@@ -2,47 +2,23 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from retdm.bags import Bags, RegionBags
 from retdm.data.cached_array import CachedArray, cached_array
-from retdm.data.module import Data, ImageData
-from retdm.methods.components.bag_distances import Array, BagList, Kind, block_distances, blocks, measured
+from retdm.data.module import Data
+from retdm.methods.components.bag_distances import Array, Kind, block_distances, blocks, measured
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.screen import track
 
 VERSION = 2  # counts up when the same key would give other distances
-
-
-class Stored(NamedTuple):
-    """All bags of a data set where they lie: values (T, D), or maps of regions (n, D, h, w) with as many a bag."""
-
-    values: NDArray[np.floating[Any]] | CachedArray
-    offsets: NDArray[np.int64]
-
-    @property
-    def content(self) -> str:
-        """A hash of it."""
-        if isinstance(self.values, CachedArray):
-            return self.values.blocks.content
-        digest = hashlib.sha256(str(self.values.shape).encode())
-        for array in (self.values, self.offsets):
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
-
-    def instances(self, bags: slice) -> NDArray[np.floating[Any]]:
-        """Those of a slice with both ends. (T, D)"""
-        if self.values.ndim == 2:
-            return self.values[self.offsets[bags.start] : self.offsets[bags.stop]]
-        maps = np.asarray(self.values[bags])
-        return maps.reshape(*maps.shape[:2], -1).transpose(0, 2, 1).reshape(-1, maps.shape[1])
 
 
 def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> None:
@@ -59,23 +35,17 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
     Raises:
         UserError: the folder cannot be written or its disk is too small.
     """
-    if isinstance(data, ImageData):
-        assert data.features is not None, "features come first"
-        regions = math.prod(data.features.shape[2:])
-        stored = Stored(data.features, np.arange(len(data.features) + 1) * regions)
-    else:
-        stored = Stored(data.source.instances, data.source.offsets)  # type: ignore[union-attr]
-    n = len(data.source)
+    bags, n = data.bags, len(data.source)
     train = np.zeros(n, bool)
     train[data.splits["train"]] = True
-    shift, spread = measured(method.scale, _instances_of(stored, train))
+    shift, spread = measured(method.scale, _instances_of(bags, train))
     if folder is None:
         table: NDArray[np.float32] | CachedArray
-        _compute(method.distance, stored, shift, spread, table := np.zeros((n, n), np.float32))
+        _compute(method.distance, bags, shift, spread, table := np.zeros((n, n), np.float32))
     else:
         key = {
             "version": VERSION,
-            "bags": stored.content,
+            "bags": _content(bags),
             "distance": method.distance,
             "scale": hashlib.sha256(np.concatenate([shift, spread]).tobytes()).hexdigest(),
         }
@@ -85,24 +55,34 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
             "the distances",
             (n, n),
             np.float32,
-            lambda into, begun, save: _compute(method.distance, stored, shift, spread, into),
+            lambda into, begun, save: _compute(method.distance, bags, shift, spread, into),
         )
     method.give_table(table, shift, spread)
 
 
-def _instances_of(stored: Stored, chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.floating[Any]]]:
-    sizes = np.diff(stored.offsets)
-    for bags in blocks(stored.offsets):
-        found = stored.instances(bags)[np.repeat(chosen[bags], sizes[bags])]
+def _content(bags: Bags | RegionBags) -> str:
+    """A hash of all bags."""
+    values: Any = bags.maps if isinstance(bags, RegionBags) else bags.instances
+    if isinstance(values, CachedArray):
+        return values.blocks.content
+    digest = hashlib.sha256(str(values.shape).encode())
+    for array in (values, bags.offsets):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _instances_of(bags: Bags | RegionBags, chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.floating[Any]]]:
+    for block in blocks(bags.offsets):
+        found = bags.take(block).take(chosen[block])
         if len(found):
-            yield found
+            yield found.instances
 
 
-def _compute(kind: Kind, stored: Stored, shift: Array, spread: Array, into: NDArray[np.float32]) -> None:
+def _compute(kind: Kind, bags: Bags | RegionBags, shift: Array, spread: Array, into: NDArray[np.float32]) -> None:
     """Fill ``into`` (n, n) by blocks of bags, those below the diagonal from their mirrors."""
-    parts = list(blocks(stored.offsets))
+    parts = list(blocks(bags.offsets))
     pairs = [(rows, columns) for i, rows in enumerate(parts) for columns in parts[i:]]
-    tasks = (delayed(_between)(kind, stored, shift, spread, *pair) for pair in pairs)
+    tasks = (delayed(_between)(kind, bags, shift, spread, *pair) for pair in pairs)
     title = f"{kind.replace('_', ' ')} distances of {len(into):,} bags, once"
     # What takes the time lets other threads run: products, reductions, assignments.
     with threadpool_limits(1):
@@ -112,9 +92,5 @@ def _compute(kind: Kind, stored: Stored, shift: Array, spread: Array, into: NDAr
             into[rows, columns] = block
 
 
-def _between(kind: Kind, stored: Stored, shift: Array, spread: Array, rows: slice, columns: slice) -> Array:
-    def scaled(bags: slice) -> BagList:
-        offsets = stored.offsets[bags.start : bags.stop + 1]
-        return BagList((stored.instances(bags) - shift) / spread, offsets - offsets[0])
-
-    return block_distances(kind, scaled(rows), scaled(columns))
+def _between(kind: Kind, bags: Bags | RegionBags, shift: Array, spread: Array, rows: slice, columns: slice) -> Array:
+    return block_distances(kind, *(bags.take(block).scaled(shift, spread) for block in (rows, columns)))

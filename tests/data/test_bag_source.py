@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from retdm.batch import BagBatch
-from retdm.data.bag_source import BagRows, Bags, stacked
+from retdm.data.bag_source import BagArrays, BagRows, stacked
 from retdm.data.loader import GlobalBatches, handed_over
 from retdm.data.source import BagSource
 from retdm.errors import UserError
@@ -30,8 +30,8 @@ def content() -> dict[str, Any]:
     }
 
 
-def bags(**changed: Any) -> Bags:
-    return Bags("drawn", "drawn.npz", **(content() | changed))
+def bags(**changed: Any) -> BagArrays:
+    return BagArrays("drawn", "drawn.npz", **(content() | changed))
 
 
 # ---- batches
@@ -80,7 +80,7 @@ def test_a_loader_gives_every_bag_once(workers: int) -> None:
 
 def test_bags_are_a_source_of_what_the_protocol_says() -> None:
     source = bags()
-    assert isinstance(source, BagSource) and Bags.gives is BagBatch
+    assert isinstance(source, BagSource) and BagArrays.gives is BagBatch
     assert len(source) == 5 and source.names == ["a", "b", "c"] and source.ids == list("vwxyz")
     assert source.instances.dtype == np.float32 and source.offsets.dtype == np.int64
     assert source.targets.dtype == np.uint8 and source.targets[3].tolist() == [1, 0, 1]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from retdm.batch import BagBatch, Batch
 from retdm.commands import train
 from retdm.criteria import INSTANCE_CRITERIA
-from retdm.data.bag_source import Bags
+from retdm.data.bag_source import BagArrays
 from retdm.data.module import BagData
 from retdm.runs.build import build_data, build_method
 from retdm.runs.instances import evaluate_instances_of
@@ -67,7 +67,7 @@ def test_given_instances_are_judged_by_their_own_labels_without_the_empty_places
     marks = (rng.random((sizes.sum(), 2)) < 0.4).astype(int)
     offsets = np.r_[0, np.cumsum(sizes)]
     bags = np.array([marks[a:b].max(0) for a, b in zip(offsets, offsets[1:], strict=False)])
-    source = Bags(
+    source = BagArrays(
         "toy",
         "toy",
         names=["a", "b"],

@@ -11,10 +11,11 @@ import pytest
 from command_line import in_process
 
 import retdm
+from retdm.bags import Bags
 from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.methods.components import bag_distances as pure
-from retdm.methods.components.bag_distances import BagList, bag_distances
+from retdm.methods.components.bag_distances import bag_distances
 from retdm.runs.build import build_data, build_method, give_distances, give_features
 from retdm.runs.settings import compose_settings, identity
 from retdm.training import distances
@@ -64,7 +65,7 @@ def test_the_table_holds_the_distances_of_all_bags(bags: Any, method: str, monke
     source = data.source
     x, learnt = source.instances.astype(np.float64), data.examples("train")[0].instances.astype(np.float64)
     assert len(learnt) < len(x)
-    scaled = BagList((x - learnt.mean(0)) / learnt.std(0), source.offsets)
+    scaled = Bags((x - learnt.mean(0)) / learnt.std(0), source.offsets, np.arange(len(source)))
     monkeypatch.setattr(pure, "BLOCK", 30)
     np.testing.assert_allclose(table_of(settings), bag_distances(settings["method"]["distance"], scaled, scaled), 1e-5)
 
@@ -93,7 +94,7 @@ def test_bags_that_are_not_learnt_from_move_neither_scale_nor_scores_of_others(b
         data: Any = build_data(settings)
         rows = np.concatenate([data.splits[part] for part in ("validation", "test")])
         held = np.isin(np.repeat(np.arange(40), np.diff(data.source.offsets)), rows[1:])
-        data.source.instances = np.where(held[:, None], factor * data.source.instances, data.source.instances)
+        data.source.instances[held] *= factor
         built: Any = build_method(settings, data.labels, dim=data.dim)
         give_distances(settings, data, built)
         built.fit(*data.examples("train"))
@@ -156,7 +157,7 @@ def test_regions_of_images_are_bags(tiny: Tiny, tmp_path: Path, computed: list[s
     bags, _, _ = data.examples("all")
     low, high = learnt.min(0), learnt.max(0)
     spread = np.where(high > low, high - low, 1).astype(np.float64)
-    scaled = BagList((bags.instances - low) / spread, bags.offsets)
+    scaled = bags.scaled(low, spread)
     np.testing.assert_allclose(table, bag_distances("average_hausdorff", scaled, scaled), rtol=1e-4, atol=1e-6)
     assert len(bags.instances) > 30
     folder = train(settings | {"outputs": str(tmp_path)})

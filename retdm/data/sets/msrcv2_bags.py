@@ -6,7 +6,7 @@ here goes with code for Zhu, Ting and Zhou, "Discover multiple novel labels in m
 (AAAI 2017); a copy lies in https://github.com/shreyam4/SMAI-Project. No licence is stated; the images are Microsoft's,
 for research.
 
-Layout: ``<root>/bags/MSCV2.mat`` (spelt so) with cells ``Bags`` (segments x 48), ``y`` (segments x 23 of
+Layout: ``<root>/bags/MSCV2.mat`` (spelt so) with cells ``BagArrays`` (segments x 48), ``y`` (segments x 23 of
 -1 and 1, one label a segment) and ``Y`` (591 x 23 of -1 and 1). ``trnidx`` and ``tstidx``, one split of 532 and 59, are
 not used.
 
@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.bag_source import Bags, stacked
+from retdm.data.bag_source import BagArrays, stacked
 from retdm.data.mat import read_mat
 from retdm.data.sets.msrcv2 import MsrcV2
 from retdm.data.source import Counts, data_root
@@ -33,7 +33,7 @@ FILE = "bags/MSCV2.mat"
 HINT = "get the file anew; retdm/data/msrcv2_bags.py says where it is from"
 
 
-class MSRCv2Bags(Bags):
+class MSRCv2Bags(BagArrays):
     """The set as a ``BagSource`` that knows every instance's label; ids are MSRC's, such as ``10_1_s``.
 
     Args:

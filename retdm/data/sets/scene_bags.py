@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.bag_source import Bags, stacked
+from retdm.data.bag_source import BagArrays, stacked
 from retdm.data.mat import read_mat
 from retdm.data.sets.scene import ADDRESS, TARGETS, Scene, read_targets
 from retdm.data.source import Counts, data_root
@@ -25,7 +25,7 @@ PATCHES, FEATURES = 9, 15
 SORTED_AS_TEXT = ((0, 400), (800, 1200))  # places of the bags that stand in the order of their images' file names
 
 
-class SceneBags(Bags):
+class SceneBags(BagArrays):
     """The set as a ``BagSource``; row i has the labels of image i + 1. Opening it checks it against ``counts``.
 
     Args:

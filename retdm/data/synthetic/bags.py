@@ -8,7 +8,7 @@ from the witnesses. Bag i is a pure function of (seed, i). Labels and label sets
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.bag_source import Bags
+from retdm.data.bag_source import BagArrays
 from retdm.data.synthetic.characteristics import Characteristics, Kind, Places, arrange
 from retdm.data.synthetic.source import NAMES, draw_label_set, noisy
 from retdm.errors import UserError
@@ -18,7 +18,7 @@ BACKGROUNDS = 6
 APART = 2.0  # of a look-alike from its witnesses, in standard deviations of an instance around its middle
 
 
-class SyntheticBags(Bags):
+class SyntheticBags(BagArrays):
     """A source of drawn bags; without characteristics an instance's middle is some four deviations from others'.
 
     Args:

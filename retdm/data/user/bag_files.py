@@ -30,7 +30,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.bag_source import Bags, stacked
+from retdm.data.bag_source import BagArrays, stacked
 from retdm.data.mat import read_mat
 from retdm.data.user.label_names import near, some, tidy
 from retdm.data.user.table import separator_of
@@ -43,7 +43,7 @@ VALUE = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*?)\s*,""")
 
 
 class Read(NamedTuple):
-    """What a file holds; the fields are those of ``Bags``."""
+    """What a file holds; the fields are those of ``BagArrays``."""
 
     names: Sequence[str]
     ids: Sequence[str]
@@ -53,7 +53,7 @@ class Read(NamedTuple):
     columns: Sequence[str] | None = None
 
 
-class BagFiles(Bags):
+class BagFiles(BagArrays):
     """A ``BagSource`` from the user's file.
 
     Args:

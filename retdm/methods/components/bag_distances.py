@@ -5,13 +5,15 @@ The ground distance between instances is Euclidean.
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, linprog
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from retdm.bags import Bags
 
 Array = NDArray[np.float64]
 Kind = Literal["max_hausdorff", "average_hausdorff", "min_hausdorff", "emd"]
@@ -22,19 +24,7 @@ REPAIRED = 1 << 22  # numbers of differences that are held at once
 EXPANDED = 400  # side of the assignment problem above which a linear program is faster
 
 
-class BagList(NamedTuple):
-    """n bags: instances (T, D), bag after bag, and offsets int64 (n + 1,) where each begins and the last ends."""
-
-    instances: Array
-    offsets: NDArray[np.int64]
-
-    def part(self, bags: slice) -> "BagList":
-        """Those of a slice with both ends."""
-        offsets = self.offsets[bags.start : bags.stop + 1]
-        return BagList(self.instances[offsets[0] : offsets[-1]], offsets - offsets[0])
-
-
-def bag_distances(kind: Kind, a: BagList, b: BagList) -> NDArray[np.float32]:
+def bag_distances(kind: Kind, a: Bags, b: Bags) -> NDArray[np.float32]:
     """All distances between the bags of two lists. (n of a, n of b)
 
     Args:
@@ -44,10 +34,10 @@ def bag_distances(kind: Kind, a: BagList, b: BagList) -> NDArray[np.float32]:
             each bag's instances of equal weight and 1 together.
         a, b: bags, none of them empty.
     """
-    found = np.empty((len(a.offsets) - 1, len(b.offsets) - 1), np.float32)
+    found = np.empty((len(a), len(b)), np.float32)
     for rows in blocks(a.offsets):
         for columns in blocks(b.offsets):
-            found[rows, columns] = block_distances(kind, a.part(rows), b.part(columns))
+            found[rows, columns] = block_distances(kind, a.take(rows), b.take(columns))
     return found
 
 
@@ -60,8 +50,8 @@ def blocks(offsets: NDArray[np.int64]) -> Iterator[slice]:
         start = max(stop, start + 1)
 
 
-def block_distances(kind: Kind, a: BagList, b: BagList) -> Array:
-    """:func:`bag_distances` at once, in the memory of all pairs of instances, in float64."""
+def block_distances(kind: Kind, a: Bags, b: Bags) -> Array:
+    """:func:`bag_distances` at once, in the memory of all pairs of instances."""
     squares = squared_distances(a.instances, b.instances)
     if kind == "emd":
         cost = np.sqrt(squares)
@@ -79,11 +69,11 @@ def block_distances(kind: Kind, a: BagList, b: BagList) -> Array:
     if kind == "max_hausdorff":
         return np.maximum(np.maximum.reduceat(to_b, starts_a, axis=0), np.maximum.reduceat(to_a, starts_b, axis=1))
     total = np.add.reduceat(to_b, starts_a, axis=0) + np.add.reduceat(to_a, starts_b, axis=1)
-    mean: Array = total / (np.diff(a.offsets)[:, None] + np.diff(b.offsets))
+    mean: Array = total / (a.sizes[:, None] + b.sizes)
     return mean
 
 
-def squared_distances(x: Array, y: Array) -> Array:
+def squared_distances(x: NDArray[Any], y: NDArray[Any]) -> Array:
     """(T, D), (U, D) -> (T, U), by one matrix product, and by differences where that would cancel."""
     of_x, of_y = (x**2).sum(1), (y**2).sum(1)
     squares: Array = np.c_[-2 * x, of_x, np.ones(len(x))] @ np.c_[y, np.ones(len(y)), of_y].T

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.components.shallow import check_positive, mean_and_deviation
 from retdm.methods.components.svm import fit_machines, rbf_decision, scale_of
@@ -57,7 +57,7 @@ class BagEmbedding(TunedBagMethod):
             raise UserError(f"method.parts={list(parts)} is not known", "name some of: mean, max, min")
         self.parts, self.C, self.gamma = tuple(parts), C, gamma
 
-    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         found = [embedding(bag, mask, self.parts) for bag, mask, _ in batches(examples, torch.device("cpu"))]
         x = torch.cat(found).numpy()
         mean, deviation = mean_and_deviation(x, standardise=True)

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import chi2_kernel
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.components.shallow import (
     check_positive,
@@ -68,7 +68,7 @@ class BagOfWords(TunedBagMethod):
             raise UserError(f"method.classifier={classifier} is not known", "logistic or chi2")
         self.words, self.classifier, self.C, self.gamma, self.standardise = words, classifier, C, gamma, standardise
 
-    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         instances = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(instances, self.standardise)
         found, _ = clusters((instances - mean) / deviation, self.words, self.seed)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.components.shallow import Array, Bools, check_positive, lowest_loss
 from retdm.methods.fitted import BagMethod
@@ -17,31 +17,15 @@ from retdm.methods.fitted import BagMethod
 BATCH = 256  # bags that are padded at once
 
 
-def batches(examples: BagExamples, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """All bags in their order as scoring sees them: float64 (B, N, D), mask (B, N), index (B,)."""
-    sizes, width = np.diff(examples.offsets), examples.instances.shape[1]
-    for start in range(0, len(sizes), BATCH):
-        part = sizes[start : start + BATCH]
-        mask = np.arange(part.max()) < part[:, None]
-        bag = np.zeros((*mask.shape, width))
-        bag[mask] = examples.instances[examples.offsets[start] : examples.offsets[start + len(part)]]
-        index = torch.from_numpy(examples.index[start : start + BATCH])
-        yield torch.from_numpy(bag).to(device), torch.from_numpy(mask).to(device), index.to(device)
+def batches(examples: Bags, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """All bags in their order as scoring takes them: float64 (B, N, D), mask (B, N), index (B,)."""
+    for start in range(0, len(examples), BATCH):
+        part = examples.take(slice(start, start + BATCH))
+        bag, mask = (torch.from_numpy(array).to(device) for array in part.pad())
+        yield bag, mask, torch.from_numpy(part.index).to(device)
 
 
-def taken(examples: BagExamples, bags: Bools) -> BagExamples:
-    """Those of the bags (n,)."""
-    sizes = np.diff(examples.offsets)
-    offsets = np.concatenate([[0], np.cumsum(sizes[bags])])
-    return BagExamples(examples.instances[np.repeat(bags, sizes)], offsets, examples.index[bags])
-
-
-def owners(examples: BagExamples) -> NDArray[np.int64]:
-    """The bag of each instance, as a place among the n. (T,)"""
-    return np.repeat(np.arange(len(examples.index)), np.diff(examples.offsets))
-
-
-def scores_of(method: BagMethod, examples: BagExamples) -> Array:
+def scores_of(method: BagMethod, examples: Bags) -> Array:
     """(n, L) in [0, 1]"""
     found = [method.bag_decision(*batch).cpu() for batch in batches(examples, method.device)]
     scores: Array = torch.cat(found).numpy()
@@ -87,7 +71,7 @@ class TunedBagMethod(BagMethod):
 
     # What a method writes
 
-    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         """:meth:`fit` with the settings as they stand."""
         raise NotImplementedError
 
@@ -99,10 +83,10 @@ class TunedBagMethod(BagMethod):
 
     # What is shared
 
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         def scores(fitted: Bools, held: Bools) -> Array:
-            self.fit_once(taken(examples, fitted), target[fitted], known[fitted])
-            return scores_of(self, taken(examples, held))
+            self.fit_once(examples.take(fitted), target[fitted], known[fitted])
+            return scores_of(self, examples.take(held))
 
         if self.tune:
             self.choose(scores, target, known)

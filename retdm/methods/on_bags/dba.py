@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.components.shallow import check_positive, constant_labels, mean_and_deviation, smoothed_prior
 from retdm.methods.fitted import BagMethod
@@ -111,7 +111,7 @@ class DBA(BagMethod):
         self.rounds, self.passes = rounds, passes
         self.objective: list[float] = []
 
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         x = examples.instances.astype(np.float64)
         emission: Emission = self.emission or ("gaussian" if (x < 0).any() else "histogram")
         mean, deviation = mean_and_deviation(x, standardise=emission == "gaussian")
@@ -124,7 +124,7 @@ class DBA(BagMethod):
         self.set_fitted(fixed=np.where(one, smoothed_prior(target, known), np.nan))
         says = torch.from_numpy((known & ~one)[:, classes]).double()
         sign = (torch.from_numpy(carried[:, classes]).double() - 0.5) * says
-        mask = torch.from_numpy(np.arange(np.diff(examples.offsets).max()) < np.diff(examples.offsets)[:, None])
+        mask = torch.from_numpy(examples.mask)
         rows = torch.from_numpy((x - mean) / deviation)
         begin = torch.from_numpy(carried[:, classes]).double() + SMALLEST
         share = (begin / begin.sum(1, keepdim=True))[:, None].expand(*mask.shape, -1) * mask[..., None]

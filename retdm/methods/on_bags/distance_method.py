@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
-from retdm.methods.components.bag_distances import Array, BagList, Kind, Scale, bag_distances, measured
+from retdm.methods.components.bag_distances import Array, Kind, Scale, bag_distances, measured
 from retdm.methods.components.shallow import Bools
 from retdm.methods.fitted import softsign_score
-from retdm.methods.on_bags.base import TunedBagMethod, taken
+from retdm.methods.on_bags.base import TunedBagMethod
 
 
 class Table(Protocol):
@@ -88,12 +88,12 @@ class DistanceMethod(TunedBagMethod):
         self.table = table
         self.set_fitted(shift=shift, spread=spread)
 
-    def fit(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         known = known.astype(bool)
         if self.table is None:
             shift, spread = measured(self.scale, [examples.instances])
             self.set_fitted(shift=shift, spread=spread)
-            bags = self._scaled(examples.instances, examples.offsets)
+            bags = self._scaled(examples)
             between = bag_distances(self.distance, bags, bags).astype(np.float64)
         else:
             between = self.table[examples.index][:, examples.index].astype(np.float64)
@@ -109,7 +109,7 @@ class DistanceMethod(TunedBagMethod):
             self.choose(scores, target, known)
         used = np.zeros(len(target), bool)
         used[self.fit_distances(between, target, known)] = True
-        kept = taken(examples, used)
+        kept = examples.take(used)
         self.set_fitted(kept_instances=kept.instances, kept_offsets=kept.offsets, kept_index=kept.index)
 
     def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor:
@@ -118,14 +118,14 @@ class DistanceMethod(TunedBagMethod):
             distances = self.table[where][:, self.kept_index.cpu().numpy()]
         else:
             offsets = np.r_[0, mask.sum(1).cumsum(0).cpu().numpy()]
-            new = self._scaled(bag[mask].cpu().numpy(), offsets)
-            kept = self._scaled(self.kept_instances.cpu().numpy(), self.kept_offsets.cpu().numpy())
-            distances = bag_distances(self.distance, new, kept)
+            new = Bags(bag[mask].cpu().numpy(), offsets, where)
+            kept = Bags(*(part.cpu().numpy() for part in (self.kept_instances, self.kept_offsets, self.kept_index)))
+            distances = bag_distances(self.distance, self._scaled(new), self._scaled(kept))
         return softsign_score(self.values_at(torch.from_numpy(distances).double().to(self.device)))
 
     def details(self) -> dict[str, Any]:
         """The settings of ``tuned`` as they were used, and how many training bags are kept."""
         return super().details() | {"kept": len(self.kept_index)}
 
-    def _scaled(self, instances: NDArray[Any], offsets: NDArray[np.int64]) -> BagList:
-        return BagList((instances - self.shift.cpu().numpy()) / self.spread.cpu().numpy(), offsets)
+    def _scaled(self, bags: Bags) -> Bags:
+        return bags.scaled(self.shift.cpu().numpy(), self.spread.cpu().numpy())

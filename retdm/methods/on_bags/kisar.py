@@ -16,7 +16,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.components.shallow import (
     check_positive,
@@ -89,7 +89,7 @@ class KISAR(TunedBagMethod):
         self.objective: list[float] = []
         self.pairs: list[tuple[int, int]] = []
 
-    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         x = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(x, self.standardise)
         x = (x - mean) / deviation

@@ -11,12 +11,12 @@ from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.components.shallow import check_positive, constant_labels, mean_and_deviation, smoothed_prior
 from retdm.methods.components.svm import SMALL, inverse_softsign_score, rbf_decision, scale_of
 from retdm.methods.fitted import softsign_score
-from retdm.methods.on_bags.base import TunedBagMethod, owners
+from retdm.methods.on_bags.base import TunedBagMethod
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -78,12 +78,12 @@ class MiSVM(TunedBagMethod):
         self.witness, self.kernel, self.C, self.gamma, self.rounds = witness, kernel, C, gamma, rounds
         self.objective: list[float] = []
 
-    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         x = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(x, standardise=True)
         x = (x - mean) / deviation
-        owner = owners(examples)
-        means = np.add.reduceat(x, examples.offsets[:-1]) / np.diff(examples.offsets)[:, None]
+        owner = examples.bag_index()
+        means = np.add.reduceat(x, examples.offsets[:-1]) / examples.sizes[:, None]
         pool = np.concatenate([x, means]) if self.witness else x
         gamma = scale_of(x) if self.gamma is None else self.gamma
         teaches = np.flatnonzero(~constant_labels(target, known))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.components.shallow import Bools, check_positive, constant_labels, mean_and_deviation, smoothed_prior
 from retdm.methods.fitted import softsign_score
@@ -112,7 +112,7 @@ class MIMLfast(TunedBagMethod):
         self.margin, self.standardise = margin, standardise
         self.objective: list[float] = []
 
-    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         x = examples.instances.astype(np.float64)
         mean, deviation = mean_and_deviation(x, self.standardise)
         x = (x - mean) / deviation
@@ -221,12 +221,10 @@ def minibatch(size: int) -> Round:
         total = 0.0
         for begin in range(0, len(pairs), size):
             bag, label = pairs[begin : begin + size].T
-            sizes = offsets[bag + 1] - offsets[bag]
-            mask = np.arange(sizes.max()) < sizes[:, None]
-            instances = torch.from_numpy(x[np.where(mask, offsets[bag][:, None] + np.arange(sizes.max()), 0)])
+            instances, mask = map(torch.from_numpy, Bags(x, offsets, np.arange(len(offsets) - 1)).take(bag).pad())
             seen = instances @ space  # (B, N, D)
             products = (seen @ concepts.flatten(0, 1).T).unflatten(-1, (dummy + 1, K))  # (B, N, C, K)
-            products = products.masked_fill(~torch.from_numpy(mask)[..., None, None], -torch.inf)
+            products = products.masked_fill(~mask[..., None, None], -torch.inf)
             value, at = (found.numpy() for found in products.transpose(1, 2).flatten(2).max(-1))  # (B, C)
             candidates = ends[bag + 1] - ends[bag] - (label == dummy)
             row = np.arange(len(bag))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.components.shallow import check_positive, constant_labels, mean_and_deviation, smoothed_prior
 from retdm.methods.components.svm import inverse_softsign_score
@@ -73,7 +73,7 @@ class RankLossSIM(TunedBagMethod):
         self.support, self.penalty, self.rounds, self.steps = support, penalty, rounds, steps
         self.objective: list[float] = []
 
-    def fit_once(self, examples: BagExamples, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
         mean, deviation = mean_and_deviation(examples.instances.astype(np.float64), standardise=True)
         one = constant_labels(target, known)
         constants = np.where(one, inverse_softsign_score(smoothed_prior(target, known)), np.nan)
@@ -93,7 +93,7 @@ class RankLossSIM(TunedBagMethod):
         scores = scores_of(self, examples)
         self.set_fitted(thresholds=thresholds_of(scores, target > 0, known > 0))
 
-    def _supports(self, examples: BagExamples, kind: str) -> Array:
+    def _supports(self, examples: Bags, kind: str) -> Array:
         """The support instances (n, L, D + 1) of all bags."""
         found = [self._attended(bag, mask, kind)[1].cpu() for bag, mask, _ in batches(examples, self.device)]
         supports: Array = torch.cat(found).numpy()

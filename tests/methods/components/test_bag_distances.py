@@ -6,14 +6,15 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from retdm.bags import Bags
 from retdm.methods.components import bag_distances as distances
-from retdm.methods.components.bag_distances import BagList, Kind, bag_distances, blocks, earth_movers_distance, measured
+from retdm.methods.components.bag_distances import Kind, bag_distances, blocks, earth_movers_distance, measured
 
 KINDS = get_args(Kind)
 
 
-def bag_list(bags: list[np.ndarray]) -> BagList:
-    return BagList(np.concatenate(bags), np.cumsum([0, *map(len, bags)]))
+def bag_list(bags: list[np.ndarray]) -> Bags:
+    return Bags(np.concatenate(bags), np.cumsum([0, *map(len, bags)]), np.arange(len(bags)))
 
 
 def drawn(sizes: list[int], seed: int = 0, dim: int = 3) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """DBA: that its bound is one and rises, and that what it infers of new bags is what its model says."""
 
 import math
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -30,7 +31,7 @@ def fitted(given: Toy, **settings: Any) -> DBA:
 def counts(given: Toy) -> Toy:
     """The toy with features that are counts: 2 and the place's own many."""
     instances = np.round(np.exp(given.examples.instances.clip(-2, 3)))
-    return given._replace(examples=given.examples._replace(instances=instances.astype(np.float32)))
+    return given._replace(examples=replace(given.examples, instances=instances.astype(np.float32)))
 
 
 @pytest.mark.parametrize("emission", ["histogram", "gaussian"])
@@ -144,7 +145,7 @@ def test_instances_get_the_class_that_they_were_made_of(emission: str) -> None:
     own = np.array([rng.choice(np.flatnonzero(row[:2])) if row.any() else 0 for row in given.target[owner]])
     target = np.stack([np.bincount(owner[own == k], minlength=120) > 0 for k in (0, 1, 2)], 1)
     instances = rng.poisson(1 + 6 * np.eye(4)[own]).astype(np.float32)
-    made_of = Toy(given.examples._replace(instances=instances), target.astype(np.uint8), given.known)
+    made_of = Toy(replace(given.examples, instances=instances), target.astype(np.uint8), given.known)
     method = fitted(made_of, emission=emission)
     right = []
     for i in range(120):
@@ -164,7 +165,7 @@ def test_the_data_decide_between_counts_and_gaussians_unless_told() -> None:
 def test_words_are_how_much_a_histogram_weighs() -> None:
     given = counts(toy())
     average = float(given.examples.instances.sum(1).mean())
-    scaled = given.examples._replace(instances=given.examples.instances * 4)
+    scaled = replace(given.examples, instances=given.examples.instances * 4)
     np.testing.assert_allclose(
         scored(fitted(given, words=4 * average), given.examples),
         scored(fitted(given._replace(examples=scaled)), scaled),

@@ -1,5 +1,6 @@
 """Methods that see bags by distances: what they learn, and that a table and their own distances give the same."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,9 @@ from bag_toys import LABELS, Toy, batch_of, check_reloads, decisions, scored, to
 from sklearn.svm import SVC
 
 from retdm.backbones import NoBackbone
-from retdm.batch import BagExamples
+from retdm.bags import Bags
 from retdm.errors import UserError
-from retdm.methods.components.bag_distances import BagList, bag_distances, measured
-from retdm.methods.on_bags.base import taken
+from retdm.methods.components.bag_distances import bag_distances, measured
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.methods.on_bags.emd_svm import EMDSVM
 from retdm.methods.on_bags.mimlknn import MIMLkNN
@@ -25,25 +25,25 @@ def made(kind: type[DistanceMethod], **settings: Any) -> DistanceMethod:
     return kind(NoBackbone(4), LABELS, **settings)
 
 
-def split(given: Toy, n: int = 40) -> tuple[Toy, BagExamples]:
+def split(given: Toy, n: int = 40) -> tuple[Toy, Bags]:
     """The first n bags to learn from; the others."""
     first = np.arange(len(given.target)) < n
-    train = Toy(taken(given.examples, first), given.target[first], given.known[first])
-    return train, taken(given.examples, ~first)
+    train = Toy(given.examples.take(first), given.target[first], given.known[first])
+    return train, given.examples.take(~first)
 
 
-def as_new(examples: BagExamples) -> BagExamples:
+def as_new(examples: Bags) -> Bags:
     """The same bags, of no data set."""
-    return examples._replace(index=np.full(len(examples.index), -1))
+    return replace(examples, index=np.full(len(examples), -1))
 
 
-def between(method: DistanceMethod, rows: BagExamples, columns: BagExamples, scale_of: BagExamples) -> np.ndarray:
+def between(method: DistanceMethod, rows: Bags, columns: Bags, scale_of: Bags) -> np.ndarray:
     shift, spread = measured(method.scale, [scale_of.instances])
-    lists = [BagList((part.instances - shift) / spread, part.offsets) for part in (rows, columns)]
-    return bag_distances(method.distance, *lists).astype(np.float64)
+    scaled = [bags.scaled(shift, spread) for bags in (rows, columns)]
+    return bag_distances(method.distance, *scaled).astype(np.float64)
 
 
-def give_table(method: DistanceMethod, examples: BagExamples) -> None:
+def give_table(method: DistanceMethod, examples: Bags) -> None:
     method.give_table(between(method, examples, examples, examples), *measured(method.scale, [examples.instances]))
 
 
@@ -115,7 +115,7 @@ def test_duplicates_single_instances_and_full_label_sets_are_no_trouble(kind: An
     rng = np.random.default_rng(0)
     rows = np.repeat(rng.normal(size=(6, 4)), 4, 0).astype(np.float32)  # four copies of each of six bags of one
     target = np.repeat([[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 1]], 4, 0).astype(np.uint8)
-    examples = BagExamples(rows, np.arange(25), np.arange(24))
+    examples = Bags(rows, np.arange(25), np.arange(24))
     method = made(kind)
     method.fit(examples, target, np.ones_like(target, bool))
     scores = scored(method, as_new(examples))
@@ -148,8 +148,8 @@ def test_tuning_takes_the_candidate_with_the_fewest_wrong_cells(kind: Any) -> No
         for held in range(5):
             model = made(kind, **dict(zip(kind.tuned, values, strict=True)))
             give_table(model, train.examples)
-            model.fit(taken(train.examples, fold != held), train.target[fold != held], train.known[fold != held])
-            found = scored(model, taken(train.examples, fold == held)) >= 0.5
+            model.fit(train.examples.take(fold != held), train.target[fold != held], train.known[fold != held])
+            found = scored(model, train.examples.take(fold == held)) >= 0.5
             wrong[-1] += int((found != train.target[fold == held]).sum())
     assert len(set(wrong)) > 1
     best = method.candidates[int(np.argmin(wrong))]
@@ -243,8 +243,8 @@ def test_neighbours_at_equal_distances_are_all_or_none() -> None:
     found = []
     for places in (np.arange(30), order):
         method = made(MIMLkNN, references=4, citers=4)
-        method.fit(BagExamples(rows[places], np.arange(31), places), target[places], known)
-        found.append(scored(method, as_new(BagExamples(rows, np.arange(31), np.arange(30)))))
+        method.fit(Bags(rows[places], np.arange(31), places), target[places], known)
+        found.append(scored(method, as_new(Bags(rows, np.arange(31), np.arange(30)))))
     np.testing.assert_allclose(*found, atol=1e-9)
 
 
@@ -299,4 +299,4 @@ def test_batches_of_any_padding_score_alike() -> None:
     method.fit(*train)
     whole = method.scores(batch_of(as_new(rest)))
     first = np.arange(len(rest.index)) < 3
-    np.testing.assert_allclose(method.scores(batch_of(taken(as_new(rest), first))), whole[:3], atol=1e-9)
+    np.testing.assert_allclose(method.scores(batch_of(as_new(rest).take(first))), whole[:3], atol=1e-9)

@@ -1,5 +1,6 @@
 """KISAR: its map by a plain loop, its minimum by a generic solver, and what relates labels."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_an_instance_scores_what_a_bag_of_it_alone_would() -> None:
     method = fitted(given)
     found = method.instance_scores(batch_of(given.examples)).numpy()
     rows = given.examples.instances
-    alone = given.examples._replace(instances=rows, offsets=np.arange(len(rows) + 1), index=np.arange(len(rows)))
+    alone = replace(given.examples, instances=rows, offsets=np.arange(len(rows) + 1), index=np.arange(len(rows)))
     mask = batch_of(given.examples).mask.numpy()
     bag = batch_of(alone)._replace(target=torch.zeros(len(rows), 3))
     np.testing.assert_allclose(found[mask], method.scores(bag).numpy(), atol=1e-12)

@@ -1,6 +1,7 @@
 """MIMLfast: that its steps are those of the release, and that scores and label sets follow from them."""
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ def test_the_seed_decides_and_the_scale_of_features_does_not() -> None:
     given = toy()
     assert torch.equal(fitted(given, seed=1).concepts, fitted(given, seed=1).concepts)
     assert not torch.equal(fitted(given, seed=1).concepts, fitted(given).concepts)
-    larger = given.examples._replace(instances=given.examples.instances * 64)
+    larger = replace(given.examples, instances=given.examples.instances * 64)
     scaled = scored(fitted(given._replace(examples=larger)), larger)
     np.testing.assert_allclose(scaled, scored(fitted(given), given.examples), atol=1e-6)
     assert not np.allclose(

@@ -1,5 +1,6 @@
 """Tuning of methods on bags: that it takes what a plain loop over the folds takes, says so, and is off unless asked."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from bag_toys import LABELS, Toy, check_reloads, scored, toy
 from retdm.backbones import NoBackbone
 from retdm.methods.on_bags.bag_embedding import BagEmbedding
 from retdm.methods.on_bags.bag_of_words import BagOfWords
-from retdm.methods.on_bags.base import TunedBagMethod, taken, wrong_pairs
+from retdm.methods.on_bags.base import TunedBagMethod, wrong_pairs
 from retdm.methods.on_bags.emd_svm import EMDSVM
 from retdm.methods.on_bags.kisar import KISAR
 from retdm.methods.on_bags.mi_svm import MiSVM
@@ -66,8 +67,8 @@ def test_tuning_takes_the_candidate_that_a_plain_loop_over_the_folds_takes(name:
         for held in range(5):
             model = made(name, seed=seed, **settings)
             rows = fold != held
-            model.fit(taken(given.examples, rows), given.target[rows], given.known[rows])
-            losses[-1] += cross_validation_loss(name, scored(model, taken(given.examples, ~rows)), given.target[~rows])
+            model.fit(given.examples.take(rows), given.target[rows], given.known[rows])
+            losses[-1] += cross_validation_loss(name, scored(model, given.examples.take(~rows)), given.target[~rows])
     best = int(np.argmin(losses))
     assert best > 0 and losses[best] < losses[0]
     method = tuned(name, given, seed=seed)
@@ -83,7 +84,7 @@ def test_what_was_tuned_comes_back_with_the_checkpoint(name: str) -> None:
     given = toy(n=40)
     method, fresh = tuned(name, given), made(name, tune=True, candidates=SMALL[name][2])
     assert int(method.chosen) > 0
-    check_reloads(method, fresh, given.examples._replace(index=np.full(40, -1)))
+    check_reloads(method, fresh, replace(given.examples, index=np.full(40, -1)))
     assert {key: fresh.details()[key] for key in method.tuned} == {key: method.details()[key] for key in method.tuned}
 
 
