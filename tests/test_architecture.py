@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
         *WORDS,
     },
     "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
-    "report": {"runs", "criteria", "errors", "files", "registry", *WORDS},
+    "report": {"runs", "training", "criteria", "errors", "files", "registry", *WORDS},
     "commands": {"report", "runs", "training", "methods", "data", "criteria", "backbones", *PLAIN},
 }
 

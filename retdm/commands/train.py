@@ -46,6 +46,7 @@ from retdm.training.epoch_bar import EpochBar
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import Pictures, write_picture
 from retdm.training.progress import EpochLines
+from retdm.training.rules import RULES
 from retdm.training.stages import Stages
 
 log = logging.getLogger("retdm")
@@ -244,10 +245,10 @@ def _is_fitted(settings: dict[str, Any]) -> bool:
 
 def _prepare_refit(settings: dict[str, Any], method: DeepMethod, *, resume: bool) -> None:
     """A network that is to learn from the validation part too has nothing left to ask of it."""
-    if plateau := [stage.name for stage in method.stages if stage.rule == "plateau"]:
+    if watching := [stage.name for stage in method.stages if RULES[stage.rule].needs_validation]:
         raise UserError(
-            f"refit=true: stage {plateau[0]} ends by its validation part, which it would learn from",
-            f"schedule.{plateau[0]}.rule=one_cycle, and the number of epochs that validation chose",
+            f"refit=true: stage {watching[0]} ends by its validation part, which it would learn from",
+            f"schedule.{watching[0]}.rule=one_cycle, and the number of epochs that validation chose",
         )
     threshold = None if resume else threshold_before(settings)  # a checkpoint has it
     method.description["validation"] = {"criteria": None, "threshold": threshold}

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 from retdm.errors import UserError
+from retdm.ranges import Above, AtLeast, Between
 
-RULES = ("plateau", "one_cycle")
+RuleName = Literal["plateau", "one_cycle", "constant"]  # see retdm.training.rules
+RULE_NAMES: tuple[str, ...] = get_args(RuleName)
 
 
 @dataclass(frozen=True)
@@ -17,25 +19,30 @@ class Stage:
         name: the schedule's settings are found under it.
         train: parts of the method that learn; the others stand still, in evaluation mode.
         losses: terms that are switched on; their weights stand in ``method.weights``.
-        lr: rate at the stage's start (plateau) or its peak (one_cycle), above 0.
+        lr: the highest rate of the stage, above 0.
+        max_epochs: at most so many; 0 leaves the stage out.
         rule: ``plateau``: a tenth of the rate when the stage's validation loss has not fallen for ``patience`` epochs,
             and the end when it has not again (RETDM section III: 0.1 down to 0.01). ``one_cycle``: up and down once
-            over ``max_epochs``.
-        max_epochs: at most so many; 0 leaves the stage out.
+            over ``max_epochs``. ``constant``: one rate for ``max_epochs``.
         patience: epochs without a lower validation loss that the plateau rule waits for, at least 1.
+        warmup: share of the steps of ``max_epochs`` over which the rate climbs; None is the rule's own, .3 of one_cycle
+            and 0 of the others.
     """
 
     name: str
     train: tuple[str, ...]
     losses: tuple[str, ...]
-    lr: float
-    max_epochs: int
-    rule: str = "plateau"
-    patience: int = 2
+    lr: Annotated[float, Above(0)]
+    max_epochs: Annotated[int, AtLeast(0)]
+    rule: RuleName = "plateau"
+    patience: Annotated[int, AtLeast(1)] = 2
+    warmup: Annotated[float, Between(0, 1)] | None = None
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise UserError(f"stage {self.name}: rule={self.rule} is not known", f"it is one of: {', '.join(RULES)}")
+        if self.rule not in RULE_NAMES:
+            raise UserError(
+                f"stage {self.name}: rule={self.rule} is not known", f"it is one of: {', '.join(RULE_NAMES)}"
+            )
         if not isinstance(self.lr, int | float) or not 0 < self.lr < float("inf"):
             raise UserError(f"stage {self.name}: lr={self.lr} is out of range", "it is a number above 0")
         for key, least in (("max_epochs", 0), ("patience", 1)):
@@ -44,6 +51,8 @@ class Stage:
                 raise UserError(
                     f"stage {self.name}: {key}={value} is out of range", f"it is a whole number from {least} up"
                 )
+        if self.warmup is not None and not (isinstance(self.warmup, int | float) and 0 <= self.warmup <= 1):
+            raise UserError(f"stage {self.name}: warmup={self.warmup} is out of range", "it is a share from 0 to 1")
 
 
 def parse_stages(stages: list[Mapping[str, Any]]) -> list[Stage]:

@@ -14,6 +14,7 @@ from retdm.registry import nearest
 from retdm.report.collect import Group, cut_names, flat
 from retdm.report.results import by_task, heading, own_name
 from retdm.report.tables import Table, mean_and_std
+from retdm.training.rules import RULES
 
 SPLITS = "range(30)"
 # Other places and numbers of hands give the same results; the split is what the command runs over.
@@ -138,7 +139,7 @@ def final(group: Group) -> dict[str, Any]:
     """
     settings = group.runs[0].config
     stages = settings["method"].get("stages", [])
-    refit = not any(stage.get("rule") == "plateau" for stage in stages)
+    refit = not any(rule.needs_validation for stage in stages if (rule := RULES.get(stage.get("rule"))))
     found = {**settings, "data": {**settings["data"], "folds": None}, "refit": refit}
     thresholds = [
         run.metrics["threshold"] for run in group.runs if run.metrics and run.metrics.get("threshold") is not None

@@ -27,11 +27,9 @@ PATIENCE = 15.0  # seconds for which a validation that is under way may delay a 
 
 
 class Checkpoints(Checkpoint):
-    """``last.ckpt``: where to continue; ``best.ckpt``: what the run is judged by, from its last stage.
+    """``last.ckpt``: where to continue; ``best.ckpt``: the weights that are tested, from the last stage.
 
-    Under the plateau rule that is the epoch of the highest validation mAP. Under one_cycle it is the end of the cycle:
-    the rule is made to end well, and the highest of several mAPs of a small validation part is mostly noise, which
-    picked weights from the middle of the cycle that other criteria of the same part called worse.
+    A stage's rule says which weights those are: of the epoch of the highest validation mAP, or of the stage's end.
 
     ``last.ckpt`` is written at every epoch's end and, inside an epoch, every ``minutes`` (or every ``steps``). The best
     of an earlier stage is kept as ``best-<stage>.ckpt``. Each is written beside its place and then renamed.
@@ -95,11 +93,8 @@ class Checkpoints(Checkpoint):
             return
         value = trainer.callback_metrics["validation/mAP"].item()
         stage = self.stages.stage.name
-        if self.stages.stage.rule == "one_cycle":
-            better = self.stages.epoch + 1 >= self.stages.stage.max_epochs
-        else:
-            better = value > self.best.get(stage, -1.0)
-        if better:
+        rule = self.stages.rule
+        if rule.in_last_epoch if rule.keeps == "last" else value > self.best.get(stage, -1.0):
             self.best[stage] = value
             self._check(trainer)
             self._save(trainer, self.path_of_best(stage), weights_only=True)

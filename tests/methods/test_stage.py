@@ -67,6 +67,9 @@ def test_two_stages_of_one_name_are_refused_for_their_best_checkpoints_would_sha
         ("max_epochs", "3"),
         ("patience", 0),
         ("patience", 0.5),
+        ("warmup", -0.1),
+        ("warmup", 1.5),
+        ("warmup", "slow"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(key: str, value: Any) -> None:

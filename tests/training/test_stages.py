@@ -9,27 +9,8 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from retdm.methods.stage import Stage
-from retdm.training.stages import Stages, one_cycle_lr
-
-
-@pytest.mark.parametrize("steps", [4, 5, 10, 33, 200])
-def test_one_cycle_is_pytorchs(steps: int) -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=steps, cycle_momentum=False)
-    expected = []
-    for step in range(steps):
-        expected.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if step + 1 < steps:
-            scheduler.step()
-    assert [one_cycle_lr(step, steps, 0.2) for step in range(steps)] == pytest.approx(expected, rel=1e-6, abs=1e-12)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_one_cycle_of_few_steps_stays_between_nothing_and_its_peak(steps: int) -> None:
-    rates = [one_cycle_lr(step, steps, 0.2) for step in range(steps)]
-    assert all(0 < rate <= 0.2 for rate in rates)
-    assert rates[0] == pytest.approx(0.2 / 25)
+from retdm.training.rules import OneCycle
+from retdm.training.stages import Stages
 
 
 class Silent:
@@ -76,24 +57,6 @@ def rates(epochs: list[tuple[str, float]]) -> list[float]:
     return [rate for _, rate in epochs]
 
 
-def test_plateau_takes_a_tenth_when_the_loss_has_not_fallen_for_its_patience_and_then_ends() -> None:
-    stages = Stages([stage("only")])
-    #        falls     stands    -> tenth  stands    -> end
-    losses = [1.0, 0.9, 0.95, 0.9, 0.91, 0.92, 0.1]
-    assert rates(walk(stages, losses)) == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
-    assert stages.finished
-
-
-def test_plateau_waits_anew_after_each_lower_loss() -> None:
-    losses = [1.0, 1.1, 0.9, 1.0, 0.8, 0.9, 0.9, 0.85, 0.7, 0.75, 0.72]
-    #                                       -> tenth       waits 2: end
-    assert rates(walk(Stages([stage("only")]), losses)) == pytest.approx([0.1] * 7 + [0.01] * 4)
-
-
-def test_plateau_of_patience_one_does_not_wait() -> None:
-    assert rates(walk(Stages([stage("only", patience=1)]), [1.0] * 9)) == pytest.approx([0.1, 0.1, 0.01])
-
-
 def test_a_stage_ends_at_its_most_epochs_though_the_loss_falls() -> None:
     falling = [1 / n for n in range(1, 30)]
     stages = Stages([stage("first", max_epochs=3), stage("second", max_epochs=2, lr=0.05)])
@@ -110,7 +73,8 @@ def test_each_stage_has_its_own_lowest_loss() -> None:
 def test_one_cycle_runs_its_epochs_over_whatever_the_loss_does() -> None:
     stages = Stages([stage("only", rule="one_cycle", max_epochs=4)])
     epochs = walk(stages, [1.0, 2.0, 3.0, 4.0, 5.0])
-    assert rates(epochs) == pytest.approx([one_cycle_lr(step, 12, 0.1) for step in (2, 5, 8, 11)])
+    rule = OneCycle(stages.stage)
+    assert rates(epochs) == [rule.lr(step, 12) for step in (2, 5, 8, 11)]
     assert stages.finished
 
 
