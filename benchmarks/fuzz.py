@@ -32,8 +32,8 @@ import retdm
 from retdm.commands.train import train
 from retdm.data.download import unpack
 from retdm.data.images import read_image
-from retdm.data.sets.coco import CocoJson
 from retdm.data.user.bag_files import BagFiles
+from retdm.data.user.coco_json import CocoJson
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
 from retdm.report.collect import find_runs, group_runs

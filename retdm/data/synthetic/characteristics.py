@@ -1,19 +1,23 @@
-"""What makes bags hard to learn from, as numbers, and which instance a drawn bag has at which place.
+"""Characteristics of drawn bags, and the arrangement of instances in a bag that has them.
 
 The characteristics are those of the multiple-instance survey (`Characteristics of MIL Problems`). Notation: L labels, P
 places of a bag, which are those of a square grid row by row.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self, get_type_hints
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from retdm.errors import UserError
+from retdm.ranges import Between
+from retdm.registry import nearest
+
+Share = Annotated[float, Between(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -23,51 +27,49 @@ class Characteristics:
     Attributes:
         witness_rate: share of a bag's places that each of its labels takes, above 0 to 1/3; at least one place.
         co_occurrence: probability that a label comes with its context instance, one that is in no bag without the
-            label and does not carry it.
-        several_needed: above 0, a label needs its witnesses and its context instance in one bag, and both carry it;
+            label and does not have it itself.
+        several_needed: above 0, a label needs its witnesses and its context instance in one bag, and both have it;
             share of the other bags that have one of the two alone.
         alike: share of the instances' variance that all instances of a bag have in common, such as their light.
         place_matters: above 0, witnesses count in the upper half of the grid alone; share of the bags, with a label or
             without, that have its witnesses in the lower half.
-        label_noise: share of the bags to learn from that have another bag's labels; the test part has none.
+        label_noise: share of the bags to train on that have another bag's labels; the test split has none.
         distractors: share of the bags, with a label or without, that have instances nearly like its witnesses. In bags
             without it alone they would tell that it is absent.
     """
 
-    witness_rate: float = 0.125
-    co_occurrence: float = 0.0
-    several_needed: float = 0.0
-    alike: float = 0.0
-    place_matters: float = 0.0
-    label_noise: float = 0.0
-    distractors: float = 0.0
+    witness_rate: Annotated[float, Between(0, 1 / 3 + 1e-9, with_low=False)] = 0.125
+    co_occurrence: Share = 0.0
+    several_needed: Share = 0.0
+    alike: Share = 0.0
+    place_matters: Share = 0.0
+    label_noise: Share = 0.0
+    distractors: Share = 0.0
 
     @classmethod
-    def of(cls, given: Mapping[str, Any] | None) -> Self:
+    def of(cls, given: Mapping[str, float] | None) -> Self:
         """From settings, of which any may be left out.
 
         Raises:
             UserError: one is unknown or out of its range.
         """
-        known = {field.name for field in fields(cls)}
+        ranges = {name: kind.__metadata__[0] for name, kind in get_type_hints(cls, include_extras=True).items()}
         for name, value in (given or {}).items():
-            if name not in known:
-                raise UserError(f"data.characteristics.{name} is unknown", f"it is one of: {', '.join(sorted(known))}")
-            most = 1 / 3 if name == "witness_rate" else 1.0
-            if not 0 <= value <= most + 1e-9 or (name == "witness_rate" and value == 0):
-                bounds = "above 0 and at most 1/3" if name == "witness_rate" else "from 0 to 1"
-                raise UserError(f"data.characteristics.{name} is {value}", f"it is {bounds}")
+            if name not in ranges:
+                raise UserError(f"data.characteristics.{name} is unknown", nearest(name, ranges))
+            if value not in ranges[name]:
+                raise UserError(f"data.characteristics.{name}={value} is not a number {ranges[name].words}")
         return cls(**(given or {}))
 
     def __str__(self) -> str:
-        """Those that are not as they are by default."""
+        """Those that differ from their defaults."""
         return ",".join(
             f"{name}={value:g}" for name, value in asdict(self).items() if value != getattr(Characteristics, name)
         )
 
 
 class Kind(IntEnum):
-    """What an instance is."""
+    """The role of an instance in its bag."""
 
     BACKGROUND = 0  # of no label
     WITNESS = 1
@@ -76,36 +78,36 @@ class Kind(IntEnum):
 
 
 class Places(NamedTuple):
-    """What stands at each place of a bag.
+    """The instance at each place of a bag.
 
     Attributes:
         kind: int64 (P,), of :class:`Kind`.
-        label: int64 (P,), to which label it belongs; 0 where it is background.
-        carries: bool (P,), whether it makes the bag carry the label.
+        label: int64 (P,), the label it belongs to; 0 where it is background.
+        positive: bool (P,); it has the label, and so has the bag.
     """
 
     kind: NDArray[np.int64]
     label: NDArray[np.int64]
-    carries: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
 
     def targets(self, labels: int) -> NDArray[np.uint8]:
-        """uint8 (P, L): which instance carries which label."""
-        marks = np.zeros((len(self.kind), labels), np.uint8)
-        marks[self.carries, self.label[self.carries]] = 1
-        return marks
+        """The labels of each instance, uint8 (P, L)."""
+        found = np.zeros((len(self.kind), labels), np.uint8)
+        found[self.positive, self.label[self.positive]] = 1
+        return found
 
 
 def arrange(rng: Generator, labels: NDArray[np.uint8], places: int, hard: Characteristics) -> Places:
-    """A bag of ``places`` instances that has these labels (L,), of which at least one stands at some place.
+    """A bag of ``places`` instances with these labels (L,), each of which at least one instance has.
 
-    What carries a label finds room first; where the places do not suffice for all the rest, some of it is left out.
+    Instances that have a label find room first; where the places do not suffice for the rest, some are left out.
     """
     present = np.flatnonzero(labels)
     upper = places // 2 if hard.place_matters else places
-    companions = int(hard.several_needed > 0 or hard.co_occurrence > 0)
-    most = upper // max(len(present), 1) - companions
+    context = int(hard.several_needed > 0 or hard.co_occurrence > 0)
+    most = upper // max(len(present), 1) - context
     count = max(1, min(round(hard.witness_rate * places), most))
-    wanted: list[tuple[Kind, int, bool, bool]] = []  # kind, label, carries, in the upper part
+    wanted: list[tuple[Kind, int, bool, bool]] = []  # kind, label, has it, in the upper half
     for label in present.tolist():
         wanted += [(Kind.WITNESS, label, True, True)] * count
         if hard.several_needed > 0 or rng.random() < hard.co_occurrence:
@@ -122,8 +124,8 @@ def arrange(rng: Generator, labels: NDArray[np.uint8], places: int, hard: Charac
     free = {True: rng.permutation(upper).tolist(), False: (upper + rng.permutation(places - upper)).tolist()}
     if not hard.place_matters:
         free[False] = free[True]
-    for kind, label, carries, above in wanted:
+    for kind, label, positive, above in wanted:
         if free[above]:
             at = free[above].pop()
-            found.kind[at], found.label[at], found.carries[at] = kind, label, carries
+            found.kind[at], found.label[at], found.positive[at] = kind, label, positive
     return found
