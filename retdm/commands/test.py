@@ -1,4 +1,4 @@
-"""``python test.py run=<folder>``: judge a finished run's checkpoint again."""
+"""``python test.py run=<folder>``: evaluate a finished run's checkpoint again."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from retdm.commands.tables import print_report
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs import build
-from retdm.runs.distributed import together
-from retdm.runs.evaluate import judge
+from retdm.runs.distributed import device_of, together
+from retdm.runs.evaluate import evaluate_checkpoint
 from retdm.runs.folder import RunFolder, check_split, read_config
 from retdm.runs.saved import check_settings, weights_into
 from retdm.runs.settings import check_groups
-from retdm.stop import listening
-from retdm.training.evaluation import Evaluation
+from retdm.stop import is_leader, listening
 
 
 def main(config: DictConfig) -> None:
@@ -43,10 +42,10 @@ def _test(config: DictConfig) -> None:
         settings[group] |= {key: value for key, value in asked[group].items() if value is not None}
     check_groups(settings)
     with listening() as request, together(settings["trainer"], request):
-        _judge(folder, settings, per_label=asked["per_label"])
+        _evaluate(folder, settings, per_label=asked["per_label"])
 
 
-def _judge(folder: RunFolder, settings: dict[str, Any], *, per_label: bool) -> None:
+def _evaluate(folder: RunFolder, settings: dict[str, Any], *, per_label: bool) -> None:
     data = build.build_data(settings)
     check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, dim=data.dim, load=False)
@@ -55,10 +54,10 @@ def _judge(folder: RunFolder, settings: dict[str, Any], *, per_label: bool) -> N
         weights_into(method, folder.best)  # the backbone's are in there
         build.give_features(settings, data, method, settings["identity"]["backbone"])
         build.give_distances(settings, data, method)
-    trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
-    report = judge(trainer, method, data, folder.best)
+    method.to(device_of(settings["trainer"]))
+    report = evaluate_checkpoint(method, data, folder.best)
     report.pop("predictions")
-    if not trainer.is_global_zero:
+    if not is_leader():
         return
     report["images"] = len(data.source)
     write_json(folder.test, report)

@@ -1,4 +1,4 @@
-"""``python train.py``: train, judge, write the run folder; or continue, or say that it is finished."""
+"""``python train.py``: train, evaluate, write the run folder; or continue, or say that it is finished."""
 
 import contextlib
 import json
@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from retdm.commands import sweep
 from retdm.commands.guard import guarded
@@ -29,9 +30,9 @@ from retdm.runs import build
 from retdm.runs.advice import warn_of_few_steps, warn_of_result
 from retdm.runs.classes import class_of
 from retdm.runs.determinism import is_deterministic, repeatable
-from retdm.runs.distributed import broadcast, count_of, together
+from retdm.runs.distributed import broadcast, count_of, device_of, together
 from retdm.runs.errors import as_user_error
-from retdm.runs.evaluate import evaluate_validation, judge, write_predictions, write_shown
+from retdm.runs.evaluate import evaluate_checkpoint, evaluate_validation, write_predictions, write_shown
 from retdm.runs.folder import Busy, RunFolder, check_split, check_state, read_config, shown
 from retdm.runs.plan import plan, threshold_before
 from retdm.runs.provenance import provenance, rounds_differently
@@ -44,6 +45,7 @@ from retdm.training.checkpoints import Checkpoints, save_fitted
 from retdm.training.draw_images import draw_heat_maps
 from retdm.training.epoch_bar import EpochBar
 from retdm.training.evaluation import Evaluation
+from retdm.training.inference import predict
 from retdm.training.pictures import Pictures, write_picture
 from retdm.training.progress import EpochLines
 from retdm.training.rules import RULES
@@ -217,7 +219,7 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     folder.check_there()
     write_predictions(folder, report.pop("predictions"), data.labels)
     if method.scores_instances and isinstance(data, ImageData):
-        figure = draw_heat_maps(method, data, "test", "test images, by the weights that were judged")
+        figure = draw_heat_maps(method, data, "test", "test images, by the weights that were evaluated")
         write_picture(folder.pictures / "heat_maps.png", figure)
     warn_of_result(method, data, report)
     write_json(folder.metrics, report)
@@ -255,17 +257,19 @@ def _prepare_refit(settings: dict[str, Any], method: DeepMethod, *, resume: bool
 
 
 def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: FittedMethod) -> dict[str, Any]:
-    """Fit a method on the features of its frozen backbone, and judge it."""
-    trainer = build.build_trainer(settings, folder.path, [Evaluation()], 1)
+    """Fit a method on the features of its frozen backbone, and evaluate it."""
     folder.checkpoints.mkdir(exist_ok=True)
     _write_split(folder, data.manifest)
     build.give_features(settings, data, method, identity(settings)["backbone"])
     build.give_distances(settings, data, method)
+    method.to(device_of(settings["trainer"]))
+    logger = build.build_logger(folder.path)
     started = time.monotonic()
     method.fit(*data.examples("train"))
     seconds = time.monotonic() - started
-    validation = evaluate_validation(trainer, method, data)
-    Pictures(folder.pictures).draw(trainer, method, data)  # of what has not seen the validation part
+    rows = predict(method, data, "validation")
+    validation = evaluate_validation(rows, method)
+    Pictures(folder.pictures).draw(method, data, rows, logger=logger)  # before it is fitted on validation too
     if settings["refit"]:
         if settings["threshold"] is not None:
             validation["threshold"] = settings["threshold"]
@@ -277,11 +281,11 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
     save_fitted(method, folder.best)
     folder.last.unlink(missing_ok=True)
     folder.last.hardlink_to(folder.best)
-    report = judge(trainer, method, data, folder.best, validation)
+    report = evaluate_checkpoint(method, data, folder.best, validation)
     if method.explains:
         report["predictions"] |= method.explain(data.examples("test")[0])
         write_shown(folder, data, report["predictions"])
-    _log_hparams(trainer, settings, report)
+    _log_hparams(logger, settings, report)
     return {**report, **method.details(), "stages": [], "seconds": seconds}
 
 
@@ -294,7 +298,7 @@ def train_deep(
     *,
     resume: bool,
 ) -> dict[str, Any] | None:
-    """Train a method by gradients, from where it stands, and judge it; None in all processes but the first."""
+    """Train a method by gradients, from where it stands, and evaluate it; None in all processes but the first."""
     stages = Stages(method.stages)
     if settings["refit"]:
         data.splits["train"] = np.sort(np.concatenate([data.splits["train"], data.splits["validation"]]))
@@ -337,25 +341,26 @@ def train_deep(
         trainer.fit(method, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
     if not folder.best.exists():
         raise RuntimeError(f"training left no {folder.best}")
-    earlier = _earlier_stages(trainer, method, data, checkpoints)
-    report = judge(trainer, method, data, folder.best)  # last, for the method keeps the weights that it loads
+    method.to(device_of(settings["trainer"]))
+    earlier = _earlier_stages(method, data, checkpoints)
+    report = evaluate_checkpoint(method, data, folder.best)  # last, for the method keeps the weights that it loads
     report["stages"] = stages.history
     report["earlier_stages"] = earlier
     report["seconds"] = sum(row["minutes"] for row in stages.history) * 60
-    if not trainer.is_global_zero:
+    if not is_leader():
         return None
-    _log_hparams(trainer, settings, report)
+    _log_hparams(trainer.logger, settings, report)
     return report
 
 
-def _earlier_stages(trainer: Any, method: DeepMethod, data: Any, checkpoints: Checkpoints) -> dict[str, Any]:
+def _earlier_stages(method: DeepMethod, data: Any, checkpoints: Checkpoints) -> dict[str, Any]:
     """Criteria of the best weights of stages before the last, so that their share of the result shows."""
     found = {}
     for name in checkpoints.best:
         path = checkpoints.path_of_best(name)
         stage = next(stage for stage in method.stages if stage.name == name)
         if path.name != "best.ckpt" and "classifier" in stage.train and path.exists():
-            report = judge(trainer, method, data, path)
+            report = evaluate_checkpoint(method, data, path)
             found[name] = {key: report[key] for key in ("validation", "test", "test_validation_threshold")}
     return found
 
@@ -368,18 +373,23 @@ def _write_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
         write_json(folder.split, manifest)
 
 
-def _log_hparams(trainer: Any, settings: dict[str, Any], report: dict[str, Any]) -> None:
-    """One entry of TensorBoard's HPARAMS: settings beside the test criteria.
+def _log_hparams(logger: Logger | None, settings: dict[str, Any], report: dict[str, Any]) -> None:
+    """Settings beside the test criteria, for the logger: an entry of TensorBoard's HPARAMS.
 
-    It sorts settings by name and shows the first: numbers make these what tells runs from each other.
+    TensorBoard sorts settings by name and shows the first: numbers make these what tells runs from each other.
     """
     names, split = settings["choices"], settings["data"].get("split", 0)
     first = {"1 method": names["method"], "2 data": names["data"], "3 split": split, "4 backbone": names["backbone"]}
     flat = _flat({key: settings[key] for key in ("data", "backbone", "method", "seed")})
     flat = first | {name: value for name, value in flat.items() if not name.endswith("._target_")}
     metrics = {f"test/{name}": value for name, value in report["test"].items() if value is not None}
-    trainer.logger.log_hyperparams(flat, metrics)
-    trainer.logger.finalize("success")
+    if isinstance(logger, TensorBoardLogger):
+        logger.log_hyperparams(flat, metrics)
+    elif logger is not None:
+        logger.log_hyperparams(flat)
+        logger.log_metrics(metrics)
+    if logger is not None:
+        logger.finalize("success")
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as distributed
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from sklearn.preprocessing import StandardScaler
@@ -52,7 +53,6 @@ class Data(LightningDataModule, ABC):
         splits: "train", "validation" and "test": the rows of each.
         manifest: what ``split.json`` holds.
         left_out: counts of what is in no part, for ``metrics.json``.
-        judged: the part that a test pass reads.
         dim: features of an instance; None where rows are images.
     """
 
@@ -85,7 +85,6 @@ class Data(LightningDataModule, ABC):
         self.source, self.batch_size, self.workers, self.seed = source, batch_size, workers, seed
         self.batches: GlobalBatches | None = None
         self.position = (0, 0)  # (epoch, batch) where training goes on
-        self.evaluated = "test"
         self._cutting: dict[str, Any] = {
             "seed": split,
             "test_fraction": test_fraction,
@@ -155,15 +154,10 @@ class Data(LightningDataModule, ABC):
     def labels(self) -> list[str]:
         return list(self.source.names)
 
-    def _place(self) -> tuple[int, int]:
-        """This process's rank and the number of processes."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def _trains_on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
-    def _loader(self, batches: GlobalBatches, seed: int | None) -> DataLoader[Any]:
-        return self._loading(batches, self.rows(seed))
-
-    def _loading(self, batches: Any, rows: Dataset[Any]) -> DataLoader[Any]:
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+    def _loading(self, batches: Any, rows: Dataset[Any], on_gpu: bool) -> DataLoader[Any]:
         workers = self.workers
         if workers is None:
             workers = min(8, os.cpu_count() or 1) if on_gpu else 0
@@ -178,31 +172,32 @@ class Data(LightningDataModule, ABC):
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        rank, world = self._place()
+        rank, world = _place()
         try:
             self.batches = GlobalBatches(self.splits["train"], self.batch_size, seed=self.seed, rank=rank, world=world)
         except ValueError as error:
             raise UserError(f"the training part is too small: {error}", "use fewer processes or more images") from error
         self.batches.start_at(*self.position)
-        return self._loader(self.batches, self.seed)
+        return self._loading(self.batches, self.rows(self.seed), self._trains_on_gpu())
 
-    def part_loader(self, part: str, most: int | None = None) -> DataLoader[Any]:
-        """Test views of a part in its own order, or of ``most`` rows spread evenly over it."""
+    def part_loader(self, part: str, most: int | None = None, *, on_gpu: bool = False) -> DataLoader[Any]:
+        """This process's share of test views of a part in its own order, or of ``most`` rows spread evenly over it.
+
+        Args:
+            on_gpu: they go there: loaded by processes of their own, into pinned memory.
+        """
         rows = self.splits[part]
         if most is not None and most < len(rows):
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-        rank, world = self._place()
+        rank, world = _place()
         try:
             batches = GlobalBatches(rows, self.batch_size, seed=None, rank=rank, world=world)
         except ValueError as error:
             raise UserError(f"the {part} part is too small: {error}", "use fewer processes or more images") from error
-        return self._loader(batches, None)
+        return self._loading(batches, self.rows(), on_gpu)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self.part_loader("validation")
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        return self.part_loader(self.evaluated)
+        return self.part_loader("validation", on_gpu=self._trains_on_gpu())
 
     def target(self, part: str) -> torch.Tensor:
         """Label sets of a part, uint8 (n, L)."""
@@ -232,6 +227,12 @@ class Data(LightningDataModule, ABC):
         train = self.splits["train"]
         counts = np.bincount(inverse[train[complete[train]]], minlength=inverse.max() + 1)
         return torch.from_numpy(np.where(complete, counts[inverse], 0))
+
+
+def _place() -> tuple[int, int]:
+    """This process's rank and the number of processes that share a run."""
+    several = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
 
 
 class ImageData(Data):
@@ -282,11 +283,12 @@ class ImageData(Data):
         kinds = [fault.kind for fault in scan.faults.values()]
         self.left_out = {f"{kind}_images": kinds.count(kind) for kind in KINDS}
 
-    def views(self, rows: NDArray[np.int64]) -> DataLoader[Any]:
-        """Test views of some rows, in their order, in batches of ``batch_size``."""
+    def views(self, rows: NDArray[np.int64], *, on_gpu: bool = False) -> DataLoader[Any]:
+        """Test views of some rows, in their order, in batches of ``batch_size``; ``on_gpu`` as of ``part_loader``."""
         sizes = range(0, len(rows), self.batch_size)
         batches = [[(0, int(row)) for row in rows[start : start + self.batch_size]] for start in sizes]
-        return self._loading(batches, Images(self.images, self.source.targets, self.source.known, self.image_size))
+        images = Images(self.images, self.source.targets, self.source.known, self.image_size)
+        return self._loading(batches, images, on_gpu)
 
     @property
     def bags(self) -> RegionBags:

@@ -73,9 +73,6 @@ class Method(LightningModule):
     def predictions(self, batch: Any) -> Predictions:
         return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"predictions": self.predictions(batch)}
-
     def prepared(self, batch: Any) -> Any:
         """A batch as a data set gives it, on the method's device and normalised: what Lightning does of a loader's."""
         return self.on_after_batch_transfer(type(batch)(*(column.to(self.device) for column in batch)), 0)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from retdm.backbones.base import evaluating
 from retdm.criteria.average_precision import label_average_precision, mean_average_precision
 from retdm.data.module import Data
 from retdm.methods.base import DeepMethod, Method
+from retdm.training.inference import infer
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,7 @@ def training_map(method: Method, data: Data) -> tuple[float | None, float | None
     the images, which no label explains."""
     rows = np.sort(data.splits["train"])
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLE).round().astype(int))]
-    found = []
-    for batch in data.batches_of(rows):
-        with evaluating(method):
-            found.append(method.predictions(method.prepared(batch)))
+    found = [batch for _, batch in infer(method, data.batches_of(rows), method.predictions)]
     scores, target, known = (
         torch.cat([getattr(each, name) for each in found]).float().cpu().numpy()
         for name in ("scores", "target", "known")

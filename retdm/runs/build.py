@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from retdm.backbones import NoBackbone, build_backbone
@@ -23,7 +23,7 @@ from retdm.methods.base import DeepMethod, Method
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.registry import CONF
 from retdm.runs.classes import class_of
-from retdm.runs.distributed import accelerator, check_devices, devices_and_nodes
+from retdm.runs.distributed import accelerator, check_devices, device_of, devices_and_nodes
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import gives, parameters_of
@@ -145,8 +145,7 @@ def give_features(settings: dict[str, Any], data: Data, method: Method, backbone
     if not net.backbone.frozen:
         return
     if isinstance(data, ImageData):
-        kind = accelerator(settings["trainer"]["accelerator"])
-        method.to("cpu" if kind == "cpu" else "cuda")
+        method.to(device_of(settings["trainer"]))
         of = {"backbone": backbone, "seed": settings["seed"] if backbone["weights"] == "none" else None}
         cache = settings["data"]["cache"]
         use_features(data, method, of, None if cache == "none" else Path(cache))
@@ -196,7 +195,7 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
             strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
             sync_batchnorm=trained_norm,
             max_epochs=epochs,
-            logger=Curves(folder, name="", version="tensorboard", default_hp_metric=False),
+            logger=build_logger(folder),
             callbacks=callbacks,
             plugins=[CheckpointFiles()],
             enable_checkpointing=any(_is_checkpoint(callback) for callback in callbacks),
@@ -210,6 +209,11 @@ def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callba
     # Signals are ours (retdm/stop.py): what it does on SIGTERM waits for processes that have stopped.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
+
+
+def build_logger(folder: Path) -> Logger | None:
+    """Where a run's curves and pictures go, beside its own files."""
+    return Curves(folder, name="", version="tensorboard", default_hp_metric=False)
 
 
 class Curves(TensorBoardLogger):

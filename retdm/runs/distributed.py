@@ -48,6 +48,15 @@ def accelerator(asked: str) -> str:
     return asked
 
 
+def device_of(trainer: dict[str, Any]) -> torch.device:
+    """Where this process computes, of the devices that ``trainer`` names."""
+    if accelerator(trainer["accelerator"]) == "cpu":
+        return torch.device("cpu")
+    devices, _ = devices_and_nodes(trainer)
+    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
+    return torch.device("cuda", devices[local] if isinstance(devices, list) else local)
+
+
 def count_of(devices: int | list[int]) -> int:
     """How many devices ``trainer.devices`` names."""
     return len(devices) if isinstance(devices, list) else torch.cuda.device_count() if devices == -1 else devices

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pytorch_lightning import Trainer
 
 from retdm import criteria
 from retdm.data.module import Data
@@ -16,59 +15,53 @@ from retdm.methods.base import Method
 from retdm.runs.folder import RunFolder
 from retdm.runs.instances import evaluate_instances_of
 from retdm.runs.saved import weights_into
+from retdm.stop import is_leader
 from retdm.training.draw_images import choose_rows
-from retdm.training.evaluation import Evaluation
+from retdm.training.evaluation import threshold_on
+from retdm.training.inference import predict
 
 OWN = "train_threshold"  # the rule whose thresholds a method brings
 SHOWN, SIDE = 6, 224  # images, and pixels of the longer side
 
 
-def judge(
-    trainer: Trainer, method: Method, data: Data, checkpoint: Path, validation: dict[str, Any] | None = None
+def evaluate_checkpoint(
+    method: Method, data: Data, checkpoint: Path, validation: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Validation, threshold and test of one checkpoint, in all processes of the run.
+    """Validation, threshold and test of one checkpoint, computed by all processes of the run.
 
-    A checkpoint that has learned from the validation part too brings what was said of it before (``validation`` of its
-    description).
+    A checkpoint that was trained on the validation split too brings the ``validation`` of the run before, in its
+    description.
 
     Args:
-        validation: what :func:`evaluate_validation` has said of the same weights, where it was asked before.
+        method: on the device that computes; it keeps the checkpoint's weights.
+        validation: what :func:`evaluate_validation` gave for the same weights, where they were evaluated before.
 
     Returns:
-        The report without ``seconds`` and ``images``; under ``predictions`` the test part's arrays.
+        The report without ``seconds`` and ``images``; under ``predictions`` the test split's arrays.
     """
     content = weights_into(method, checkpoint)
-    validation = validation or content["retdm"].get("validation") or evaluate_validation(trainer, method, data)
-    rows = predict(trainer, method, data, "test")
-    own = criteria_of(rows, method, method.decide, validation["threshold"])
+    validation = validation or content["retdm"].get("validation")
+    validation = validation or evaluate_validation(predict(method, data, "validation"), method)
     threshold = validation["threshold"]
+    rows = predict(method, data, "test")
+    found = criteria_of(rows, method, method.decide, threshold)
     return {
         "validation": validation["criteria"],
-        "test": {**own["criteria"], **(evaluate_instances_of(method, data) if trainer.is_global_zero else {})},
+        "test": {**found["criteria"], **(evaluate_instances_of(method, data) if is_leader() else {})},
         "test_validation_threshold": None
         if threshold is None
         else criteria_of(rows, method, "validation", threshold)["criteria"],
         "threshold": threshold,
-        "per_label": own["per_label"],
-        "left_out": {**own["left_out"], **data.left_out},
+        "per_label": found["per_label"],
+        "left_out": {**found["left_out"], **data.left_out},
         "predictions": rows,
     }
 
 
-def evaluate_validation(trainer: Trainer, method: Method, data: Data) -> dict[str, Any]:
-    """``criteria`` of the validation part, and the ``threshold`` that is best on it."""
-    rows = predict(trainer, method, data, "validation")
-    threshold = Evaluation.threshold_on(rows)
+def evaluate_validation(rows: dict[str, np.ndarray], method: Method) -> dict[str, Any]:
+    """``criteria`` of a method's predictions of the validation split, and the ``threshold`` that is best on them."""
+    threshold = threshold_on(rows)
     return {"criteria": criteria_of(rows, method, method.decide, threshold)["criteria"], "threshold": threshold}
-
-
-def predict(trainer: Trainer, method: Method, data: Data, part: str) -> dict[str, np.ndarray]:
-    """index, scores, target and known of a part."""
-    evaluation = next(c for c in trainer.callbacks if isinstance(c, Evaluation))  # type: ignore[attr-defined]
-    data.evaluated = part
-    trainer.test(method, datamodule=data, verbose=False)
-    predictions: dict[str, np.ndarray] = evaluation.predictions
-    return predictions
 
 
 def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshold: float | None) -> criteria.Evaluation:

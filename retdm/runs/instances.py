@@ -1,4 +1,4 @@
-"""Which instance carries a label: a method's scores of instances, judged against the data's truth."""
+"""Criteria of a method's scores of instances, where the data knows the labels of instances."""
 
 from typing import Any
 
@@ -9,30 +9,31 @@ from torch.nn import functional as F
 from retdm.criteria import evaluate_instances
 from retdm.data.module import BagData, Data
 from retdm.methods.base import Method
-from retdm.training.regions import SIDE, scored
+from retdm.training.regions import SIDE, instance_scores
 
 
 def evaluate_instances_of(method: Method, data: Data) -> dict[str, float | None]:
-    """Criteria of the test part's instances by name; none where the method or the data cannot tell.
+    """Criteria of the test split's instances by name; none where the method does not score instances or the data does
+    not know their labels.
 
-    An image's pixels are ``SIDE`` x ``SIDE``, each of a label where at least half of it is; those that its truth leaves
-    void count nowhere.
+    An image has ``SIDE`` x ``SIDE`` pixels. A pixel has a label where at least half of it does; pixels that the data
+    leaves void count nowhere.
     """
     source: Any = data.source
     has_truth = hasattr(source, "masks") or getattr(source, "instance_targets", None) is not None
     if not (method.scores_instances and has_truth):
         return {}
-    scores, truth, known = [], [], []
-    for index, found in scored(method, data, data.splits["test"]):
+    scores, targets, known = [], [], []
+    for index, found in instance_scores(method, data, data.splits["test"]):
         if isinstance(data, BagData):
-            marks = source.instance_targets[source.offsets[index] : source.offsets[index + 1]] > 0
-            judged = np.ones(len(marks), bool)
+            target = source.instance_targets[source.offsets[index] : source.offsets[index + 1]] > 0
+            counts = np.ones(len(target), bool)
         else:
             masks = torch.from_numpy(source.masks(index)).float()
             share = F.adaptive_avg_pool2d(masks, SIDE).flatten(1).T.numpy()
-            marks = share >= 0.5
-            judged = share.sum(1) >= 0.5 if source.has_void else np.ones(len(marks), bool)
+            target = share >= 0.5
+            counts = share.sum(1) >= 0.5 if source.has_void else np.ones(len(target), bool)
         scores.append(found)
-        truth.append(marks)
-        known.append(judged)
-    return evaluate_instances(scores, truth, known)
+        targets.append(target)
+        known.append(counts)
+    return evaluate_instances(scores, targets, known)

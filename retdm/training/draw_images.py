@@ -10,7 +10,7 @@ from retdm.data.loader import Pixels
 from retdm.data.module import ImageData
 from retdm.figure_text import label_names, plain
 from retdm.methods.base import Method
-from retdm.training.regions import SIDE, brightness, scored
+from retdm.training.regions import SIDE, brightness, instance_scores
 
 SHOWN = 12  # images of the grid
 COLUMNS = 4
@@ -145,7 +145,7 @@ def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Fi
     axes = figure.add_axes((0, 0, 1, side * height / total))
     axes.set_axis_off()
     for row, (target, (index, scores)) in enumerate(
-        zip(targets[places], scored(method, data, rows[places]), strict=True)
+        zip(targets[places], instance_scores(method, data, rows[places]), strict=True)
     ):
         top = caption + row * (1 + caption)
         pixels = data.images[index]

@@ -1,6 +1,7 @@
 """The space in which a method sees images, and label sets where it has a net for them."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from retdm.files import atomic
 from retdm.methods.base import Method
 from retdm.training.draw_images import spread
 from retdm.training.draw_labels import COLOURS
+from retdm.training.inference import infer
 
 POINTS = 500  # images, and label sets
 NAMED_SETS = 24
@@ -55,8 +57,7 @@ def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
     """Images (or bags) of the validation part, and the distinct label sets of the training part, at most ``POINTS``
     of each.
 
-    This process computes it alone: nothing is gathered, no loader and no random number is used, and the method is left
-    in the mode it came in.
+    This process computes it alone: nothing is gathered, no loader and no random number is used.
 
     Args:
         with_sets: embed the label sets too, by the method's ``label_net``.
@@ -68,25 +69,23 @@ def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
     complete = train[source.known[train].all(axis=1)]
     targets, counts = np.unique(source.targets[complete], axis=0, return_counts=True)
     targets = targets[np.argsort(-counts, kind="stable")][:POINTS]
-    images = []
-    with evaluating(method):
-        for batch in data.batches_of(rows):
-            images.append(_seen(method, batch).float().cpu())
-        points = torch.cat(images).numpy()
-        sets = np.zeros((0, points.shape[1]), np.float32)
-        if with_sets:
+    images = [found.cpu() for _, found in infer(method, data.batches_of(rows), partial(_embedding, method))]
+    points = torch.cat(images).numpy()
+    sets = np.zeros((0, points.shape[1]), np.float32)
+    if with_sets:
+        with evaluating(method):
             sets = method.label_net(torch.from_numpy(targets).float().to(method.device)).float().cpu().numpy()  # type: ignore[operator]
     return Space(points, source.targets[rows], source.known[rows].all(axis=1), sets, targets)
 
 
-def _seen(method: Method, batch: Any) -> Tensor:
-    """(B, D): each image as its net sees it, each bag as the mean of its instances."""
+def _embedding(method: Method, batch: Any) -> Tensor:
+    """Embeddings (B, D) of images, or the means of bags' instances."""
     if isinstance(batch, BagBatch):
-        instances, mask = method.encoder.instances(type(batch)(*(column.to(method.device) for column in batch)))
+        instances, mask = method.encoder.instances(batch)
         mean: Tensor = (instances * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return mean
-    seen: Tensor = method.encoder(method.normalised(batch.image.to(method.device)))
-    return seen
+        return mean.float()
+    embedding: Tensor = method.encoder(batch.image)
+    return embedding.float()
 
 
 def write_projector(folder: Path, stage: str, stages: Sequence[str], space: Space, labels: Sequence[str]) -> None:

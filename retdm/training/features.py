@@ -18,6 +18,7 @@ from retdm.data.module import ImageData
 from retdm.methods.base import Method
 from retdm.methods.fitted import Features
 from retdm.screen import track
+from retdm.training.inference import infer
 
 VERSION = 3  # counts up when the same key would give other features
 SAVED_EVERY = 20.0  # seconds of work that a kill may cost
@@ -71,14 +72,12 @@ def _compute(
 ) -> None:
     """Fill ``into`` from row ``begun`` on, where rows can be read; ``save(rows that are done)`` now and then."""
     rows = data.readable[data.readable >= begun]
-    loader = data.views(rows)
+    loader = data.views(rows, on_gpu=method.device.type == "cuda")
     saved = time.monotonic()
-    device = method.device
     title = f"features of {len(rows):,} images, once"
-    for batch in track(loader, title, total=len(loader)):
-        image = method.normalised(batch.image.to(device))
-        with torch.no_grad():
-            into[batch.index.numpy()] = method.encoder.seen(image).cpu().numpy()
+    batches = track(loader, title, total=len(loader))
+    for batch, features in infer(method, batches, lambda batch: method.encoder.seen(batch.image)):
+        into[batch.index.cpu().numpy()] = features.cpu().numpy()
         if time.monotonic() - saved > SAVED_EVERY:
             save(int(batch.index[-1]) + 1)
             saved = time.monotonic()

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
-from torch.utils.tensorboard import SummaryWriter
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from retdm.criteria import decide
 from retdm.criteria.average_precision import label_average_precision
@@ -21,7 +21,7 @@ from retdm.methods.base import DeepMethod, Method
 from retdm.training.draw_images import draw_heat_maps, draw_predictions
 from retdm.training.draw_labels import draw_bars, draw_curves
 from retdm.training.embedding import draw_embedding, embed, write_projector
-from retdm.training.evaluation import Evaluation
+from retdm.training.evaluation import Evaluation, threshold_on
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -57,35 +57,46 @@ class Pictures(Callback):
         # A label net that no stage has trained yet would show nothing but its initial weights.
         done = stages.stages[: stages.index]
         with_sets = hasattr(method, "label_net") and any("label_net" in each.train for each in done)
-        self.draw(trainer, method, trainer.datamodule, [each.name for each in stages.stages], with_sets=with_sets)  # type: ignore[attr-defined]
+        self.draw(
+            method,
+            trainer.datamodule,  # type: ignore[attr-defined]
+            _callback(trainer, Evaluation).predictions,
+            [each.name for each in stages.stages],
+            logger=trainer.logger,
+            step=trainer.global_step,
+            with_sets=with_sets,
+        )
 
     def draw(
         self,
-        trainer: Trainer,
         method: Method,
         data: Data,
+        rows: dict[str, np.ndarray],
         stages: Sequence[str] = (FITTED,),
         *,
+        logger: Logger | None,
+        step: int = 0,
         with_sets: bool = False,
     ) -> None:
-        """Draw the validation part as it was predicted last.
+        """Draw the predictions of the validation split.
 
         Args:
-            trainer: among whose callbacks is :class:`Evaluation`.
+            rows: the predictions, see :func:`retdm.training.inference.gathered`.
             stages: of the run; the method's own is the one that has ended.
-            with_sets: its label net has learnt.
+            logger: of the run, which gets the pictures too.
+            step: of the optimizer, for the logger.
+            with_sets: its label net has been trained.
         """
-        rows = _callback(trainer, Evaluation).predictions
         stage = method.stage.name if isinstance(method, DeepMethod) else FITTED
         after = f"after stage {stage}" if isinstance(method, DeepMethod) else "after fitting"
         part = f"validation part {after}"
         values = label_average_precision(rows["scores"], rows["target"], rows["known"].astype(bool))
-        predicted = decide(rows["scores"], method.decide, Evaluation.threshold_on(rows))
+        predicted = decide(rows["scores"], method.decide, threshold_on(rows))
 
         def embedding() -> Figure:
             space = embed(method, data, with_sets=with_sets)
-            if trainer.logger is not None and trainer.logger.log_dir is not None:
-                write_projector(Path(trainer.logger.log_dir), stage, stages, space, method.labels)
+            if logger is not None and logger.log_dir is not None:
+                write_projector(Path(logger.log_dir), stage, stages, space, method.labels)
             what = "images and label sets" if with_sets else "images" if isinstance(data, ImageData) else "bags"
             return draw_embedding(space, method.labels, f"validation {what} {after}")
 
@@ -103,7 +114,7 @@ class Pictures(Callback):
             drawings["embedding"] = embedding
         for name, draw in drawings.items():
             try:
-                self._write(trainer, name, stage, rendered(draw()))
+                self._write(name, stage, rendered(draw()), logger, step)
             except Exception as error:
                 log.warning("stage %s: the picture of %s failed: %s: %s", stage, name, type(error).__name__, error)
                 log.debug("where it failed", exc_info=True)
@@ -111,12 +122,11 @@ class Pictures(Callback):
             more = f", and {len(names) - TOLD} more" if len(names) > TOLD else ""
             log.warning("no installed font has these names; in pictures %s%s", ", ".join(names[:TOLD]), more)
 
-    def _write(self, trainer: Trainer, name: str, stage: str, pixels: np.ndarray) -> None:
+    def _write(self, name: str, stage: str, pixels: np.ndarray, logger: Logger | None, step: int) -> None:
         write_pixels(self.folder / f"{name}-{stage}.png", pixels)
-        if trainer.logger is not None:
-            writer: SummaryWriter = trainer.logger.experiment  # type: ignore[attr-defined]
+        if isinstance(logger, TensorBoardLogger):
             # Not add_figure, which goes through pyplot and so through state that all of the process shares.
-            writer.add_image(f"view/{name}", pixels, trainer.global_step, dataformats="HWC")
+            logger.experiment.add_image(f"view/{name}", pixels, step, dataformats="HWC")
 
 
 def _callback(trainer: Trainer, kind: type[Found]) -> Found:

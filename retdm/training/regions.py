@@ -1,6 +1,7 @@
-"""What a method says of an image's regions, or of a bag's instances."""
+"""A method's scores of an image's regions, or of a bag's instances."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,12 @@ from scipy.special import logit
 from torch import Tensor
 from torch.nn import functional as F
 
-from retdm.backbones.base import evaluating
 from retdm.batch import Batch
 from retdm.data.module import Data, ImageData
 from retdm.methods.base import Method
+from retdm.training.inference import infer
 
-SIDE = 56  # of the maps on which images are judged and drawn, in pixels
+SIDE = 56  # of the maps on which images are evaluated and drawn, in pixels
 FADES = 6.0  # log odds between the brightest region of a map and a black one: odds of 400 to 1
 
 
@@ -36,21 +37,22 @@ def brightness(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return shown
 
 
-def scored(method: Method, data: Data, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Some bags or images, each with scores (P, L) of its instances, or of its ``SIDE`` x ``SIDE`` pixels row by row
-    (bilinear between the regions that the method sees).
+def instance_scores(method: Method, data: Data, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Scores of the instances of some bags, or of the ``SIDE`` x ``SIDE`` pixels of some images.
 
-    This process computes them alone: no loader and no random number is used, and the method is left in the mode it
-    came in.
+    This process computes them alone: no loader and no random number is used.
+
+    Yields:
+        A row's place in the data set, and scores (P, L) in [0, 1]; an image's row by row, bilinear between the regions
+        that the method scores.
     """
-    for batch in data.batches_of(rows):
-        with evaluating(method):  # ends before a pair is given away: what its taker computes is no business of ours
-            batch = method.prepared(batch)
-            of_image = isinstance(data, ImageData)
-            found = region_maps(method, batch) if of_image else method.instance_scores(batch).float()  # type: ignore[operator]
-        for i, index in enumerate(batch.index.tolist()):
-            if of_image:  # one by one: of many labels a batch would take gigabytes
-                scores = F.interpolate(found[i : i + 1], (SIDE, SIDE), mode="bilinear")[0].flatten(1).T
-            else:
-                scores = found[i][batch.mask[i].bool()]
-            yield index, scores.cpu().numpy()
+    if isinstance(data, ImageData):
+        for batch, maps in infer(method, data.batches_of(rows), partial(region_maps, method)):
+            for i, index in enumerate(batch.index.tolist()):
+                # One by one: of many labels a batch would take gigabytes.
+                pixels = F.interpolate(maps[i : i + 1], (SIDE, SIDE), mode="bilinear")[0].flatten(1).T
+                yield index, pixels.cpu().numpy()
+        return
+    for batch, found in infer(method, data.batches_of(rows), method.instance_scores):  # type: ignore[arg-type]
+        for index, scores, mask in zip(batch.index.tolist(), found.float(), batch.mask.bool(), strict=True):
+            yield index, scores[mask].cpu().numpy()

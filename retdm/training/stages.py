@@ -110,6 +110,6 @@ class Stages(Callback):
 
 def _train_views(trainer: Trainer, method: DeepMethod) -> Iterator[Batch]:
     data = cast(ImageData, trainer.datamodule)  # type: ignore[attr-defined]
-    for batch in data.part_loader("train", MEASURED_ROWS):
+    for batch in data.part_loader("train", MEASURED_ROWS, on_gpu=method.device.type == "cuda"):
         moved = method.transfer_batch_to_device(batch, method.device, 0)
         yield method.on_after_batch_transfer(moved, 0)
