@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from retdm.criteria import ranking
+from retdm.criteria.ranking import ranks
+from retdm.criteria.ranking_average_precision import average_precision
 from retdm.data.sets.scene import Scene
 from retdm.data.sets.scene_bags import FEATURES, PATCHES, SceneBags, bag_of_image
 
@@ -25,7 +26,7 @@ def blobs(image: Image.Image) -> Floats:
     return np.array([small[y - 1 : y + 1, x - 1 : x + 1].mean((0, 1)) for y in CENTRES for x in CENTRES]).ravel()
 
 
-def average_precision(bags: SceneBags, split: int) -> float:
+def ranking_average_precision(bags: SceneBags, split: int) -> float:
     """Of one RBF-SVM a label on [mean, min, max] of a bag; two thirds train, one third tests."""
     patches = bags.instances.reshape(len(bags), PATCHES, FEATURES)
     x = np.hstack([patches.mean(1), patches.min(1), patches.max(1)])
@@ -33,7 +34,7 @@ def average_precision(bags: SceneBags, split: int) -> float:
     fitted = [make_pipeline(StandardScaler(), SVC()).fit(x[train], wanted[train]) for wanted in bags.targets.T]
     f = np.stack([model.decision_function(x[test]) for model in fitted], axis=1)
     scores = 0.5 + 0.5 * f / (1 + abs(f))
-    return ranking.average_precision(ranking.ranks(scores, bags.targets[test], bags.known[test])) or 0.0
+    return average_precision(ranks(scores, bags.targets[test], bags.known[test])) or 0.0
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
         shares = (nearest[rows] == rows).mean(), (nearest[rows] == bag_of_image(n)[rows]).mean()
         print(f"  images {rows[0] + 1:>4} to {rows[-1] + 1:>4}" + " " * 43 + "{:.3f}        {:.3f}".format(*shares))
     for order in ("published", "mended"):
-        values = [average_precision(SceneBags(order=order), split) for split in range(SPLITS)]
+        values = [ranking_average_precision(SceneBags(order=order), split) for split in range(SPLITS)]
         mean, std = np.mean(values), np.std(values, ddof=1)
         print(f"SVM, {SPLITS} splits, {order:<9}: average precision {mean:.3f} ± {std:.3f}")
 

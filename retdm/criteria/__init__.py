@@ -1,19 +1,13 @@
-"""What is reported: every criterion of a set of scored images, by name.
+"""Criteria of multi-label classification: pure functions of numpy arrays, and metrics for training loops over them."""
 
-`counts` judges decided label sets, `ranking` the order of an image's labels, `average_precision` the order of a
-label's images, `decide` makes sets of scores. Notation: n images, L labels.
-"""
+from typing import TYPE_CHECKING, Any
 
-from collections.abc import Sequence
-from typing import TypedDict
-
-import numpy as np
-from numpy.typing import ArrayLike
-
-from retdm.criteria import average_precision, counts, ranking
-from retdm.criteria.arrays import probabilities, relevant_and_known
 from retdm.criteria.decide import RULES, best_threshold, decide
+from retdm.criteria.evaluate import CRITERIA, LARGER_IS_BETTER, Evaluation, evaluate
 from retdm.criteria.instances import INSTANCE_CRITERIA, evaluate_instances
+
+if TYPE_CHECKING:
+    from retdm.criteria.metric import MultilabelCriteria, MultilabelCriterion
 
 __all__ = [
     "CRITERIA",
@@ -21,124 +15,19 @@ __all__ = [
     "LARGER_IS_BETTER",
     "RULES",
     "Evaluation",
+    "MultilabelCriteria",
+    "MultilabelCriterion",
     "best_threshold",
     "decide",
     "evaluate",
     "evaluate_instances",
 ]
 
-_OF_COUNTS = {
-    "C-P": counts.c_precision,
-    "C-R": counts.c_recall,
-    "C-F1": counts.c_f1,
-    "C-F1_of_means": counts.c_f1_of_means,
-    "O-P": counts.o_precision,
-    "O-R": counts.o_recall,
-    "O-F1": counts.o_f1,
-    "example_F1": counts.example_f1,
-    "hamming_loss": counts.hamming_loss,
-}
-_OF_RANKS = {
-    "ranking_loss": ranking.ranking_loss,
-    "coverage": ranking.coverage,
-    "coverage_normalised": ranking.coverage_normalised,
-    "one_error": ranking.one_error,
-    "average_precision": ranking.average_precision,
-}
 
-CRITERIA: tuple[str, ...] = (
-    "C-P",
-    "C-R",
-    "C-F1",
-    "C-F1_of_means",
-    "O-P",
-    "O-R",
-    "O-F1",
-    "example_F1",
-    "mAP",
-    "hamming_loss",
-    "ranking_loss",
-    "coverage",
-    "coverage_normalised",
-    "one_error",
-    "average_precision",
-)
-"""Every criterion of label sets, in the order of reports."""
+def __getattr__(name: str) -> Any:
+    """The metrics, imported when they are asked for: they need PyTorch and torchmetrics, the functions only numpy."""
+    if name not in ("MultilabelCriteria", "MultilabelCriterion"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from retdm.criteria import metric
 
-LARGER_IS_BETTER: frozenset[str] = frozenset(
-    {"C-P", "C-R", "C-F1", "C-F1_of_means", "O-P", "O-R", "O-F1", "example_F1", "mAP", "average_precision"}
-    | set(INSTANCE_CRITERIA)
-)
-"""The criteria that improve as they grow; the others are losses."""
-
-
-class Evaluation(TypedDict):
-    """What `evaluate` returns; None stands for an undefined value (null in JSON)."""
-
-    criteria: dict[str, float | None]
-    per_label: dict[str, dict[str, float | int | None]]
-    left_out: dict[str, int]
-
-
-def evaluate(
-    scores: ArrayLike, target: ArrayLike, known: ArrayLike, names: Sequence[str], predicted: ArrayLike
-) -> Evaluation:
-    """Every criterion of n images over L labels.
-
-    Args:
-        scores: (n, L) probabilities in [0, 1].
-        target: (n, L) {0, 1}; read in known cells only.
-        known: (n, L) bool; an unknown cell counts in no criterion.
-        names: the L labels, all different.
-        predicted: (n, L) bool, the decided label sets (`decide`).
-
-    Returns:
-        ``criteria``: value by name, in the order of `CRITERIA`.
-        ``per_label``: by label, ``P``, ``R``, ``F1``, ``AP`` (None without a positive), and how many images are
-        ``positives`` and how many are ``predicted`` to have it.
-        ``left_out``: ``rows_without_label`` (in no ranking criterion, nor in example_F1), ``rows_with_all_labels``
-        (every known label relevant; in no ranking criterion but coverage), ``labels_without_positives`` (in no
-        C- criterion, nor in mAP), ``unknown_cells``.
-
-    Raises:
-        ValueError: scores outside [0, 1] or NaN, shapes that differ, names that repeat, are missing or do not fit.
-    """
-    values = probabilities(scores)
-    relevant, is_known = relevant_and_known(target, known, values.shape)
-    if not names:
-        raise ValueError("there are no labels to judge: names is empty")
-    if len(names) != values.shape[1]:
-        raise ValueError(f"{len(names)} names for the {values.shape[1]} labels of scores")
-    if len(set(names)) != len(names):
-        raise ValueError(f"names repeat: {sorted({name for name in names if list(names).count(name) > 1})}")
-
-    c = counts.count(predicted, relevant, is_known)
-    r = ranking.ranks(values, relevant, is_known)
-    label_ap = average_precision.label_average_precision(values, relevant, is_known)
-    found: dict[str, float | None] = {
-        **{name: criterion(c) for name, criterion in _OF_COUNTS.items()},
-        **{name: criterion(r) for name, criterion in _OF_RANKS.items()},
-        "mAP": average_precision.mean_average_precision(label_ap),
-    }
-
-    columns = {"P": counts.precision(c.labels), "R": counts.recall(c.labels), "F1": counts.f1(c.labels), "AP": label_ap}
-    per_label: dict[str, dict[str, float | int | None]] = {
-        label: {
-            **{key: None if np.isnan(column[i]) else float(column[i]) for key, column in columns.items()},
-            "positives": int(c.labels.relevant[i]),
-            "predicted": int(c.labels.predicted[i]),
-        }
-        for i, label in enumerate(names)
-    }
-
-    empty = r.relevant_count == 0
-    return {
-        "criteria": {name: found[name] for name in CRITERIA},
-        "per_label": per_label,
-        "left_out": {
-            "rows_without_label": int(empty.sum()),
-            "rows_with_all_labels": int((~empty & ~r.has_pairs).sum()),
-            "labels_without_positives": int((c.labels.relevant == 0).sum()),
-            "unknown_cells": int((~is_known).sum()),
-        },
-    }
+    return getattr(metric, name)

@@ -1,14 +1,19 @@
 """From scores to label sets. Notation: n images, L labels."""
 
-from difflib import get_close_matches
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from retdm.criteria.arrays import Bools, probabilities, relevant_and_known
 from retdm.errors import UserError
+from retdm.registry import nearest
 
 RULES = ("half", "top3", "validation", "t_criterion", "train_threshold")
+
+
+def check_rule(rule: str) -> None:
+    """Raise ``UserError`` where there is no decision rule of that name."""
+    if rule not in RULES:
+        raise UserError(f"there is no decision rule {rule!r}", nearest(rule, RULES))
 
 
 def decide(scores: ArrayLike, rule: str, threshold: ArrayLike = 0.5) -> Bools:
@@ -31,12 +36,7 @@ def decide(scores: ArrayLike, rule: str, threshold: ArrayLike = 0.5) -> Bools:
         UserError: unknown rule.
         ValueError: scores outside [0, 1] or NaN.
     """
-    if rule not in RULES:
-        near = get_close_matches(rule, RULES, n=1, cutoff=0)
-        raise UserError(
-            f"decision rule {rule!r} is unknown; there are {', '.join(RULES)}",
-            f"did you mean {near[0]}?" if near else f"choose one of {', '.join(RULES)}",
-        )
+    check_rule(rule)
     values = probabilities(scores)
     if rule == "half":
         return values >= 0.5

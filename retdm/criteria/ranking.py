@@ -70,16 +70,6 @@ def precision_at_relevant(r: Ranks) -> Floats:
     return ratio(precision.sum(axis=1), r.relevant_count)
 
 
-def average_precision(r: Ranks) -> float | None:
-    """average_precision: mean over images of the mean, over the image's labels y, of |{y' relevant: rank y' ≤ rank y}|
-    / rank y (label-ranking average precision).
-
-    Ties: the greatest rank for all of them, scikit-learn's rule. Empty and full rows: left out. Absent classes:
-    irrelevant labels as any other. Source: Schapire & Singer, Machine Learning 39, 2000.
-    """
-    return mean(precision_at_relevant(r)[r.has_pairs])
-
-
 def ranking_loss(r: Ranks) -> float | None:
     """ranking_loss: mean over images of the share of (relevant, irrelevant) pairs in the wrong order.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from retdm.criteria.average_precision import label_average_precision, mean_average_precision
+from retdm.criteria.mean_average_precision import label_average_precision, mean_average_precision
 from retdm.data.module import Data
 from retdm.methods.base import DeepMethod, Method
 from retdm.training.inference import infer

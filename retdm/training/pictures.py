@@ -13,7 +13,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from retdm.criteria import decide
-from retdm.criteria.average_precision import label_average_precision
+from retdm.criteria.mean_average_precision import label_average_precision
 from retdm.data.module import Data, ImageData
 from retdm.figure_text import undrawn
 from retdm.files import atomic

@@ -114,7 +114,7 @@ def test_undefined_values_are_null_in_json():
         ({"predicted": np.ones((1, 3))}, r"predicted has shape \(1, 3\)"),
         ({"names": ["a"]}, "1 names for the 2 labels"),
         ({"names": ["a", "a"]}, "names repeat: .'a'."),
-        ({"names": []}, "no labels to judge"),
+        ({"names": []}, "there are no labels"),
     ],
 )
 def test_bad_input_is_refused_in_words(change, words):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from retdm.criteria import ranking
+from retdm.criteria.ranking import coverage, coverage_normalised, one_error, ranking_loss, ranks
+from retdm.criteria.ranking_average_precision import average_precision
 
-NAMES = ("average_precision", "coverage", "coverage_normalised", "one_error", "ranking_loss")
+CRITERIA = (average_precision, coverage, coverage_normalised, one_error, ranking_loss)
 
 
 def reference(scores, target, known) -> dict[str, float]:
@@ -38,8 +39,8 @@ def reference(scores, target, known) -> dict[str, float]:
 
 def ours(scores, target, known=None) -> dict[str, float | None]:
     scores = np.asarray(scores, dtype=float)
-    r = ranking.ranks(scores, target, np.ones(scores.shape, dtype=bool) if known is None else known)
-    return {name: getattr(ranking, name)(r) for name in NAMES}
+    r = ranks(scores, target, np.ones(scores.shape, dtype=bool) if known is None else known)
+    return {criterion.__name__: criterion(r) for criterion in CRITERIA}
 
 
 def test_equal_the_definitions_in_plain_loops(case):

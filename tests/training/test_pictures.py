@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
 from retdm.criteria import decide, evaluate
-from retdm.criteria.average_precision import label_average_precision
+from retdm.criteria.mean_average_precision import label_average_precision
 from retdm.data.augment import test_view as whole_view
 from retdm.data.module import ImageData
 from retdm.data.synthetic.source import Synthetic

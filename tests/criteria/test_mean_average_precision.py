@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from retdm.criteria.average_precision import label_average_precision, mean_average_precision
+from retdm.criteria.mean_average_precision import label_average_precision, mean_average_precision
 
 
 def by_thresholds(scores: list[float], truth: list[int]) -> float:
