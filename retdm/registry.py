@@ -1,10 +1,12 @@
 """From a name to the thing it names: the class of a ``_target_``, the YAML files, the nearest known name."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from retdm.errors import UserError
 
@@ -46,6 +48,16 @@ def resolve(target: Any, *, trusted_only: bool = False) -> type:
     if trusted_only and not found.__module__.startswith(PACKAGE):  # a class that one of our modules only imports
         raise refused
     return found
+
+
+def files_of(group: str, name: str) -> Iterator[Path]:
+    """The YAML file of a choice, then those that its ``defaults`` include: a key that stands in two has the first's."""
+    file = CONF / group / f"{name}.yaml"
+    yield file
+    for entry in (yaml.safe_load(file.read_text()) or {}).get("defaults", ()):
+        included, _, _ = str(entry).partition("@")
+        if included != "_self_" and isinstance(entry, str):
+            yield from files_of(str(Path(group, included).parent), Path(included).name)
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from retdm.registry import CONF, nearest
+from retdm.registry import CONF, files_of, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
 GROUPS = {
@@ -70,16 +70,32 @@ def test_help() -> str:
 
 
 def _settings(file: Path) -> str:
-    """A YAML file as it stands, and what the docstrings of its class and of the class's bases say."""
-    group = file.parent.relative_to(CONF)
+    """The settings of a choice with their comments, and the docstrings of its class and of the class's bases."""
+    group = str(file.parent.relative_to(CONF))
     if not file.is_file():
         names = [each.stem for each in file.parent.glob("*.yaml")]
         return f"there is no {group} named {file.stem}\n{nearest(file.stem, names)}"
-    content = file.read_text().strip()
+    content = "\n".join(_lines(group, file.stem))
     target = next((line.split()[1] for line in content.splitlines() if line.startswith("_target_:")), "")
     docs = [f"{name}: {doc}" for name, doc in _docstrings(target)]
     heading = f"{group}={file.stem}"
     return "\n\n".join([heading, textwrap.indent(content, "  "), *(textwrap.indent(doc, "  ") for doc in docs)])
+
+
+def _lines(group: str, name: str) -> Iterator[str]:
+    """The lines of a choice's YAML file, and of those that it includes the lines whose keys are new."""
+    stated = {"defaults"}
+    for file in files_of(group, name):
+        keys: set[str] = set()
+        shown = True
+        for line in file.read_text().strip().splitlines():
+            if line[:1] not in (" ", "-"):  # else it belongs to the key above it
+                key = line.partition(":")[0]
+                keys.add(key)
+                shown = key not in stated
+            if shown:
+                yield line
+        stated |= keys
 
 
 def _docstrings(target: str) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from retdm.errors import UserError
-from retdm.registry import CONF, close_names, nearest
+from retdm.registry import CONF, close_names, files_of, nearest
 
 HELP = "python train.py --help lists what can be chosen"
 
@@ -82,8 +82,8 @@ def _owners(group: str, key: str) -> str:
     """``data.root is a setting of data=csv, scene`` where other choices of the group have this key or one like it."""
     having: dict[str, list[str]] = {}
     for file in sorted((CONF / group).glob("*.yaml")) if group and "." not in group else ():
-        for each in OmegaConf.load(file):
-            having.setdefault(str(each), []).append(file.stem)
+        for each in {str(key) for part in files_of(group, file.stem) for key in OmegaConf.load(part)} - {"defaults"}:
+            having.setdefault(each, []).append(file.stem)
     near = close_names(key, having, most=1)
     if not near:
         return ""

@@ -13,7 +13,7 @@ from retdm.data.synthetic.bags import SyntheticBags
 from retdm.data.synthetic.characteristics import Characteristics, Kind, Places, arrange
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
-from retdm.runs.settings import CONF
+from retdm.registry import CONF
 
 LABELS, PLACES = 5, 16
 
@@ -105,10 +105,9 @@ def test_what_finds_no_room_is_left_out_and_never_a_present_label() -> None:
         assert (present == labels).all() if i % 2 == 0 else present.sum() >= 4  # eight places for ten things
 
 
-def test_the_yaml_files_state_the_defaults() -> None:
-    for name in ("synthetic", "synthetic_bags"):
-        said = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text())["characteristics"]
-        assert said == {field.name: getattr(Characteristics, field.name) for field in fields(Characteristics)}
+def test_the_yaml_file_states_the_defaults() -> None:
+    stated = yaml.safe_load((CONF / "data/shared/characteristics.yaml").read_text())["characteristics"]
+    assert stated == {field.name: getattr(Characteristics, field.name) for field in fields(Characteristics)}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""Help on one choice: its own YAML file and those that it shares with others."""
+
+import pytest
+import yaml
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from retdm.commands.help import help_text
+from retdm.registry import CONF
+from retdm.runs.settings import compose_settings
+
+SETS = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_help_on_a_data_set_shows_each_of_its_settings_once_with_its_value(name: str) -> None:
+    shown = yaml.safe_load("\n".join(help_text([f"data={name}"]).split("\n\n")[1].splitlines()))
+    settings = compose_settings([f"data={name}", "method=lr"])["data"]
+    assert shown.keys() == settings.keys()
+    computed = {"root", "cache", "side"}
+    assert {key: shown[key] for key in shown.keys() - computed} == {
+        key: settings[key] for key in shown.keys() - computed
+    }
+
+
+def test_help_on_a_choice_that_changes_another_shows_its_value_first() -> None:
+    shown = help_text(["method=retdm_oneway"])
+    assert "\n  mu: 0.0\n" in shown and shown.count("\n  mu: ") == 1 and "embedding_dim: 512" in shown
+
+
+def test_help_and_sweeps_list_the_data_sets_and_no_shared_file() -> None:
+    words = help_text().split("data sets (data=…)")[1].split("backbones (backbone=…)")[0]
+    assert [line.split()[0] for line in words.splitlines() if line.startswith("  ") and line[2] != " "] == SETS
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert GlobalHydra.instance().config_loader().get_group_options("data") == SETS  # as data=glob(*) asks for them
