@@ -22,6 +22,22 @@ class Batch(NamedTuple):
     known: Tensor
 
 
+class FeatureBatch(NamedTuple):
+    """Precomputed features with their label sets, in the place of the images of a :class:`Batch`. Notation: F features.
+
+    Attributes:
+        index: int64 (B,), the row's place in its data set.
+        features: (B, F), or a map of regions (B, F, h, w); float32, or float16 as a cache holds maps.
+        target: float32 (B, L) of 0 and 1; 0 where unknown.
+        known: bool (B, L); False where nobody said whether the label applies.
+    """
+
+    index: Tensor  # type: ignore[assignment]  # as in Batch
+    features: Tensor
+    target: Tensor
+    known: Tensor
+
+
 class BagBatch(NamedTuple):
     """Bags of instances with their label sets. Notation: B bags, N places for instances, D features, L labels.
 

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from retdm.backbones import Backbone
+from retdm.batch import Batch
 from retdm.data.source import Counts
 from retdm.data.synthetic.source import Synthetic
 from retdm.methods.networks.bce import BCE
@@ -64,6 +65,12 @@ class SpoiltInTheSecondProcess(BCE):
     def losses(self, batch: Any) -> dict[str, torch.Tensor]:
         bad = self.training and self.global_step >= 2 and self.global_rank == 1
         return {name: loss * (float("nan") if bad else 1) for name, loss in super().losses(batch).items()}
+
+
+def image_batch(images: torch.Tensor, labels: int = 2) -> Batch:
+    """Images (B, 3, H, W) as a batch; every label known and absent."""
+    rows = len(images)
+    return Batch(torch.arange(rows), images, torch.zeros(rows, labels), torch.ones(rows, labels, dtype=torch.bool))
 
 
 class FixedFeatures(Backbone):

@@ -305,7 +305,7 @@ def train_deep(
         log.info("refit: trains on %d images, those of validation too", len(data.splits["train"]))
     build.give_features(settings, data, method, identity(settings)["backbone"])
     if method.encoder.backbone.frozen and not resume:
-        method.encoder.measure(*data.moments())
+        method.encoder.set_moments(*data.moments())
     config = settings["trainer"]
     checkpoints = Checkpoints(
         folder.checkpoints, stages, request, config["checkpoint_minutes"], config["checkpoint_steps"]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from retdm.batch import Batch
+from retdm.batch import Batch, FeatureBatch
 from retdm.data.augment import test_view, train_view
 from retdm.data.cached_array import CachedArray
 from retdm.data.image_cache import CachedImages, DecodedImages
@@ -105,12 +105,12 @@ class Images(Dataset[Batch]):
         )
 
 
-class KeptFeatures(Dataset[Batch]):
-    """Rows of a data set as batches of features (B, …) in the place of images.
+class CachedFeatures(Dataset[FeatureBatch]):
+    """Rows of a data set as batches of features (B, …) that were computed before, in the place of images.
 
     Args:
         features: (N, G), or maps (N, C, h, w).
-        columns: int64 (F,), those of the G that are given; None gives all.
+        columns: int64 (F,), those of the G that a batch brings; None brings all.
         target: uint8 (N, L).
         known: bool (N, L).
     """
@@ -120,13 +120,13 @@ class KeptFeatures(Dataset[Batch]):
     ) -> None:
         self.features, self.columns, self.target, self.known = features, columns, target, known
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+    def __getitems__(self, keys: Sequence[Key]) -> FeatureBatch:
         index = np.array([index for _, index in keys])
         known = self.known[index]
-        given = self.features[index]
-        return Batch(
+        features = self.features[index]
+        return FeatureBatch(
             torch.from_numpy(index),
-            torch.from_numpy(given if self.columns is None else given[:, self.columns]),
+            torch.from_numpy(features if self.columns is None else features[:, self.columns]),
             torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
             torch.from_numpy(known),
         )

@@ -24,7 +24,7 @@ from retdm.data.duplicates import KEEP, Pairs, groups_of
 from retdm.data.image_cache import Fault, open_images
 from retdm.data.images import RANGE_HINT, SKIP_HINT
 from retdm.data.known_labels import check_known
-from retdm.data.loader import GlobalBatches, Images, KeptFeatures, handed_over
+from retdm.data.loader import CachedFeatures, GlobalBatches, Images, handed_over
 from retdm.data.source import BagSource, Source, state_of
 from retdm.data.splits import Indices
 from retdm.errors import UserError
@@ -121,8 +121,10 @@ class Data(LightningDataModule, ABC):
         """Mean (F,) and deviation, 1 for what is constant, of the training part's features, or of its instances."""
         scaler = StandardScaler()
         for batch in self.batches_of(np.sort(self.splits["train"])):  # regions of all images at once take gigabytes
-            given = isinstance(batch, BagBatch)
-            rows = batch.bag[batch.mask] if given else batch.image.transpose(0, 1).flatten(1).T  # (B, F) or (B h w, F)
+            is_bags = isinstance(batch, BagBatch)
+            rows = (
+                batch.bag[batch.mask] if is_bags else batch.features.transpose(0, 1).flatten(1).T
+            )  # (B, F), (B h w, F)
             scaler.partial_fit(rows.double().numpy())
         return torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
 
@@ -303,9 +305,9 @@ class ImageData(Data):
             given = given[:, self.columns]
         return given, self.source.targets[where], self.source.known[where]
 
-    def rows(self, seed: int | None = None) -> Images | KeptFeatures:
+    def rows(self, seed: int | None = None) -> Images | CachedFeatures:
         if self.features is not None:
-            return KeptFeatures(self.features, self.columns, self.source.targets, self.source.known)
+            return CachedFeatures(self.features, self.columns, self.source.targets, self.source.known)
         return Images(self.images, self.source.targets, self.source.known, self.image_size, seed)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from retdm.backbones.base import Backbone
 from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
-from retdm.methods.components.encoder import Encoder
-from retdm.methods.components.heads import head_of
+from retdm.methods.components.encoder import BackboneEncoder, Encoder
+from retdm.methods.components.heads import Head, head_of
 from retdm.methods.stage import Stage, parse_stages
 from retdm.ranges import AtLeast, Between
 
@@ -48,7 +48,7 @@ class Method(LightningModule):
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch})
     exports: ClassVar[bool] = True
-    encoder: Any  # what looks at images: ``Encoder``, or ``Features`` of a fitted method
+    encoder: Encoder
     pixel_mean: Tensor
     pixel_deviation: Tensor
 
@@ -78,15 +78,10 @@ class Method(LightningModule):
         return self.on_after_batch_transfer(type(batch)(*(column.to(self.device) for column in batch)), 0)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return batch if isinstance(batch, BagBatch) else batch._replace(image=self.normalised(batch.image))
+        return batch._replace(image=self.normalised(batch.image)) if isinstance(batch, Batch) else batch
 
     def normalised(self, image: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform.
-
-        Features that stand in the place of images stay as they are.
-        """
-        if self.encoder.given:
-            return image
+        """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform."""
         image = (image.float() / 255 - self.pixel_mean) / self.pixel_deviation
         return image.contiguous(memory_format=torch.channels_last)
 
@@ -118,6 +113,7 @@ class DeepMethod(Method):
     """
 
     loss_names: ClassVar[tuple[str, ...]]
+    encoder: BackboneEncoder
 
     def __init__(
         self,
@@ -128,7 +124,7 @@ class DeepMethod(Method):
         weights: Mapping[str, float] | None = None,
         clip: Mapping[str, float] | None = None,
         lr_factor: Mapping[str, float] | None = None,
-        head: str = "average",
+        head: Head = "average",
         decide: str = "half",
         momentum: Annotated[float, Between(0, 1, with_high=False)] = 0.9,
         weight_decay: Annotated[float, AtLeast(0)] = 1e-4,
@@ -137,13 +133,13 @@ class DeepMethod(Method):
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
         self.head = head
-        self.encoder = Encoder(
+        self.encoder = BackboneEncoder(
             backbone,
             embedding_dim,
             view="embedding" if head == "average" else "cells",
             pool="max" if head == "max" else "average",
         )
-        self.classifier = head_of(head, self.encoder.dim, len(labels))
+        self.classifier = head_of(head, self.encoder.width, len(labels))
         self.stages = parse_stages(stages)
         self.weights = dict.fromkeys(self.loss_names, 1.0) | dict(weights or {})
         for term, weight in self.weights.items():
@@ -177,7 +173,7 @@ class DeepMethod(Method):
     def embed_and_classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Embeddings (B, D) of images and what the classifier says of them, logits (B, L)."""
         if self.head in ("average", "max"):
-            embedding: Tensor = self.encoder(batch.image)
+            embedding: Tensor = self.encoder(batch)
             return embedding, self.classifier(embedding)
         instances, mask = self.encoder.instances(batch)
         return instances.mean(1), self.classifier(instances, mask)

@@ -1,90 +1,29 @@
 """What every fitted method shares: features of a frozen backbone in, probabilities out, no gradient."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
-from retdm.batch import BagBatch, Batch
-from retdm.errors import UserError
+from retdm.batch import BagBatch, Batch, FeatureBatch
 from retdm.methods.base import Method
-from retdm.methods.components.encoder import Encoder, View, autocast
-
-
-class Features(nn.Module):
-    """Images (B, 3, H, W) to features (B, F) of a frozen backbone, float32.
-
-    Args:
-        backbone: the network; it stands still, in evaluation mode.
-        view: ``multilevel`` (every stage), ``embedding`` (``fc``, the last) or names of stages.
-    """
-
-    def __init__(self, backbone: Backbone, view: str | Sequence[str | int] = "multilevel") -> None:
-        super().__init__()
-        self.backbone = backbone.freeze()
-        views = {"multilevel": backbone.stages, "embedding": backbone.stages[-1:]}
-        if isinstance(view, str) and view not in views:
-            stages = ", ".join(backbone.stages)
-            raise UserError(f"method.features={view} is not known", f"multilevel, embedding, or a list of: {stages}")
-        chosen = views[view] if isinstance(view, str) else tuple(map(str, view))
-        if unknown := [name for name in chosen if name not in backbone.stages]:
-            raise UserError(
-                f"method.features names {unknown[0]}, which {backbone.name} has not",
-                f"its stages: {', '.join(backbone.stages)}",
-            )
-        self.stages = tuple(name for name in backbone.stages if name in chosen)
-        self.autocast: torch.dtype | None = None
-        self.given = False  # as of ``Encoder``
-        self.kept = "multilevel"
-
-    @torch.no_grad()
-    def forward(self, image: Tensor) -> Tensor:
-        return image.float() if self.given else self._multilevel(image, self.stages)
-
-    @torch.no_grad()
-    def seen(self, image: Tensor) -> Tensor:
-        """Features of every stage of the backbone: what is kept, so that all views share it."""
-        return self._multilevel(image, self.backbone.stages)
-
-    def columns(self) -> NDArray[np.int64]:
-        """Those of :meth:`seen` that are this view's."""
-        widths = self.widths()
-        ends = dict(zip(widths, np.cumsum(list(widths.values())), strict=True))
-        return np.concatenate([np.arange(ends[name] - widths[name], ends[name]) for name in self.stages])
-
-    def _multilevel(self, image: Tensor, stages: Sequence[str]) -> Tensor:
-        with autocast(image, self.autocast):
-            features = self.backbone.multilevel(image, stages)
-        return features.float()
-
-    @torch.no_grad()
-    def widths(self) -> dict[str, int]:
-        """Features of every stage of the backbone, in the order in which they stand."""
-        size = self.backbone.smallest
-        blank = next(self.backbone.parameters()).new_zeros(1, 3, size, size)
-        widths = {}
-        for name, level in self.backbone.levels(blank):
-            if name in self.backbone.stages:
-                widths[name] = 4 * level.shape[1]
-        if "fc" in self.backbone.stages:
-            widths["fc"] = self.backbone.vector(level).shape[1]
-        return widths
+from retdm.methods.components.encoder import BackboneEncoder, Regions
+from retdm.methods.components.multilevel_encoder import MultilevelEncoder
+from retdm.ranges import AtLeast
 
 
 class FittedMethod(Method):
     """A method whose training is one call of :meth:`fit` on features; what it learns stands in buffers.
 
-    Batches bring images (B, 3, H, W), or in their place features that a cache has kept.
+    Batches bring images (B, 3, H, W), or in their place features that were computed before.
 
     Args:
         backbone: frozen network.
         labels: names of the L labels.
-        features: see :class:`Features`.
+        features: see :class:`retdm.methods.components.multilevel_encoder.MultilevelEncoder`.
         decide, seed: see :class:`retdm.methods.base.Method`.
 
     Attributes:
@@ -105,7 +44,7 @@ class FittedMethod(Method):
         seed: int = 0,
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
-        self.encoder = Features(backbone, features)
+        self.encoder = MultilevelEncoder(backbone, features)
         for name in self.fitted_buffers:
             self.register_buffer(name, torch.zeros(0, dtype=torch.float64))
 
@@ -141,8 +80,8 @@ class FittedMethod(Method):
 
     # What the commands of retdm.runs call
 
-    def scores(self, batch: Batch) -> Tensor:
-        return self.decision(self.encoder(batch.image).double())
+    def scores(self, batch: Batch | FeatureBatch) -> Tensor:
+        return self.decision(self.encoder(batch).double())
 
 
 class BagMethod(FittedMethod):
@@ -158,19 +97,20 @@ class BagMethod(FittedMethod):
     """
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch, BagBatch})
+    encoder: BackboneEncoder
 
     def __init__(
         self,
         backbone: Backbone,
         labels: list[str],
         *,
-        instances: View = "cells",
-        grid: int = 3,
+        instances: Regions = "cells",
+        grid: Annotated[int, AtLeast(1)] = 3,
         decide: str = "half",
         seed: int = 0,
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
-        self.encoder = Encoder(backbone.freeze(), view=instances, grid=grid)
+        self.encoder = BackboneEncoder(backbone.freeze(), view=instances, grid=grid)
 
     # What a method writes
 
@@ -189,7 +129,7 @@ class BagMethod(FittedMethod):
 
     # What the commands of retdm.runs call
 
-    def scores(self, batch: Batch | BagBatch) -> Tensor:
+    def scores(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
         instances, mask = self.encoder.instances(batch)
         return self.bag_decision(instances.double(), mask, batch.index)
 
@@ -197,7 +137,7 @@ class BagMethod(FittedMethod):
     def scores_instances(self) -> bool:
         return type(self).instance_decision is not BagMethod.instance_decision
 
-    def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
+    def instance_scores(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
         """A score in [0, 1] of each instance (B, N, L); see :meth:`instance_decision`."""
         instances, mask = self.encoder.instances(batch)
         return self.instance_decision(instances.double(), mask)

@@ -112,8 +112,7 @@ def build_method(
     if isinstance(method, DeepMethod):
         method.check_stages()
     if dim is None and (size := settings["data"].get("image_size")):
-        grid = method.encoder.grid if getattr(method.encoder, "view", "") == "grid" else 1
-        backbone.check_side(size // grid)
+        method.encoder.check_side(size)
     if settings["trainer"]["precision"] == "bf16-mixed":
         method.encoder.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)

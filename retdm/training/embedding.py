@@ -1,9 +1,8 @@
 """The space in which a method sees images, and label sets where it has a net for them."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +12,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from sklearn.decomposition import PCA
 from tensorboard.plugins import projector
-from torch import Tensor
 
 from retdm.backbones.base import evaluating
-from retdm.batch import BagBatch
 from retdm.data.module import Data
 from retdm.figure_text import label_names
 from retdm.files import atomic
@@ -69,23 +66,13 @@ def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
     complete = train[source.known[train].all(axis=1)]
     targets, counts = np.unique(source.targets[complete], axis=0, return_counts=True)
     targets = targets[np.argsort(-counts, kind="stable")][:POINTS]
-    images = [found.cpu() for _, found in infer(method, data.batches_of(rows), partial(_embedding, method))]
+    images = [vectors.cpu() for _, vectors in infer(method, data.batches_of(rows), method.encoder)]
     points = torch.cat(images).numpy()
     sets = np.zeros((0, points.shape[1]), np.float32)
     if with_sets:
         with evaluating(method):
             sets = method.label_net(torch.from_numpy(targets).float().to(method.device)).float().cpu().numpy()  # type: ignore[operator]
     return Space(points, source.targets[rows], source.known[rows].all(axis=1), sets, targets)
-
-
-def _embedding(method: Method, batch: Any) -> Tensor:
-    """Embeddings (B, D) of images, or the means of bags' instances."""
-    if isinstance(batch, BagBatch):
-        instances, mask = method.encoder.instances(batch)
-        mean: Tensor = (instances * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return mean.float()
-    embedding: Tensor = method.encoder(batch.image)
-    return embedding.float()
 
 
 def write_projector(folder: Path, stage: str, stages: Sequence[str], space: Space, labels: Sequence[str]) -> None:

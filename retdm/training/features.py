@@ -16,7 +16,6 @@ from retdm.data.cached_array import CachedArray, cached_array
 from retdm.data.image_cache import DecodedImages
 from retdm.data.module import ImageData
 from retdm.methods.base import Method
-from retdm.methods.fitted import Features
 from retdm.screen import track
 from retdm.training.inference import infer
 
@@ -42,7 +41,7 @@ def use_features(data: ImageData, method: Method, of: Mapping[str, Any], folder:
     net = method.encoder
     with torch.no_grad():
         blank = torch.zeros(1, 3, data.image_size, data.image_size, device=method.device)
-        shape = (len(data.source), *net.seen(blank).shape[1:])
+        shape = (len(data.source), *net.extract(blank).shape[1:])
     kind = np.dtype(np.float16 if len(shape) > 2 else np.float32)
     features: NDArray[np.floating[Any]] | CachedArray
     if folder is None or isinstance(data.images, DecodedImages):
@@ -55,7 +54,7 @@ def use_features(data: ImageData, method: Method, of: Mapping[str, Any], folder:
             "size": data.image_size,
             "transform": net.backbone.transform.as_dict(),
             "precision": str(net.autocast),
-            "view": net.kept,
+            "view": net.cached_as,
             **of,
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -63,8 +62,7 @@ def use_features(data: ImageData, method: Method, of: Mapping[str, Any], folder:
             folder / f"{name}.features", "the features", shape, kind, partial(_compute, data, method)
         )
     data.features = features
-    data.columns = net.columns() if isinstance(net, Features) else None
-    net.given = True
+    data.columns = net.columns()
 
 
 def _compute(
@@ -76,7 +74,7 @@ def _compute(
     saved = time.monotonic()
     title = f"features of {len(rows):,} images, once"
     batches = track(loader, title, total=len(loader))
-    for batch, features in infer(method, batches, lambda batch: method.encoder.seen(batch.image)):
+    for batch, features in infer(method, batches, lambda batch: method.encoder.extract(batch.image)):
         into[batch.index.cpu().numpy()] = features.cpu().numpy()
         if time.monotonic() - saved > SAVED_EVERY:
             save(int(batch.index[-1]) + 1)

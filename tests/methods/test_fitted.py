@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from makers import image_batch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -18,7 +19,7 @@ from retdm.backbones.vgg import VGGSmall
 from retdm.commands.train import train
 from retdm.data import cached_array
 from retdm.errors import UserError
-from retdm.methods.fitted import Features
+from retdm.methods.components.multilevel_encoder import MultilevelEncoder
 from retdm.methods.on_features import logistic
 from retdm.methods.on_features.logistic import Logistic
 from retdm.runs.build import build_data, build_method, give_features
@@ -132,7 +133,9 @@ def test_processes_learn_what_one_learns(problem: Any, monkeypatch: pytest.Monke
 def test_a_view_is_the_stages_that_it_names_in_the_networks_order(view: Any, stages: list[str] | None) -> None:
     backbone = VGGSmall(channels=[8, 8])
     images = torch.rand(2, 3, 16, 16)
-    assert torch.equal(Features(backbone, view)(images), backbone.eval().multilevel(images, stages))
+    assert torch.equal(
+        MultilevelEncoder(backbone, view)(image_batch(images)), backbone.eval().multilevel(images, stages)
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,13 +207,13 @@ def test_a_deep_run_with_refit_trains_on_validation_and_reports_none(tiny: Tiny)
 
 def test_images_are_looked_at_once_for_all_splits_and_views(settings: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    seen = Features.seen
+    extract = MultilevelEncoder.extract
 
-    def counted(self: Features, image: torch.Tensor) -> torch.Tensor:
+    def counted(self: MultilevelEncoder, image: torch.Tensor) -> torch.Tensor:
         looks.append(len(image) if image.any() else 0)  # a blank image tells the shape
-        return seen(self, image)
+        return extract(self, image)
 
-    monkeypatch.setattr(Features, "seen", counted)
+    monkeypatch.setattr(MultilevelEncoder, "extract", counted)
     train(settings("data.split=0"))
     assert sum(looks) == 60
     train(settings("data.split=1", "method.features=embedding"))
@@ -224,13 +227,13 @@ def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monke
     monkeypatch.setattr(feature_cache, "SAVED_EVERY", -1.0)
     monkeypatch.setattr(cached_array, "BLOCK", 1)  # a row each
     given, looks = settings(), []
-    seen = Features.seen
+    extract = MultilevelEncoder.extract
 
-    def dies(self: Features, image: torch.Tensor) -> torch.Tensor:
+    def dies(self: MultilevelEncoder, image: torch.Tensor) -> torch.Tensor:
         if len(looks) == 3:  # the first is of a blank image, which tells the shape
             raise KeyboardInterrupt
         looks.append(len(image))
-        return seen(self, image)
+        return extract(self, image)
 
     def features_of(given: dict[str, Any]) -> np.ndarray:
         data = build_data(given)
@@ -239,12 +242,12 @@ def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monke
         return np.array(data.features)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Features, "seen", dies)
+        patch.setattr(MultilevelEncoder, "extract", dies)
         with pytest.raises(KeyboardInterrupt):
             features_of(given)
     rest: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(Features, "seen", lambda self, image: rest.append(len(image)) or seen(self, image))
+        patch.setattr(MultilevelEncoder, "extract", lambda self, image: rest.append(len(image)) or extract(self, image))
         found = features_of(given)
     assert sum(looks[1:]) + sum(rest[1:]) == 60
     given["data"]["cache"] = "none"

@@ -299,9 +299,6 @@ def test_building_a_method_leaves_the_callers_random_numbers_alone(
         (["+method.clip.encoder=0"], "method.clip.encoder=0 is out of range"),
         (["+method.lr_factor.head=1"], "method.lr_factor names head"),
         (["+method.lr_factor.encoder=-1"], "method.lr_factor.encoder=-1 is out of range"),
-        (["method.embedding_dim=0"], "method.embedding_dim=0 is not"),
-        (["method.momentum=1.5"], "method.momentum=1.5 is not"),
-        (["method.weight_decay=-1"], "method.weight_decay=-1 is not"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(ready: Ready, name: str, overrides: list[str], message: str) -> None:
@@ -309,7 +306,7 @@ def test_a_setting_that_cannot_be_is_named(ready: Ready, name: str, overrides: l
     overrides, message = [override.replace("TERM", term) for override in overrides], message.replace("TERM", term)
     with pytest.raises(UserError, match=message) as error:
         ready(f"method={name}", *overrides)
-    assert error.value.hint or " is not a " in error.value.message  # what it must be, in one of the two
+    assert error.value.hint
 
 
 @pytest.mark.parametrize("key, of", [("train", "components"), ("losses", "loss_names")])
@@ -331,7 +328,7 @@ def test_a_stage_that_names_what_the_method_lacks_is_an_error_that_lists_what_th
 
 def composed(method: RETDM, batch: Batch, mu: float) -> dict[str, Tensor]:
     """Its losses from the functions of retdm.losses, put together by hand as eq. 13 says."""
-    image, label = method.encoder(batch.image), method.label_net(batch.target)
+    image, label = method.encoder(batch), method.label_net(batch.target)
     training = method.trainer.datamodule.source.targets[method.trainer.datamodule.splits["train"]]  # type: ignore[attr-defined]
     often = [sum((row == target).all() for row in training) for target in batch.target.numpy()]
     return {
@@ -376,7 +373,7 @@ def test_mu_zero_is_the_one_way_loss(ready: Ready) -> None:
         values.append(method.losses(batch)["metric"])
     assert isinstance(one_way, RETDM)
     terms = two_way_terms(
-        one_way.encoder(batch.image),
+        one_way.encoder(batch),
         one_way.label_net(batch.target),
         batch.target,
         k=3,
@@ -420,7 +417,7 @@ def test_the_unit_is_the_mean_distance_of_training_embeddings_from_their_mean(re
     at_stage(method, "label_embedding")
     method.measure(method.stage, iter(batches))
 
-    embeddings = [method.encoder(image[None])[0].double() for batch in batches for image in batch.image]
+    embeddings = [embedding.double() for batch in batches for embedding in method.encoder(batch)]
     mean = sum(embeddings) / len(embeddings)
     spread = sum(((embedding - mean) ** 2).sum().sqrt().item() for embedding in embeddings) / len(embeddings)
     assert method.unit.item() == pytest.approx(spread, rel=1e-4)
@@ -456,7 +453,7 @@ def test_label_net_and_reconstruction_have_the_papers_shape(ready: Ready) -> Non
     shapes = [tuple(p.shape) for p in method.label_net.parameters()]
     assert shapes == [(6, 5), (6,), (6, 6), (6,)]
     assert method.reconstruction.weight.shape == (5, 6)
-    assert method.encoder.dim == method.classifier.in_features == 6
+    assert method.encoder.width == method.classifier.in_features == 6
 
 
 def test_the_ratio_of_gradients_is_told_when_a_stage_with_the_metric_starts(
@@ -529,27 +526,6 @@ def test_notes_of_the_metric_end_with_the_stage_that_has_one(ready: Ready) -> No
     assert method.diagnostics["own_distance"] > 0
     at_stage(method, "classification")
     assert method.diagnostics == {}
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "method.k=0",
-        "method.k=-1",
-        "method.temperature=0",
-        "method.violation=-1",
-        "method.mu=-0.5",
-        "method.unit=0",
-        "method.unit=mean",
-        "method.pool=all",
-        "method.rival_image=last",
-        "method.reduction=max",
-    ],
-)
-def test_retdm_names_a_value_that_cannot_be(ready: Ready, override: str) -> None:
-    with pytest.raises(UserError, match=override) as error:
-        ready("method=retdm", override)
-    assert error.value.hint
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name.startswith(("bce", "retdm"))])

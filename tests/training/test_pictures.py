@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
+from makers import image_batch
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -247,7 +248,7 @@ def test_the_embedding_is_what_both_nets_give_in_evaluation_mode(data: ImageData
     with torch.no_grad():
         for row, point, target in zip(data.splits["validation"], space.images, space.image_targets, strict=True):
             image = method.normalised(whole_view(data.images[row], 32)[None])
-            assert point == pytest.approx(method.encoder(image)[0].numpy(), abs=1e-5)
+            assert point == pytest.approx(method.encoder(image_batch(image))[0].numpy(), abs=1e-5)
             assert np.array_equal(target, data.source.targets[row])
         carried = [tuple(data.source.targets[row].tolist()) for row in data.splits["train"]]
         assert len(space.set_targets) == len(set(carried)) == len(space.sets)

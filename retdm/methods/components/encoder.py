@@ -1,37 +1,74 @@
-"""What a method sees of its input: an image as one vector or as one vector a region, a bag as its instances."""
+"""Encoders: from the batches of a data set to the vectors that a method works on. Notation: B rows, N instances of a
+row, F features of the backbone, D features of the encoder."""
 
-from typing import Literal, get_args
+from typing import Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, Batch
-from retdm.errors import UserError
+from retdm.batch import BagBatch, Batch, FeatureBatch
 
-View = Literal["embedding", "cells", "grid"]
-BAG_WIDTH = 128  # of the net on given instances, where a method names none
+Regions = Literal["cells", "grid"]
+View = Literal["embedding"] | Regions
+BAG_WIDTH = 128  # of the layers on instances that the data gives, where a method names no width
 
 
-class Encoder(nn.Module):
-    """A backbone and what lies between it and a method. Images (B, 3, H, W) to embeddings (B, D), float32.
+class Encoder(Protocol):
+    """A backbone, and what turns its features into the vectors that a method works on.
 
-    The backbone may run in bfloat16; what follows never does, or scores would tie and ties count against us.
+    Attributes:
+        backbone: the network that reads images.
+        autocast: the type in which the backbone computes; None is float32.
+    """
 
-    Where the backbone cannot learn, because it is frozen or because the data gives instances instead of images, its
-    features are standardised by the training part, and a layer becomes two with a ReLU between.
+    backbone: Backbone
+    autocast: torch.dtype | None
+
+    @property
+    def width(self) -> int:
+        """D."""
+
+    @property
+    def cached_as(self) -> str:
+        """The name that tells apart what encoders of one backbone extract: equal names share a cache."""
+
+    def extract(self, images: Tensor) -> Tensor:
+        """Features of the backbone for normalised images (B, 3, H, W), float32: a vector (B, F), or a map of regions
+        (B, F, h, w). This is what a cache holds and a :class:`retdm.batch.FeatureBatch` brings."""
+
+    def columns(self) -> NDArray[np.int64] | None:
+        """Those of the F extracted features that this encoder works on; None: all."""
+
+    def __call__(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+        """One vector a row, float32 (B, D)."""
+
+    def check_side(self, side: int) -> None:
+        """Check that the backbone can read square images of ``side`` pixels.
+
+        Raises:
+            UserError: they are too small.
+        """
+
+
+class BackboneEncoder(nn.Module):
+    """The backbone's last features, of a whole image or of each of its regions, and a layer behind them.
+
+    The backbone may compute in bfloat16; the layers behind it never do, or scores would tie.
+
+    Where the backbone does not learn, because it is frozen or because the data gives instances instead of images, its
+    features are standardised by the training split, and the layer becomes two with a ReLU between them.
 
     Args:
         backbone: the network.
-        width: D; None takes the backbone's own output as it is. A backbone whose output is not yet a linear map of
-            this width gets one linear layer: pooled features are never negative, embeddings are.
-        view: ``embedding`` sees an image as one vector; ``cells`` as those of the last feature map, ``grid`` as crops,
-            each seen by itself.
+        width: D; None adds no layer. A backbone whose output is already a linear map of this width gets none either:
+            pooled features are never negative, embeddings are.
+        view: ``embedding``: one vector an image; ``cells``: one a place of the last feature map; ``grid``: one a crop,
+            each read as an image by itself.
         grid: crops a side.
-        pool: how ``forward`` makes one vector of regions.
-
-    Attributes:
-        given: batches bring what :meth:`seen` gives in the place of images, because a cache has kept it.
+        pool: how regions become one vector an image.
     """
 
     def __init__(
@@ -44,77 +81,82 @@ class Encoder(nn.Module):
         pool: Literal["average", "max"] = "average",
     ) -> None:
         super().__init__()
-        if view not in get_args(View):
-            raise UserError(f"method.instances={view} is not known", f"it is one of: {', '.join(get_args(View))}")
-        if grid < 1:
-            raise UserError(f"method.grid={grid} is too small", "it is a whole number from 1 up")
         self.backbone, self.view, self.grid, self.pool = backbone, view, grid, pool
         self.autocast: torch.dtype | None = None
-        self.given = False
-        seen = backbone.channels if view == "cells" else backbone.dim
-        self.dim = width or seen
+        extracted = backbone.channels if view == "cells" else backbone.dim
+        self.width = width or extracted
         self.layers: nn.Module
         if backbone.frozen:
-            between = [] if width is None else [nn.Linear(seen, width), nn.ReLU(), nn.Linear(width, width)]
-            self.layers = nn.Sequential(Standardise(seen), *between)
+            between = [] if width is None else [nn.Linear(extracted, width), nn.ReLU(), nn.Linear(width, width)]
+            self.layers = nn.Sequential(Standardise(extracted), *between)
         else:
             fits = width is None or (view == "embedding" and backbone.projects and backbone.dim == width)
-            self.layers = nn.Identity() if fits else nn.Linear(seen, self.dim)
+            self.layers = nn.Identity() if fits else nn.Linear(extracted, self.width)
 
-    def requires_grad_(self, requires_grad: bool = True) -> "Encoder":
+    def requires_grad_(self, requires_grad: bool = True) -> "BackboneEncoder":
         super().requires_grad_(requires_grad)
         if self.backbone.frozen:
             self.backbone.requires_grad_(False)
         return self
 
-    def measure(self, mean: Tensor, deviation: Tensor) -> None:
-        """Tell a frozen net the moments of its features over the training part."""
-        self.layers[0].measure(mean, deviation)  # type: ignore[index]
+    def set_moments(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set what the features of a frozen backbone are standardised by: mean and deviation over the training split,
+        (F,) each."""
+        self.layers[0].set_moments(mean, deviation)  # type: ignore[index]
 
     @property
-    def kept(self) -> str:
-        """The name under which a cache keeps what :meth:`seen` gives."""
+    def cached_as(self) -> str:
         return f"grid{self.grid}" if self.view == "grid" else self.view
 
-    def seen(self, image: Tensor) -> Tensor:
-        """What the backbone says of images (B, 3, H, W): a vector (B, F), or a map of regions (B, F, h, w)."""
-        with autocast(image, self.autocast):
+    def extract(self, images: Tensor) -> Tensor:
+        """Features of images (B, 3, H, W): a vector (B, F), or a map of regions (B, F, h, w); float32."""
+        with autocast(images, self.autocast):
             if self.view == "cells":
-                found = self.backbone.maps(image)
+                features = self.backbone.maps(images)
             elif self.view == "grid":
-                found = self._crops(image)
+                features = self._crops(images)
             else:
-                found = self.backbone.embedding(image)
-        return found.float()
+                features = self.backbone.embedding(images)
+        return features.float()
 
-    def _crops(self, image: Tensor) -> Tensor:
-        side = [size // self.grid for size in image.shape[-2:]]
-        crops = image.unfold(2, side[0], side[0]).unfold(3, side[1], side[1])[:, :, : self.grid, : self.grid]
+    def columns(self) -> None:
+        return None
+
+    def check_side(self, side: int) -> None:
+        self.backbone.check_side(side // self.grid if self.view == "grid" else side)
+
+    def _crops(self, images: Tensor) -> Tensor:
+        side = [size // self.grid for size in images.shape[-2:]]
+        crops = images.unfold(2, side[0], side[0]).unfold(3, side[1], side[1])[:, :, : self.grid, : self.grid]
         crops = crops.permute(0, 2, 3, 1, 4, 5)
-        found = self.backbone.embedding(crops.flatten(0, 2))
-        regions: Tensor = found.unflatten(0, crops.shape[:3]).permute(0, 3, 1, 2)
+        features = self.backbone.embedding(crops.flatten(0, 2))
+        regions: Tensor = features.unflatten(0, crops.shape[:3]).permute(0, 3, 1, 2)
         return regions
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W), or what was kept of it -> (B, D)"""
-        found = image.float() if self.given else self.seen(image)
-        if found.ndim == 4:
-            found = found.amax((2, 3)) if self.pool == "max" else found.mean((2, 3))
-        embedding: Tensor = self.layers(found)
+    def forward(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+        """One vector a row (B, D): an image's features, pooled over its regions; the mean of a bag's instances."""
+        if isinstance(batch, BagBatch):
+            return mean_instance(*self.instances(batch))
+        features = self._features(batch)
+        if features.ndim == 4:
+            features = features.amax((2, 3)) if self.pool == "max" else features.mean((2, 3))
+        embedding: Tensor = self.layers(features)
         return embedding
 
-    def instances(self, batch: Batch | BagBatch) -> tuple[Tensor, Tensor]:
-        """Instances (B, N, D) of bags or of images' regions, row by row, and a mask (B, N) of those that are there."""
+    def instances(self, batch: Batch | FeatureBatch | BagBatch) -> tuple[Tensor, Tensor]:
+        """Instances (B, N, D) of bags, or of images' regions row by row, and the mask (B, N) of those that exist."""
         if isinstance(batch, BagBatch):
             rows: Tensor = self.layers(batch.bag.float())
             return rows, batch.mask
-        found = batch.image.float() if self.given else self.seen(batch.image)
-        places = found.flatten(2).transpose(1, 2)
+        places = self._features(batch).flatten(2).transpose(1, 2)
         return self.layers(places), places.new_ones(places.shape[:2], dtype=torch.bool)
+
+    def _features(self, batch: Batch | FeatureBatch) -> Tensor:
+        return batch.features.float() if isinstance(batch, FeatureBatch) else self.extract(batch.image)
 
 
 class Standardise(nn.Module):
-    """Features less their mean, divided by their deviation, both set by :meth:`measure`."""
+    """Features minus their mean, divided by their deviation; unchanged until :meth:`set_moments`."""
 
     mean: Tensor
     deviation: Tensor
@@ -124,8 +166,8 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
-    def measure(self, mean: Tensor, deviation: Tensor) -> None:
-        """A feature that never changes is left at its scale."""
+    def set_moments(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set both, (F,) each; a feature whose deviation is 0 keeps its scale."""
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
 
@@ -133,6 +175,11 @@ class Standardise(nn.Module):
         return (features - self.mean) / self.deviation
 
 
-def autocast(image: Tensor, to: torch.dtype | None) -> torch.autocast:
-    """Where a backbone computes in ``to``; None computes in float32."""
-    return torch.autocast(image.device.type, dtype=to or torch.bfloat16, enabled=to is not None)
+def mean_instance(instances: Tensor, mask: Tensor) -> Tensor:
+    """The mean of each bag's instances: (B, N, D) with their mask (B, N) -> (B, D)."""
+    return (instances * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def autocast(images: Tensor, dtype: torch.dtype | None) -> torch.autocast:
+    """The context in which a backbone computes in ``dtype``; with None it computes in float32."""
+    return torch.autocast(images.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)

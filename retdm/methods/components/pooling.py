@@ -5,7 +5,7 @@ What is made of probabilities is computed of their logarithms, so that no logit,
 or loses its gradient: the logit of P is log P - log(1 - P), and both have exact forms.
 """
 
-from typing import Literal, get_args
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def pool(logits: Tensor, mask: Tensor, pooling: Pooling, *, sharpness: float = 5
         top: of ``topk``.
 
     Raises:
-        UserError: no such pooling, or a bag without an instance.
+        UserError: a bag without an instance.
     """
     check_mask(mask)
     here = mask[..., None]
@@ -66,7 +66,7 @@ def pool(logits: Tensor, mask: Tensor, pooling: Pooling, *, sharpness: float = 5
         return _noisy_or(logits, here)
     if pooling == "linear_softmax":
         return whole(2 * logsigmoid(logits)) - whole(logsigmoid(logits) + logsigmoid(-logits))
-    raise UserError(f"method.pooling={pooling} is not known", f"it is one of: {', '.join(get_args(Pooling))}")
+    assert_never(pooling)
 
 
 def attended_score(logits: Tensor, relevance: Tensor, mask: Tensor) -> Tensor:

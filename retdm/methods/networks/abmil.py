@@ -1,12 +1,13 @@
 """ABMIL: attention-based deep multiple-instance learning (Ilse, Tomczak & Welling, ICML 2018)."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
 from retdm.backbones.base import Backbone
 from retdm.methods.components.heads import GatedAttention
 from retdm.methods.networks.bag_net import BagNet
+from retdm.ranges import AtLeast
 
 
 class ABMIL(BagNet):
@@ -25,12 +26,12 @@ class ABMIL(BagNet):
         backbone: Backbone,
         labels: list[str],
         *,
-        attention_dim: int = 128,
+        attention_dim: Annotated[int, AtLeast(1)] = 128,
         gated: bool = True,
         **regions: Any,
     ) -> None:
         super().__init__(backbone, labels, **regions)
-        self.classifier = GatedAttention(self.encoder.dim, len(labels), attention_dim, gated=gated)
+        self.classifier = GatedAttention(self.encoder.width, len(labels), attention_dim, gated=gated)
 
     @property
     def components(self) -> dict[str, nn.Module]:

@@ -1,14 +1,14 @@
 """ASL: the asymmetric loss in the place of binary cross-entropy."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
-from retdm.errors import UserError
 from retdm.losses import asymmetric_loss
 from retdm.methods.base import DeepMethod
+from retdm.ranges import AtLeast, Between
 
 
 class ASL(DeepMethod):
@@ -33,19 +33,14 @@ class ASL(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        gamma_positive: float = 1.0,
-        gamma_negative: float = 4.0,
-        clip_negative: float = 0.05,
+        gamma_positive: Annotated[float, AtLeast(0)] = 1.0,
+        gamma_negative: Annotated[float, AtLeast(0)] = 4.0,
+        clip_negative: Annotated[float, Between(0, 1, with_high=False)] = 0.05,
         detach: bool = False,
         reduction: Literal["mean", "sum"] = "mean",
         **training: Any,
     ) -> None:
         super().__init__(backbone, labels, **training)
-        for key, value in (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative)):
-            if not 0 <= value < float("inf"):
-                raise UserError(f"method.{key}={value} is out of range", "it is a number from 0 up")
-        if not 0 <= clip_negative < 1:
-            raise UserError(f"method.clip_negative={clip_negative} is out of range", "it is from 0 up and below 1")
         self.gamma_positive, self.gamma_negative, self.clip_negative = gamma_positive, gamma_negative, clip_negative
         self.detach, self.reduction = detach, reduction
 

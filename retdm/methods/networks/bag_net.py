@@ -1,6 +1,6 @@
 """What networks for bags share: given bags, or images as the regions that their backbone sees."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
@@ -10,10 +10,8 @@ from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
 from retdm.methods.base import DeepMethod
-from retdm.methods.components.encoder import BAG_WIDTH, Encoder
+from retdm.methods.components.encoder import BAG_WIDTH, BackboneEncoder, Regions, mean_instance
 from retdm.ranges import AtLeast
-
-Regions = Literal["cells", "grid"]
 
 
 class BagNet(DeepMethod):
@@ -40,23 +38,20 @@ class BagNet(DeepMethod):
         *,
         embedding_dim: Annotated[int, AtLeast(1)] | None = None,
         instances: Regions = "cells",
-        grid: int = 3,
+        grid: Annotated[int, AtLeast(1)] = 3,
         **training: Any,
     ) -> None:
         if "head" in training:
             raise UserError(f"method.head={training['head']}: this method has its own", "method=bce lets choose a head")
-        if instances not in ("cells", "grid"):
-            raise UserError(f"method.instances={instances} is not known", "it is one of: cells, grid")
         if embedding_dim is None and isinstance(backbone, NoBackbone):
             embedding_dim = BAG_WIDTH
         super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
-        self.encoder = Encoder(backbone, embedding_dim, view=instances, grid=grid)
+        self.encoder = BackboneEncoder(backbone, embedding_dim, view=instances, grid=grid)
 
     def embed_and_classify(self, batch: Batch | BagBatch) -> tuple[Tensor, Tensor]:
         """Mean embeddings (B, D) of the instances, and logits (B, L)."""
         instances, mask = self.encoder.instances(batch)
-        mean = (instances * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return mean, self.classifier(instances, mask)
+        return mean_instance(instances, mask), self.classifier(instances, mask)
 
     def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
         """What the head says of each instance (B, N, L), in [0, 1]; 0 in empty places of bags.
@@ -68,7 +63,7 @@ class BagNet(DeepMethod):
         head: Any = self.classifier
         instances, mask = self.encoder.instances(batch)
         scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
-        if hasattr(head, "attention") and not (self.encoder.view == "cells" and isinstance(batch, Batch)):
+        if hasattr(head, "attention") and not (self.encoder.view == "cells" and not isinstance(batch, BagBatch)):
             scores = scores * head.attention(instances, mask)
         return scores
 

@@ -1,15 +1,15 @@
 """C2AE: images and label sets meet in a latent space, from which label sets are decoded."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
-from retdm.errors import UserError
 from retdm.losses import canonical_correlation_loss, label_ranking_loss
 from retdm.methods.base import DeepMethod
 from retdm.methods.components.heads import check_pooled
+from retdm.ranges import Above, AtLeast
 
 SLOPE = 0.1  # of the hidden layers' leaky ReLU
 WIDTH = 512  # of the hidden layers
@@ -43,25 +43,18 @@ class C2AE(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        latent: float = 0.8,
-        orthonormality: float = 0.5,
-        rows: int = 16,
-        steepness: float = 5.0,
+        latent: Annotated[float, Above(0)] = 0.8,
+        orthonormality: Annotated[float, AtLeast(0)] = 0.5,
+        rows: Annotated[int, AtLeast(1)] = 16,
+        steepness: Annotated[float, Above(0)] = 5.0,
         **training: Any,
     ) -> None:
         check_pooled(training.get("head", "average"))
         super().__init__(backbone, labels, **training)
         self.classifier = nn.Identity()  # the decoder gives the scores
-        for key, value in (("latent", latent), ("steepness", steepness)):
-            if not 0 < value < float("inf"):
-                raise UserError(f"method.{key}={value} is out of range", "it is a number above 0")
-        if not 0 <= orthonormality < float("inf"):
-            raise UserError(f"method.orthonormality={orthonormality} is out of range", "it is a number from 0 up")
-        if rows < 1:
-            raise UserError(f"method.rows={rows} is out of range", "it is a whole number from 1 up")
         self.orthonormality, self.rows, self.steepness = orthonormality, rows, steepness
         width = max(1, round(latent * len(labels)))
-        self.image_encoder = nn.Sequential(*_layers(self.encoder.dim, WIDTH, WIDTH, width), Centred())
+        self.image_encoder = nn.Sequential(*_layers(self.encoder.width, WIDTH, WIDTH, width), Centred())
         self.label_encoder = nn.Sequential(*_layers(len(labels), WIDTH, width), Centred())
         self.decoder = nn.Sequential(*_layers(width, WIDTH, len(labels)), nn.Sigmoid())
 
@@ -75,7 +68,7 @@ class C2AE(DeepMethod):
         }
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        image = self.image_encoder(self.encoder(batch.image))
+        image = self.image_encoder(self.encoder(batch))
         label = self.label_encoder((2 * batch.target - 1) * batch.known)
         return {
             "embedding": canonical_correlation_loss(image, label, weight=self.orthonormality, rows=self.rows),
@@ -83,7 +76,7 @@ class C2AE(DeepMethod):
         }
 
     def scores(self, batch: Batch) -> Tensor:
-        found: Tensor = self.decoder(self.image_encoder(self.encoder(batch.image)))
+        found: Tensor = self.decoder(self.image_encoder(self.encoder(batch)))
         return found
 
 

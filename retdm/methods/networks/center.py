@@ -7,10 +7,9 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
-from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy, center_loss, moved_centers
 from retdm.methods.base import DeepMethod
-from retdm.ranges import AtLeast
+from retdm.ranges import AtLeast, Between
 
 
 class Center(DeepMethod):
@@ -36,15 +35,13 @@ class Center(DeepMethod):
         labels: list[str],
         *,
         embedding_dim: Annotated[int, AtLeast(1)] | None = 512,
-        center_rate: float = 0.5,
+        center_rate: Annotated[float, Between(0, 1)] = 0.5,
         reduction: Literal["mean", "sum"] = "mean",
         **training: Any,
     ) -> None:
         super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
-        if not 0 <= center_rate <= 1:
-            raise UserError(f"method.center_rate={center_rate} is out of range", "it is a number from 0 to 1")
         self.center_rate, self.reduction = center_rate, reduction
-        self.register_buffer("centers", torch.zeros(len(labels), self.encoder.dim))
+        self.register_buffer("centers", torch.zeros(len(labels), self.encoder.width))
         self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # what the centres move by when the step is done
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """CNN-RNN: an LSTM tells an image's labels as a sequence. Notation: B images, L labels, T steps, W paths an image."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
-from retdm.errors import UserError
 from retdm.losses import sequence_cross_entropy
 from retdm.methods.base import DeepMethod
 from retdm.methods.components.heads import check_pooled
+from retdm.ranges import AtLeast
 
 PADDING = -1
 AHEAD = 100.0  # puts log-probabilities before all others that matter
@@ -46,21 +46,17 @@ class CNNRNN(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        label_dim: int = 64,
-        hidden_dim: int = 512,
-        length: int = 20,
-        beams: int = 16,
+        label_dim: Annotated[int, AtLeast(1)] = 64,
+        hidden_dim: Annotated[int, AtLeast(1)] = 512,
+        length: Annotated[int, AtLeast(1)] = 20,
+        beams: Annotated[int, AtLeast(1)] = 16,
         **training: Any,
     ) -> None:
         check_pooled(training.get("head", "average"))
         super().__init__(backbone, labels, **training)
         self.classifier = nn.Identity()  # the LSTM gives the scores
-        sizes = {"label_dim": label_dim, "hidden_dim": hidden_dim, "length": length, "beams": beams}
-        for key, value in sizes.items():
-            if value < 1:
-                raise UserError(f"method.{key}={value} is out of range", "it is a whole number from 1 up")
         self.length, self.beams = min(length, len(labels)), beams
-        self.rnn = LabelRNN(self.encoder.dim, len(labels), label_dim, hidden_dim)
+        self.rnn = LabelRNN(self.encoder.width, len(labels), label_dim, hidden_dim)
         self.register_buffer("order", torch.arange(len(labels)))
 
     @property
@@ -75,11 +71,11 @@ class CNNRNN(DeepMethod):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         sequence = label_sequence(batch.target, batch.known, self.order, self.length)
-        logits = self.rnn(self.encoder(batch.image), sequence, batch.known)
+        logits = self.rnn(self.encoder(batch), sequence, batch.known)
         return {"sequence": sequence_cross_entropy(logits, sequence)}
 
     def scores(self, batch: Batch) -> Tensor:
-        seen = self.rnn.projected(self.encoder(batch.image))
+        seen = self.rnn.projected(self.encoder(batch))
         return told_probability(self.rnn.step, self.rnn.start(seen), len(self.labels), self.length, self.beams)
 
 

@@ -1,7 +1,7 @@
 """Multiple-instance networks that pool: a label is in a bag as its instances say."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -12,6 +12,7 @@ from retdm.methods.components.heads import Pooled
 from retdm.methods.components.pooling import Pooling
 from retdm.methods.networks.bag_net import BagNet
 from retdm.methods.stage import Stage
+from retdm.ranges import Above, Between
 
 
 class MIL(BagNet):
@@ -31,12 +32,12 @@ class MIL(BagNet):
         *,
         pooling: Pooling = "max",
         space: Literal["scores", "embeddings"] = "scores",
-        sharpness: float = 5.0,
-        top: float = 0.1,
+        sharpness: Annotated[float, Above(0)] = 5.0,
+        top: Annotated[float, Between(0, 1, with_low=False)] = 0.1,
         **regions: Any,
     ) -> None:
         super().__init__(backbone, labels, **regions)
-        self.classifier = Pooled(self.encoder.dim, len(labels), pooling, space, sharpness=sharpness, top=top)
+        self.classifier = Pooled(self.encoder.width, len(labels), pooling, space, sharpness=sharpness, top=top)
 
     @torch.no_grad()
     def measure(self, stage: Stage, images: Iterable[Batch]) -> None:

@@ -25,7 +25,7 @@ class MILAttention(BagNet):
         **regions: Any,
     ) -> None:
         super().__init__(backbone, labels, **regions)
-        self.classifier = DetectorClassifier(self.encoder.dim, len(labels))
+        self.classifier = DetectorClassifier(self.encoder.width, len(labels))
 
     @property
     def components(self) -> dict[str, nn.Module]:

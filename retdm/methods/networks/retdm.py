@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
-from retdm.errors import UserError
 from retdm.losses import (
     TwoWay,
     binary_cross_entropy,
@@ -20,6 +19,7 @@ from retdm.losses import (
 )
 from retdm.methods.base import DeepMethod
 from retdm.methods.stage import Stage
+from retdm.ranges import Above, AtLeast
 
 log = logging.getLogger(__name__)
 
@@ -59,32 +59,18 @@ class RETDM(DeepMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        embedding_dim: int = 512,
-        k: int = 10,
-        unit: str | float = "spread",
-        temperature: float = 0.2,
-        violation: float = 1.0,
-        mu: float = 1.0,
-        pool: str = "batch",
-        rival_image: str = "random",
-        reduction: str = "mean",
+        embedding_dim: Annotated[int, AtLeast(1)] = 512,
+        k: Annotated[int, AtLeast(1)] = 10,
+        unit: Literal["spread"] | Annotated[float, Above(0)] = "spread",
+        temperature: Annotated[float, Above(0)] = 0.2,
+        violation: Annotated[float, AtLeast(0)] = 1.0,
+        mu: Annotated[float, AtLeast(0)] = 1.0,
+        pool: Literal["batch", "train"] = "batch",
+        rival_image: Literal["random", "first"] = "random",
+        reduction: Literal["mean", "sum"] = "mean",
         **training: Any,
     ) -> None:
         super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
-        for name, value, least in (("k", k, 1), ("violation", violation, 0), ("mu", mu, 0)):
-            if not value >= least:
-                raise UserError(f"method.{name}={value} is out of range", f"it is a number from {least} up")
-        if not temperature > 0:
-            raise UserError(f"method.temperature={temperature} is out of range", "it is a number above 0")
-        for name, choice, choices in (
-            ("pool", pool, ("batch", "train")),
-            ("rival_image", rival_image, ("random", "first")),
-            ("reduction", reduction, ("mean", "sum")),
-        ):
-            if choice not in choices:
-                raise UserError(f"method.{name}={choice} is not known", f"it is one of: {', '.join(choices)}")
-        if unit != "spread" and not (isinstance(unit, int | float) and unit > 0):
-            raise UserError(f"method.unit={unit} is not known", "it is spread or a number above 0")
         self.label_net = nn.Sequential(
             nn.Linear(len(labels), embedding_dim), nn.ReLU(), nn.Linear(embedding_dim, embedding_dim)
         )
@@ -115,7 +101,7 @@ class RETDM(DeepMethod):
         if self.unit != 1.0:  # measured by an earlier stage; changing it later would change the loss in mid-course
             return
         with torch.inference_mode():
-            local = torch.cat([self.encoder(batch.image) for batch in images])
+            local = torch.cat([self.encoder(batch) for batch in images])
             embeddings = gather_rows(local)
             spread = (embeddings - embeddings.mean(0)).norm(dim=1).mean()
             if spread <= ALIKE * embeddings.norm(dim=1).mean():

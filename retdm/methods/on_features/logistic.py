@@ -13,6 +13,7 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.errors import UserError
+from retdm.methods.components.multilevel_encoder import MultilevelEncoder
 from retdm.methods.components.shallow import lowest_loss
 from retdm.methods.fitted import FittedMethod
 
@@ -46,6 +47,7 @@ class Logistic(FittedMethod):
     """
 
     exports = explains = True
+    encoder: MultilevelEncoder
     coefficients: Tensor
     intercepts: Tensor
 

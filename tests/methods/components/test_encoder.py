@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from makers import image_batch
 
 import retdm
 from retdm.backbones import NoBackbone
 from retdm.backbones.vgg import VGGSmall
-from retdm.batch import BagBatch, Batch
+from retdm.batch import BagBatch
 from retdm.commands.train import train
 from retdm.errors import UserError
-from retdm.methods.components.encoder import Encoder
+from retdm.methods.components.encoder import BackboneEncoder
 from retdm.runs.build import build_data, build_method, give_features
 from retdm.runs.settings import compose_settings, identity
 from retdm.training import features as feature_cache
@@ -21,20 +22,15 @@ from retdm.training import features as feature_cache
 Tiny = Callable[..., dict[str, Any]]
 
 
-def net(width: int | None = None, frozen: bool = True, **how: Any) -> Encoder:
+def net(width: int | None = None, frozen: bool = True, **how: Any) -> BackboneEncoder:
     torch.manual_seed(0)
     backbone = VGGSmall(channels=[8, 8])
-    return Encoder(backbone.freeze() if frozen else backbone, width, **how).eval()
-
-
-def batch_of(image: torch.Tensor) -> Batch:
-    rows = len(image)
-    return Batch(torch.arange(rows), image, torch.zeros(rows, 2), torch.ones(rows, 2, dtype=torch.bool))
+    return BackboneEncoder(backbone.freeze() if frozen else backbone, width, **how).eval()
 
 
 def test_cells_are_the_places_of_the_last_map_row_by_row() -> None:
     image = torch.randn(2, 3, 32, 48)
-    cells, mask = net(view="cells").instances(batch_of(image))
+    cells, mask = net(view="cells").instances(image_batch(image))
     maps = net().backbone.maps(image)
     assert cells.shape == (2, maps.shape[2] * maps.shape[3], 8)
     assert mask.all() and mask.shape == cells.shape[:2]
@@ -43,9 +39,9 @@ def test_cells_are_the_places_of_the_last_map_row_by_row() -> None:
 
 def test_a_grid_sees_each_crop_as_an_image_of_its_own() -> None:
     image = torch.randn(2, 3, 34, 64)  # 34 is no multiple of 2 x 17 less one: the remainder is left out
-    crops, _ = net(view="grid", grid=2).instances(batch_of(image))
+    crops, _ = net(view="grid", grid=2).instances(image_batch(image))
     alone = net().backbone.embedding(image[:, :, 17:34, 0:32])
-    assert crops.shape == (2, 4, net().dim)
+    assert crops.shape == (2, 4, net().width)
     assert torch.allclose(crops[:, 2], alone, atol=1e-6)
 
 
@@ -55,7 +51,7 @@ def test_one_vector_of_regions_is_their_mean_or_maximum(pool: Any) -> None:
     seen = net(view="cells", pool=pool)
     maps = seen.backbone.maps(image).flatten(2)
     expected = maps.mean(2) if pool == "average" else maps.amax(2)
-    assert torch.allclose(seen(image), expected, atol=1e-6)
+    assert torch.allclose(seen(image_batch(image)), expected, atol=1e-6)
 
 
 def test_a_frozen_backbone_never_learns_and_what_is_behind_it_does() -> None:
@@ -71,12 +67,12 @@ def test_a_frozen_backbone_never_learns_and_what_is_behind_it_does() -> None:
 def test_frozen_features_are_standardised_by_what_was_measured_and_constant_ones_keep_their_scale() -> None:
     seen = net()
     image = torch.randn(5, 3, 32, 32)
-    plain = seen(image)
+    plain = seen(image_batch(image))
     deviation = plain.std(0, correction=0)
     deviation[0] = 0
-    seen.measure(plain.mean(0), deviation)
-    found = seen(image)
-    assert torch.allclose(found.mean(0), torch.zeros(seen.dim), atol=1e-5)
+    seen.set_moments(plain.mean(0), deviation)
+    found = seen(image_batch(image))
+    assert torch.allclose(found.mean(0), torch.zeros(seen.width), atol=1e-5)
     assert torch.allclose(found[:, 0], plain[:, 0] - plain[:, 0].mean(), atol=1e-6)
     moved = plain.std(0, correction=0) > 1e-6
     moved[0] = False
@@ -85,21 +81,14 @@ def test_frozen_features_are_standardised_by_what_was_measured_and_constant_ones
 
 def test_given_instances_go_through_the_layers_with_their_mask() -> None:
     torch.manual_seed(0)
-    seen = Encoder(NoBackbone(6), 4, view="cells")
+    seen = BackboneEncoder(NoBackbone(6), 4, view="cells")
     bag, mask = torch.randn(2, 3, 6), torch.tensor([[True, True, False], [True, True, True]])
     unused = torch.zeros(2, 1)
     rows, found = seen.instances(BagBatch(torch.arange(2), bag, mask, unused, unused.bool()))
     assert torch.equal(found, mask)
     assert torch.allclose(rows[1, 2], seen.layers(bag[1, 2]))
     with pytest.raises(UserError, match="a method of bags was given images"):
-        seen.instances(batch_of(torch.randn(1, 3, 32, 32)))
-
-
-def test_unknown_views_are_named() -> None:
-    with pytest.raises(UserError, match="method.instances=pixels is not known"):
-        net(view="pixels")
-    with pytest.raises(UserError, match="method.grid=0 is too small"):
-        net(view="grid", grid=0)
+        seen.instances(image_batch(torch.randn(1, 3, 32, 32)))
 
 
 # In runs
@@ -146,8 +135,10 @@ def test_a_frozen_run_looks_at_each_image_once_and_leaves_a_checkpoint_that_sees
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    seen = Encoder.seen
-    monkeypatch.setattr(Encoder, "seen", lambda self, image: looks.append(len(image)) or seen(self, image))
+    extract = BackboneEncoder.extract
+    monkeypatch.setattr(
+        BackboneEncoder, "extract", lambda self, images: looks.append(len(images)) or extract(self, images)
+    )
     monkeypatch.setattr(feature_cache, "track", lambda rows, *rest, **how: rows)
     settings = tiny("method=bce", "precompute=true", "method.embedding_dim=8", "data.cache=none")
     folder = train(settings)

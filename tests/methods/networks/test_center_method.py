@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from retdm.batch import Batch
-from retdm.errors import UserError
 from retdm.methods.networks.center import Center
 from retdm.runs.build import build_method
 
@@ -58,9 +57,3 @@ def test_validation_and_a_weight_of_zero_leave_the_centres(method: Center) -> No
 
 def test_the_centres_are_in_the_checkpoint(method: Center) -> None:
     assert torch.equal(method.state_dict()["centers"], method.centers)
-
-
-@pytest.mark.parametrize("rate", [-0.1, 1.1])
-def test_a_rate_that_cannot_be_is_named(tiny: Callable[..., dict[str, Any]], rate: float) -> None:
-    with pytest.raises(UserError, match=f"method.center_rate={rate} is out of range"):
-        build_method(tiny("method=center", f"method.center_rate={rate}"), LABELS)

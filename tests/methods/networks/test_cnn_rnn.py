@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retdm.batch import Batch
-from retdm.errors import UserError
 from retdm.methods.networks.cnn_rnn import CNNRNN, PADDING, LabelRNN, label_sequence, told_probability
 from retdm.runs.build import build_data, build_method
 
@@ -93,8 +92,9 @@ def test_the_loss_is_minus_the_log_of_the_true_paths_probability(tiny: Callable[
     method.order = torch.tensor([2, 0, 3, 1])
     image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     target = torch.tensor([[1.0, 0, 1, 0], [1, 1, 1, 1]])
-    loss = method.losses(Batch(torch.arange(2), image, target, torch.ones(2, 4, dtype=torch.bool)))["sequence"]
-    seen = method.encoder(image)
+    batch = Batch(torch.arange(2), image, target, torch.ones(2, 4, dtype=torch.bool))
+    loss = method.losses(batch)["sequence"]
+    seen = method.encoder(batch)
     ended = probability(method.rnn, seen[0], [2, 0]) - sum(
         probability(method.rnn, seen[0], [2, 0, label]) for label in (1, 3)
     )
@@ -222,10 +222,3 @@ def test_every_label_has_a_score_of_its_own(tiny: Callable[..., dict[str, Any]])
         scores = method.scores(Batch(torch.arange(50), torch.randn(50, 3, 16, 16), nothing, nothing.bool()))
     assert len(scores.unique()) == 200
     assert scores.min() > 0
-
-
-@pytest.mark.parametrize("override", ["label_dim=0", "hidden_dim=0", "length=0", "beams=0", "head=csra"])
-def test_a_setting_that_cannot_be_is_named(tiny: Callable[..., dict[str, Any]], override: str) -> None:
-    with pytest.raises(UserError, match=rf"method.{override}") as error:
-        build(tiny("method=cnn_rnn", f"method.{override}"))
-    assert error.value.hint

@@ -78,7 +78,7 @@ def net(name: str, backbone: Any = None, **more: Any) -> Any:
 @pytest.mark.parametrize("name", NETS)
 def test_a_net_learns_labels_of_bags_and_which_instance_carries_them(name: str) -> None:
     method, (batch, _) = net(name), witnesses()
-    method.encoder.measure(batch.bag[batch.mask].mean(0), batch.bag[batch.mask].std(0))
+    method.encoder.set_moments(batch.bag[batch.mask].mean(0), batch.bag[batch.mask].std(0))
     method.measure(method.stages[0], iter([batch]))
     optimizer = torch.optim.SGD(method.parameters(), lr=0.2, momentum=0.9)
     for _ in range(80):
@@ -211,18 +211,9 @@ def test_csra_scores_regions_and_pooled_images_have_none() -> None:
             other.instance_scores(images())
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"instances": "embedding"}, "method.instances=embedding"),
-        ({"grid": 0, "instances": "grid"}, "method.grid=0"),
-        ({"head": "csra"}, "method.head=csra"),
-        ({"attention_dim": 0}, "method.attention_dim=0"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message) as error:
-        net("abmil", **settings)
+def test_a_method_on_bags_has_its_own_head() -> None:
+    with pytest.raises(UserError, match="method.head=csra") as error:
+        net("abmil", head="csra")
     assert error.value.hint
 
 
