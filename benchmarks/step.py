@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from retdm.backbones.folding import fold_batchnorm
 from retdm.batch import Batch
 from retdm.losses import two_way_metric
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
 from retdm.runs.settings import accepted, compose_settings
 from retdm.training.evaluation import Evaluation

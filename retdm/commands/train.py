@@ -23,7 +23,7 @@ from retdm.commands.tables import line_of, print_report
 from retdm.data.module import BagData, Data, ImageData
 from retdm.errors import UserError
 from retdm.files import write_json, write_text
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.registry import PACKAGE
 from retdm.runs import build

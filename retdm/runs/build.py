@@ -19,7 +19,8 @@ from retdm.backbones import NoBackbone, build_backbone
 from retdm.data.module import BagData, Data, ImageData, module_of
 from retdm.data.source import state_of
 from retdm.errors import UserError
-from retdm.methods.base import DeepMethod, Method
+from retdm.methods.base import Method
+from retdm.methods.deep import DeepMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.registry import CONF
 from retdm.runs.classes import class_of

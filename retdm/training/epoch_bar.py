@@ -6,7 +6,7 @@ from pytorch_lightning import Callback, Trainer
 from tqdm import tqdm
 
 from retdm import screen
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 
 SHORT = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining}{postfix}"  # losses, not steps a second, on a narrow terminal
 SHOWN_EVERY = 10  # steps, for to show losses reads them from the device

@@ -9,7 +9,8 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from retdm.batch import Batch
 from retdm.criteria import best_threshold, decide, evaluate
 from retdm.errors import UserError
-from retdm.methods.base import DeepMethod, Predictions
+from retdm.methods.base import Predictions
+from retdm.methods.deep import DeepMethod
 from retdm.training.inference import gathered
 
 

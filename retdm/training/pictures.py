@@ -17,7 +17,8 @@ from retdm.criteria.mean_average_precision import label_average_precision
 from retdm.data.module import Data, ImageData
 from retdm.figure_text import undrawn
 from retdm.files import atomic
-from retdm.methods.base import DeepMethod, Method
+from retdm.methods.base import Method
+from retdm.methods.deep import DeepMethod
 from retdm.training.draw_images import draw_heat_maps, draw_predictions
 from retdm.training.draw_labels import draw_bars, draw_curves
 from retdm.training.embedding import draw_embedding, embed, write_projector

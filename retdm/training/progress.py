@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)

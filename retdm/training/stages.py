@@ -10,7 +10,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
 from retdm.data.module import ImageData
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
 from retdm.training.rules import rule_of
 

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from retdm.errors import UserError
-from retdm.methods.base import DeepMethod, Method
+from retdm.methods.base import Method
+from retdm.methods.deep import DeepMethod
 from retdm.ranges import Range
 from retdm.registry import CONF, resolve
 from retdm.runs.settings import accepted, check_group, compose_settings

@@ -17,7 +17,8 @@ import retdm
 from retdm.batch import Batch
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy, squared_error, two_way_metric, two_way_terms
-from retdm.methods.base import DeepMethod, draw_seed
+from retdm.methods.base import draw_seed
+from retdm.methods.deep import DeepMethod
 from retdm.methods.networks.retdm import RETDM
 from retdm.registry import CONF, resolve
 from retdm.runs.build import build_data, build_method

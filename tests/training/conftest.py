@@ -7,7 +7,7 @@ import pytest
 from pytorch_lightning import Callback, Trainer
 
 from retdm.data.module import ImageData
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
 from retdm.stop import StopRequest
 from retdm.training.checkpoints import Checkpoints, continue_from

@@ -27,7 +27,7 @@ from retdm.criteria.mean_average_precision import label_average_precision
 from retdm.data.augment import test_view as whole_view
 from retdm.data.module import ImageData
 from retdm.data.synthetic.source import Synthetic
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.methods.networks.bce import BCE
 from retdm.methods.networks.retdm import RETDM
 from retdm.stop import Stopped

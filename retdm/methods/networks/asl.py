@@ -7,7 +7,7 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
 from retdm.losses import asymmetric_loss
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.ranges import AtLeast, Between
 
 
@@ -23,7 +23,7 @@ class ASL(DeepMethod):
         clip_negative: negatives below this probability count nothing.
         detach: the gradient takes those weights as constants.
         reduction: ``mean`` or ``sum`` over labels.
-        training: see :class:`retdm.methods.base.DeepMethod`.
+        training: see :class:`retdm.methods.deep.DeepMethod`.
     """
 
     loss_names = ("classification",)

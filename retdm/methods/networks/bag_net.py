@@ -9,8 +9,8 @@ from retdm.backbones.base import Backbone
 from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
-from retdm.methods.base import DeepMethod
 from retdm.methods.components.encoder import BAG_WIDTH, BackboneEncoder, Regions, mean_instance
+from retdm.methods.deep import DeepMethod
 from retdm.ranges import AtLeast
 
 
@@ -20,12 +20,12 @@ class BagNet(DeepMethod):
     A subclass sets ``classifier``, a head of ``retdm.methods.components.heads`` with ``instance_logits``.
 
     Args:
-        backbone, labels: see :class:`retdm.methods.base.DeepMethod`.
+        backbone, labels: see :class:`retdm.methods.deep.DeepMethod`.
         embedding_dim: width of the layers between instances and the head; None has none on images' regions, and 128 on
             given bags.
         instances: what an image's instances are: ``cells`` of the backbone's last map, or crops of a ``grid``.
         grid: crops a side.
-        training: see :class:`retdm.methods.base.DeepMethod`; ``head`` is the subclass's.
+        training: see :class:`retdm.methods.deep.DeepMethod`; ``head`` is the subclass's.
     """
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch, BagBatch})

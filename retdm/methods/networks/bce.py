@@ -7,7 +7,7 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
 from retdm.losses import binary_cross_entropy
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 
 
 class BCE(DeepMethod):
@@ -15,7 +15,7 @@ class BCE(DeepMethod):
 
     Args:
         reduction: ``mean`` or ``sum`` over labels.
-        training: see :class:`retdm.methods.base.DeepMethod`.
+        training: see :class:`retdm.methods.deep.DeepMethod`.
     """
 
     loss_names = ("classification",)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
 from retdm.losses import canonical_correlation_loss, label_ranking_loss
-from retdm.methods.base import DeepMethod
 from retdm.methods.components.heads import check_pooled
+from retdm.methods.deep import DeepMethod
 from retdm.ranges import Above, AtLeast
 
 SLOPE = 0.1  # of the hidden layers' leaky ReLU
@@ -33,7 +33,7 @@ class C2AE(DeepMethod):
             latent space follows from it: a unit has about 1 / sqrt(rows). The authors' code has 500, where SGD is
             less stable.
         steepness: of the ranking loss (5 in the authors' code).
-        training: see :class:`retdm.methods.base.DeepMethod`; ``head`` is ``average`` or ``max``.
+        training: see :class:`retdm.methods.deep.DeepMethod`; ``head`` is ``average`` or ``max``.
     """
 
     loss_names = ("embedding", "ranking")

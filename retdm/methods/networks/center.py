@@ -8,7 +8,7 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
 from retdm.losses import binary_cross_entropy, center_loss, moved_centers
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.ranges import AtLeast, Between
 
 
@@ -23,7 +23,7 @@ class Center(DeepMethod):
         embedding_dim: D, width of the embedding.
         center_rate: of the centres' rule, from 0 to 1 (½ in the paper).
         reduction: ``mean`` or ``sum`` of the classification loss over labels.
-        training: see :class:`retdm.methods.base.DeepMethod`.
+        training: see :class:`retdm.methods.deep.DeepMethod`.
     """
 
     loss_names = ("classification", "center")

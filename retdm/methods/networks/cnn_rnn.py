@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from retdm.backbones.base import Backbone
 from retdm.batch import Batch
 from retdm.losses import sequence_cross_entropy
-from retdm.methods.base import DeepMethod
 from retdm.methods.components.heads import check_pooled
+from retdm.methods.deep import DeepMethod
 from retdm.ranges import AtLeast
 
 PADDING = -1
@@ -35,7 +35,7 @@ class CNNRNN(DeepMethod):
         hidden_dim: width of the LSTM's state.
         length: labels that are told of an image at most.
         beams: W, paths that are followed; as many as labels, where that is not too slow.
-        training: see :class:`retdm.methods.base.DeepMethod`; ``head`` is ``average`` or ``max``.
+        training: see :class:`retdm.methods.deep.DeepMethod`; ``head`` is ``average`` or ``max``.
     """
 
     loss_names = ("sequence",)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from retdm.batch import Batch
 from retdm.losses import softmax_cross_entropy
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 
 
 class CNNSoftmax(DeepMethod):

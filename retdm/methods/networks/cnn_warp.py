@@ -4,7 +4,7 @@ from torch import Tensor
 
 from retdm.batch import Batch
 from retdm.losses import warp_loss
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 
 
 class CNNWARP(DeepMethod):

@@ -17,7 +17,7 @@ from retdm.losses import (
     squared_error,
     two_way_terms,
 )
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast
 
@@ -45,7 +45,7 @@ class RETDM(DeepMethod):
         pool: where way 1's rivals come from: the ``batch``, or all label sets of the ``train`` part.
         rival_image: way 2's image of a neighbouring set: ``random`` among the batch's, or the ``first``.
         reduction: ``mean`` or ``sum`` of the classification loss over labels.
-        training: see :class:`retdm.methods.base.DeepMethod`.
+        training: see :class:`retdm.methods.deep.DeepMethod`.
     """
 
     loss_names = ("classification", "metric", "reconstruction")

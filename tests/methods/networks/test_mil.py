@@ -20,7 +20,7 @@ from retdm.batch import BagBatch, Batch
 from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
-from retdm.methods.base import DeepMethod
+from retdm.methods.deep import DeepMethod
 from retdm.methods.networks.abmil import ABMIL
 from retdm.methods.networks.bce import BCE
 from retdm.methods.networks.mil import MIL

@@ -1,0 +1,210 @@
+"""The base of methods that are trained by gradient descent: encoder, head, weighted losses, stages."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from retdm.backbones.base import Backbone
+from retdm.batch import BagBatch, Batch
+from retdm.errors import UserError
+from retdm.methods.base import Method, draw_seed
+from retdm.methods.components.encoder import BackboneEncoder
+from retdm.methods.components.heads import Head, head_of
+from retdm.methods.stage import Stage, parse_stages
+from retdm.ranges import AtLeast, Between
+
+
+class DeepMethod(Method):
+    """A network trained by gradient descent on named losses.
+
+    A method writes ``terms`` (the names of its losses), ``components`` (what a stage may train), :meth:`losses` and
+    :meth:`scores`; the rest is done here and in the callbacks of ``retdm.training``.
+
+    Args:
+        backbone: image network.
+        labels: names of the L labels, in the order of targets and scores.
+        stages: list of mappings, see :class:`retdm.methods.stage.Stage`.
+        weights: weight of each loss in the total; a loss without one has weight 1.
+        clip: part -> greatest norm of its gradient.
+        embedding_dim: width of a linear layer between the backbone and what follows; None has none.
+        head: how an image's places become the labels' logits: ``average`` and ``max`` pool them before a linear layer;
+            ``csra`` and ``ml_decoder``, see ``retdm.methods.components.heads``. ``average`` is the backbone's own
+            embedding.
+        lr_factor: part -> what the stage's rate is multiplied by for it; 1 where none is named. A new layer on trained
+            ones may learn faster than they.
+        decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
+        momentum, weight_decay: of the SGD.
+        seed: of dropout and of what the losses draw.
+    """
+
+    loss_names: ClassVar[tuple[str, ...]]
+    encoder: BackboneEncoder
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        stages: list[Mapping[str, Any]],
+        weights: Mapping[str, float] | None = None,
+        clip: Mapping[str, float] | None = None,
+        lr_factor: Mapping[str, float] | None = None,
+        head: Head = "average",
+        decide: str = "half",
+        momentum: Annotated[float, Between(0, 1, with_high=False)] = 0.9,
+        weight_decay: Annotated[float, AtLeast(0)] = 1e-4,
+        seed: int = 0,
+        embedding_dim: Annotated[int, AtLeast(1)] | None = None,
+    ) -> None:
+        super().__init__(backbone, labels, decide=decide, seed=seed)
+        self.head = head
+        self.encoder = BackboneEncoder(
+            backbone,
+            embedding_dim,
+            view="embedding" if head == "average" else "cells",
+            pool="max" if head == "max" else "average",
+        )
+        self.classifier = head_of(head, self.encoder.width, len(labels))
+        self.stages = parse_stages(stages)
+        self.weights = dict.fromkeys(self.loss_names, 1.0) | dict(weights or {})
+        for term, weight in self.weights.items():
+            if term not in self.loss_names:
+                names = ", ".join(self.loss_names)
+                raise UserError(f"method.weights.{term}: there is no such loss", f"losses: {names}")
+            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+                raise UserError(f"method.weights.{term}={weight} is out of range", "it is a number from 0 up")
+        self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self.stage = self.stages[-1]
+        self.stage_step = 0
+        self.diagnostics: dict[str, Tensor] = {}
+
+    # What a method writes
+
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        """Named modules that a stage may train; together they are the whole network."""
+        return {"encoder": self.encoder, "classifier": self.classifier}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Unweighted losses by name, at least those of :attr:`active`."""
+        raise NotImplementedError
+
+    def scores(self, batch: Batch) -> Tensor:
+        """Probabilities (B, L) in [0, 1]."""
+        _, logits = self.embed_and_classify(batch)
+        return logits.sigmoid()
+
+    def embed_and_classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, D) of images and what the classifier says of them, logits (B, L)."""
+        if self.head in ("average", "max"):
+            embedding: Tensor = self.encoder(batch)
+            return embedding, self.classifier(embedding)
+        instances, mask = self.encoder.instances(batch)
+        return instances.mean(1), self.classifier(instances, mask)
+
+    @property
+    def scores_instances(self) -> bool:
+        return hasattr(getattr(self, "classifier", None), "instance_logits")
+
+    def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
+        """What the head says of each instance by itself (B, N, L), in [0, 1]; 0 in empty places of bags.
+
+        Raises:
+            UserError: this head looks at whole images alone.
+        """
+        head: Any = self.classifier
+        if not self.scores_instances:
+            raise UserError(f"method.head={self.head} gives no scores of regions", "method.head=csra does")
+        instances, mask = self.encoder.instances(batch)
+        scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
+        return scores
+
+    def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
+        """Called when a stage starts, with test views of (a sample of) the training images, to measure what the stage
+        needs to know. ``images`` is lazy: left alone it costs nothing."""
+
+    @property
+    def loss_seed(self) -> int:
+        """Of what the losses draw: another one at each step, alike on all processes. In validation always the same: its
+        loss is a function of weights and data alone, or rules that watch it would act on the draw."""
+        return draw_seed(self.seed, self.global_step) if self.training else self.seed
+
+    # What the callbacks of retdm.training call
+
+    def check_stages(self) -> None:
+        """Every name in the stages is one of this method's.
+
+        Raises:
+            UserError: naming the stage, the name and those there are.
+        """
+        for key, names in (("train", tuple(self.components)), ("losses", self.loss_names)):
+            for stage in self.stages:
+                for name in getattr(stage, key):
+                    if name not in names:
+                        raise UserError(f"stage {stage.name}: {key} names {name}", f"there are: {', '.join(names)}")
+        for key, named in (("clip", self.clip), ("lr_factor", self.lr_factor)):
+            for part, value in named.items():
+                if part not in self.components:
+                    raise UserError(f"method.{key} names {part}", f"there are: {', '.join(self.components)}")
+                if not 0 < value < float("inf"):
+                    raise UserError(f"method.{key}.{part}={value} is out of range", "it is a number above 0")
+
+    @property
+    def active(self) -> list[str]:
+        """Losses of this stage whose weight is not 0."""
+        return [term for term in self.stage.losses if self.weights[term] > 0]
+
+    def set_stage(self, stage: Stage, lr: float) -> None:
+        """Let the stage's parts learn at ``lr`` and hold the others still."""
+        self.stage, self.diagnostics = stage, {}
+        for name, part in self.components.items():
+            part.requires_grad_(name in stage.train)
+        self.set_lr(lr)
+        self.train(self.training)
+
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["lr"] = lr * self.lr_factor.get(group["part"], 1.0)
+
+    def train(self, mode: bool = True) -> "DeepMethod":
+        super().train(mode)
+        if mode:
+            for name, part in self.components.items():
+                if name not in self.stage.train:
+                    part.eval()
+        return self
+
+    # Lightning's hooks
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([self.weights[name] * terms[name] for name in self.active]).sum()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        torch.manual_seed(draw_seed(self.seed, self.global_step, self.global_rank))
+        terms = self.losses(batch)
+        if not self.active or not (total := self.total(terms)).requires_grad:
+            raise UserError(
+                f"stage {self.stage.name} has nothing to learn: no loss whose weight is above 0 depends on its parts",
+                f"leave it out with schedule.{self.stage.name}.max_epochs=0",
+            )
+        self.stage_step += 1
+        terms = {name: terms[name].detach() for name in self.active}
+        return {"loss": total, "terms": terms}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        terms = self.losses(batch)
+        terms = {name: terms[name] for name in self.active}
+        return {"loss": self.total(terms), "terms": terms, "predictions": self.predictions(batch)}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for name, norm in self.clip.items():
+            if name in self.stage.train:
+                nn.utils.clip_grad_norm_(self.components[name].parameters(), norm)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # All parts from the start, so that a resumed run finds the groups it saved, whatever its stage.
+        groups = [{"params": list(part.parameters()), "part": name} for name, part in self.components.items()]
+        return torch.optim.SGD(groups, lr=self.stages[0].lr, momentum=self.momentum, weight_decay=self.weight_decay)
