@@ -12,6 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from retdm.criteria.decide import best_threshold, check_rule, decide
 from retdm.criteria.evaluate import LARGER_IS_BETTER, check_criterion, evaluate
+from retdm.errors import UserError
 
 STATES = ("index", "scores", "target", "known")
 
@@ -30,8 +31,8 @@ class MultilabelCriteria(Metric):
         more: the arguments that every ``torchmetrics.Metric`` has, such as ``compute_on_cpu``.
 
     Raises:
-        UserError: unknown rule.
-        ValueError: no label, or no threshold for ``train_threshold``.
+        UserError: unknown rule, or no threshold for ``train_threshold``.
+        ValueError: no label.
     """
 
     is_differentiable = False
@@ -55,7 +56,7 @@ class MultilabelCriteria(Metric):
         if not self.labels:
             raise ValueError("there are no labels: give their names or their number")
         if decide == "train_threshold" and threshold is None:
-            raise ValueError("decide='train_threshold' needs threshold, one a label")
+            raise UserError("decide=train_threshold needs a threshold for each label", "or take another rule")
         self.rule = decide
         self.threshold = threshold
         for name in STATES:

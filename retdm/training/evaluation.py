@@ -7,30 +7,29 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
-from retdm.criteria import best_threshold, decide, evaluate
+from retdm.criteria import MultilabelCriteria, best_threshold
 from retdm.errors import UserError
 from retdm.methods.base import Predictions
 from retdm.methods.deep import DeepMethod
-from retdm.training.inference import gathered
 
 
 class Evaluation(Callback):
     """Collects what a validation predicts and logs its criteria.
 
     Attributes:
-        predictions: index, scores, target and known of the last validation, see
-            :func:`retdm.training.inference.gathered`.
+        predictions: index, scores, target and known of the last validation, of all processes.
 
     Raises:
         UserError: a score is not a number.
     """
 
+    criteria: MultilabelCriteria
+
     def __init__(self) -> None:
-        self.batches: list[Predictions] = []
         self.predictions: dict[str, np.ndarray] = {}
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.batches = []
+        self.criteria = MultilabelCriteria(pl_module.labels, pl_module.decide).to(pl_module.device)
 
     def on_validation_batch_end(
         self,
@@ -42,14 +41,15 @@ class Evaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         result = cast(dict[str, Any], outputs)
-        self.batches.append(result["predictions"])
+        rows: Predictions = result["predictions"]
+        self.criteria.update(rows.scores, rows.target, rows.known, rows.index)
         values = {f"validation/{name}": value for name, value in {**result["terms"], "loss": result["loss"]}.items()}
         # Each value is a mean over a global batch, and these are of equal size to one row: count each once.
         pl_module.log_dict(values, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         method = cast(DeepMethod, pl_module)
-        self.predictions = rows = gathered(self.batches)
+        self.predictions = rows = self.criteria.gathered()
         # The loss of the last step was a number; the weights after it may not be.
         if not np.isfinite(rows["scores"]).all():
             raise UserError(
@@ -57,9 +57,8 @@ class Evaluation(Callback):
                 f"epoch {trainer.current_epoch + 1})",
                 f"the last good checkpoint is kept; lower schedule.{method.stage.name}.lr or the losses' weights",
             )
-        predicted = decide(rows["scores"], method.decide, threshold_on(rows))
-        criteria = evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)["criteria"]
-        logged = {f"validation/{name}": value for name, value in criteria.items() if value is not None}
+        values = self.criteria.criteria_of(rows)
+        logged = {f"validation/{name}": value for name, value in values.items() if value is not None}
         pl_module.log_dict({"validation/mAP": 0.0} | logged)
 
 

@@ -130,7 +130,7 @@ def test_bad_arguments_are_refused_and_unknown_names_answered_by_the_nearest() -
         MultilabelCriteria(3, decide="halve")
     with pytest.raises(ValueError, match="there are no labels"):
         MultilabelCriteria(0)
-    with pytest.raises(ValueError, match="needs threshold"):
+    with pytest.raises(UserError, match="needs a threshold for each label"):
         MultilabelCriteria(3, decide="train_threshold")
 
 
