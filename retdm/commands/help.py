@@ -17,6 +17,7 @@ GROUPS = {
     "method": "methods",
     "data": "data sets",
     "backbone": "backbones",
+    "optimizer": "optimizers",
     "schedule": "schedules",
     "trainer": "trainers",
     "experiment": "experiments",

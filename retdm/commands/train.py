@@ -380,7 +380,7 @@ def _log_hparams(logger: Logger | None, settings: dict[str, Any], report: dict[s
     """
     names, split = settings["choices"], settings["data"].get("split", 0)
     first = {"1 method": names["method"], "2 data": names["data"], "3 split": split, "4 backbone": names["backbone"]}
-    flat = _flat({key: settings[key] for key in ("data", "backbone", "method", "seed")})
+    flat = _flat({key: settings[key] for key in ("data", "backbone", "method", "optimizer", "seed")})
     flat = first | {name: value for name, value in flat.items() if not name.endswith("._target_")}
     metrics = {f"test/{name}": value for name, value in report["test"].items() if value is not None}
     if isinstance(logger, TensorBoardLogger):

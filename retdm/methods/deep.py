@@ -1,6 +1,6 @@
 """The base of methods that are trained by gradient descent: encoder, head, weighted losses, stages."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder
 from retdm.methods.components.heads import Head, head_of
 from retdm.methods.stage import Stage, parse_stages
-from retdm.ranges import AtLeast, Between
+from retdm.ranges import AtLeast
 
 
 class DeepMethod(Method):
@@ -32,10 +32,10 @@ class DeepMethod(Method):
         head: how an image's places become the labels' logits: ``average`` and ``max`` pool them before a linear layer;
             ``csra`` and ``ml_decoder``, see ``retdm.methods.components.heads``. ``average`` is the backbone's own
             embedding.
-        lr_factor: part -> what the stage's rate is multiplied by for it; 1 where none is named. A new layer on trained
-            ones may learn faster than they.
+        lr_factor: component, or a layer of one by its dotted name (``encoder.backbone``), -> what the stage's rate is
+            multiplied by for it; 1 where none is named. A new layer on trained ones may learn faster than they.
         decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
-        momentum, weight_decay: of the SGD.
+        optimizer: builds the optimizer from :meth:`parameter_groups` and a rate.
         seed: of dropout and of what the losses draw.
     """
 
@@ -53,8 +53,7 @@ class DeepMethod(Method):
         lr_factor: Mapping[str, float] | None = None,
         head: Head = "average",
         decide: str = "half",
-        momentum: Annotated[float, Between(0, 1, with_high=False)] = 0.9,
-        weight_decay: Annotated[float, AtLeast(0)] = 1e-4,
+        optimizer: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer] = torch.optim.SGD,
         seed: int = 0,
         embedding_dim: Annotated[int, AtLeast(1)] | None = None,
     ) -> None:
@@ -76,7 +75,7 @@ class DeepMethod(Method):
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
                 raise UserError(f"method.weights.{term}={weight} is out of range", "it is a number from 0 up")
         self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
-        self.momentum, self.weight_decay = momentum, weight_decay
+        self.build_optimizer = optimizer
         self.stage = self.stages[-1]
         self.stage_step = 0
         self.diagnostics: dict[str, Tensor] = {}
@@ -147,7 +146,7 @@ class DeepMethod(Method):
                         raise UserError(f"stage {stage.name}: {key} names {name}", f"there are: {', '.join(names)}")
         for key, named in (("clip", self.clip), ("lr_factor", self.lr_factor)):
             for part, value in named.items():
-                if part not in self.components:
+                if part not in self.components and not (key == "lr_factor" and self._is_layer(part)):
                     raise UserError(f"method.{key} names {part}", f"there are: {', '.join(self.components)}")
                 if not 0 < value < float("inf"):
                     raise UserError(f"method.{key}.{part}={value} is out of range", "it is a number above 0")
@@ -167,7 +166,7 @@ class DeepMethod(Method):
 
     def set_lr(self, lr: float) -> None:
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = lr * self.lr_factor.get(group["part"], 1.0)
+            group["lr"] = lr * group["lr_factor"]
 
     def train(self, mode: bool = True) -> "DeepMethod":
         super().train(mode)
@@ -205,6 +204,24 @@ class DeepMethod(Method):
                 nn.utils.clip_grad_norm_(self.components[name].parameters(), norm)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        # All parts from the start, so that a resumed run finds the groups it saved, whatever its stage.
-        groups = [{"params": list(part.parameters()), "part": name} for name, part in self.components.items()]
-        return torch.optim.SGD(groups, lr=self.stages[0].lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return self.build_optimizer(self.parameter_groups(), self.stages[0].lr)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """A group a component, and one a layer that ``lr_factor`` names, with ``name``, ``params`` and ``lr_factor``.
+
+        All components from the start, so that a resumed run finds the groups it saved, whatever its stage.
+        """
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in {**self.components, **self.lr_factor}}
+        for component, module in self.components.items():
+            for name, parameter in module.named_parameters(prefix=component):
+                owners = [group for group in groups if name == group or name.startswith(f"{group}.")]
+                groups[max(owners, key=len)].append(parameter)
+        return [
+            {"params": params, "name": name, "lr_factor": self.lr_factor.get(name, 1.0)}
+            for name, params in groups.items()
+        ]
+
+    def _is_layer(self, name: str) -> bool:
+        """A module inside a component has this dotted name."""
+        component, _, layer = name.partition(".")
+        return component in self.components and layer in dict(self.components[component].named_modules())

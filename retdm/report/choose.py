@@ -19,7 +19,7 @@ from retdm.training.rules import RULES
 SPLITS = "range(30)"
 # Other places and numbers of hands give the same results; the split is what the command runs over.
 NOT_NAMED = {"data.split", "data.fold", "data.cache", "data.workers", "data.download"}
-GROUPS = ("data", "backbone", "method", "schedule", "trainer")
+GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer")
 
 
 def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
@@ -169,7 +169,7 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that change results or that a run cannot do without, flat."""
-    kept = {key: settings[key] for key in ("data", "backbone", "method", "seed")}
+    kept = {key: settings[key] for key in ("data", "backbone", "method", "optimizer", "seed")}
     if settings.get("run") is None:
         kept["outputs"] = settings["outputs"]  # where the splits lie that were run already
     kept["trainer"] = {"precision": settings["trainer"]["precision"]}

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from retdm.runs.provenance import provenance
 from retdm.runs.settings import gives, parameters_of
 from retdm.training.distances import use_distances
 from retdm.training.features import use_features
+from retdm.training.optimizers import OptimizerSettings
 from retdm.training.saving import CheckpointFiles
 
 log = logging.getLogger("retdm")
@@ -104,6 +106,8 @@ def build_method(
     """
     config = {key: value for key, value in settings["method"].items() if key != "_target_"}
     target = class_of("method", settings["method"])
+    if issubclass(target, DeepMethod):
+        config["optimizer"] = partial(build_optimizer, settings)
     with torch.random.fork_rng(devices=[]):  # `retdm.load` must not change its caller's random numbers
         torch.manual_seed(settings["seed"])
         backbone = build_backbone(settings["backbone"], load=load) if dim is None else NoBackbone(dim)
@@ -128,6 +132,13 @@ def build_method(
     if backbone.report is not None:
         log.info("%s", backbone.report)
     return method
+
+
+def build_optimizer(settings: dict[str, Any], groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """The optimizer that a run chose, of a method's parameter groups."""
+    config = {key: value for key, value in settings["optimizer"].items() if key != "_target_"}
+    chosen: OptimizerSettings = class_of("optimizer", settings["optimizer"])(**config)
+    return chosen.build(groups, lr)
 
 
 def give_features(settings: dict[str, Any], data: Data, method: Method, backbone: dict[str, Any]) -> None:

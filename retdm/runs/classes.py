@@ -8,19 +8,28 @@ from retdm.batch import BagBatch
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.registry import resolve
+from retdm.training.optimizers import OptimizerSettings
 
 EXAMPLES = {
     "data": "retdm.data.user.csv_labels.CsvLabels",
     "method": "retdm.methods.networks.bce.BCE",
     "backbone": "retdm.backbones.vgg.VGG16",
+    "optimizer": "retdm.training.optimizers.SGD",
 }
+KINDS = {
+    "data": "no source of images or bags",
+    "method": "no method",
+    "backbone": "no backbone",
+    "optimizer": "no settings of an optimizer",
+}
+BASES = {"method": Method, "backbone": Backbone, "optimizer": OptimizerSettings}
 
 
 def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = False) -> Any:
     """The class that a group's ``_target_`` names, known to be of that group before anything of it is called.
 
     Args:
-        group: ``data``, ``method`` or ``backbone``.
+        group: ``data``, ``method``, ``backbone`` or ``optimizer``.
         config: its settings.
         trusted_only: see :func:`retdm.registry.resolve`.
 
@@ -31,8 +40,9 @@ def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = Fals
         raise UserError(f"{group} has no _target_", f"conf/{group}/<name>.yaml names the class there")
     found = resolve(config["_target_"], trusted_only=trusted_only)
     if not _is_of(group, found):
-        kind = {"data": "no source of images or bags", "method": "no method", "backbone": "no backbone"}[group]
-        raise UserError(f"{group}._target_ {config['_target_']!r} is {kind}", f"name a class such as {EXAMPLES[group]}")
+        raise UserError(
+            f"{group}._target_ {config['_target_']!r} is {KINDS[group]}", f"name a class such as {EXAMPLES[group]}"
+        )
     return found
 
 
@@ -53,7 +63,7 @@ def _is_of(group: str, found: type) -> bool:
     if group == "data":  # a source is any class of the right form, see retdm/data/source.py
         methods = ("__len__",) if getattr(found, "gives", None) is BagBatch else ("__len__", "read")
         return all(callable(getattr(found, name, None)) for name in methods)
-    return issubclass(found, Method if group == "method" else Backbone)
+    return issubclass(found, BASES[group])
 
 
 def _named_inside(value: Any, path: str) -> Iterator[str]:

@@ -27,11 +27,11 @@ from retdm.registry import nearest
 from retdm.runs.classes import class_of
 from retdm.runs.setting_types import fits, in_words, mapped
 
-GROUPS = ("data", "backbone", "method", "schedule", "trainer", "experiment")
+GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer", "experiment")
 # Where a run keeps its files and how many hands work on it changes no result.
 NOT_RESULTS = {"root", "cache", "workers", "download"}
 RUN: dict[str, Any] = {
-    **dict.fromkeys(("data", "backbone", "method", "schedule", "trainer"), dict[str, Any]),
+    **dict.fromkeys(("data", "backbone", "method", "optimizer", "schedule", "trainer"), dict[str, Any]),
     "seed": int,
     "outputs": str,
     "run": str | None,
@@ -91,6 +91,8 @@ def settings_of(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     settings["choices"] = {group: name for group, name in chosen.items() if name is not None}
     if gives(settings["data"]) is BagBatch:
         settings["backbone"], settings["choices"]["backbone"] = {}, "none"
+    if "stages" not in settings["method"]:  # it is fitted
+        settings["optimizer"] = {}
     check_groups(settings)
     place(settings["data"])
     if settings["seed"] < 0:
@@ -135,7 +137,9 @@ def gives(data: Mapping[str, Any]) -> type:
     return found
 
 
-def check_groups(settings: dict[str, Any], groups: tuple[str, ...] = ("data", "method", "backbone")) -> None:
+def check_groups(
+    settings: dict[str, Any], groups: tuple[str, ...] = ("data", "method", "backbone", "optimizer")
+) -> None:
     """Every key of the groups and of the trainer is a setting of what was chosen, and its value of the right kind.
 
     Raises:
@@ -161,7 +165,7 @@ def accepted(group: str, config: dict[str, Any]) -> dict[str, Any]:
     if group == "data":
         kinds = _without(parameters_of(module_of(target)), "source", "seed") | kinds
     if group == "method":
-        kinds = _without(kinds, "backbone", "labels", "seed")
+        kinds = _without(kinds, "backbone", "labels", "optimizer", "seed")
     return _without(kinds, "load") | {"_target_": str}
 
 
@@ -271,6 +275,7 @@ def results(settings: dict[str, Any]) -> dict[str, Any]:
         | {key: value for key, value in settings["data"].items() if key not in NOT_RESULTS},
         "backbone": settings["backbone"],
         "method": settings["method"],
+        "optimizer": settings["optimizer"],
         "seed": settings["seed"],
         "refit": settings["refit"],
         "precompute": settings["precompute"],

@@ -180,7 +180,7 @@ def test_batchnorm_moves_only_where_the_image_net_trains_and_began_at_random(
 def test_the_optimiser_holds_every_parameter_once_in_the_group_of_its_part(ready: Ready, name: str) -> None:
     method, _ = ready(f"method={name}")
     (optimizer,) = method.trainer.strategy.optimizers
-    groups = {group["part"]: group["params"] for group in optimizer.param_groups}
+    groups = {group["name"]: group["params"] for group in optimizer.param_groups}
     assert list(groups) == list(method.components)
     held = [id(parameter) for group in groups.values() for parameter in group]
     assert len(held) == len(set(held))
@@ -195,7 +195,7 @@ def test_each_parts_rate_is_the_stages_times_its_factor(ready: Ready, name: str)
     method, _ = ready(f"method={name}", f"+method.lr_factor.{last}=10")
     method.set_stage(method.stages[0], 0.02)
     (optimizer,) = method.trainer.strategy.optimizers
-    rates = {group["part"]: group["lr"] for group in optimizer.param_groups}
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
     assert rates == {part: pytest.approx(0.2 if part == last else 0.02) for part in method.components}
 
 
@@ -300,6 +300,7 @@ def test_building_a_method_leaves_the_callers_random_numbers_alone(
         (["+method.clip.encoder=0"], "method.clip.encoder=0 is out of range"),
         (["+method.lr_factor.head=1"], "method.lr_factor names head"),
         (["+method.lr_factor.encoder=-1"], "method.lr_factor.encoder=-1 is out of range"),
+        (["+method.lr_factor={encoder.backbone.head:1}"], "method.lr_factor names encoder.backbone.head"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(ready: Ready, name: str, overrides: list[str], message: str) -> None:

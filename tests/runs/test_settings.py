@@ -58,7 +58,7 @@ def test_a_method_on_the_command_line_takes_the_place_of_the_experiments(experim
     assert found["choices"] == own["choices"] | {"method": "retdm"}
 
 
-@pytest.mark.parametrize("group", ["data", "backbone", "trainer"])
+@pytest.mark.parametrize("group", ["data", "backbone", "optimizer", "trainer"])
 def test_every_other_choice_composes(group: str) -> None:
     for name in choices(group):
         settings = compose_settings([f"{group}={name}"])
@@ -84,7 +84,7 @@ def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("method=retdm", ["temperature: 0.2", "divides the distances too", "lr_factor: part ->"]),
+        ("method=retdm", ["temperature: 0.2", "divides the distances too", "lr_factor: component, or"]),
         ("data=csv", ["stratified: false", "One line an image", "image_column: the column of"]),
         ("schedule=short", ["joint: {lr: 0.005"]),
         ("method=bec", ["there is no method named bec", "did you mean bce?"]),

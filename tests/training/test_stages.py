@@ -131,7 +131,7 @@ class Watch(Callback):
         self.after[name] = self.copy(pl_module)
         (optimizer,) = trainer.optimizers
         self.stepped[name] = {
-            group["part"] for group in optimizer.param_groups if any(p in optimizer.state for p in group["params"])
+            group["name"] for group in optimizer.param_groups if any(p in optimizer.state for p in group["params"])
         }
 
 

@@ -1,0 +1,83 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from retdm.commands.train import train
+from retdm.errors import UserError
+from retdm.methods.deep import DeepMethod
+from retdm.runs.build import build_method
+from retdm.runs.folder import RunFolder, read_config
+from retdm.runs.settings import folder_of, identity
+
+Tiny = Callable[..., dict[str, Any]]
+
+
+def built(settings: dict[str, Any]) -> tuple[DeepMethod, torch.optim.Optimizer]:
+    method = build_method(settings, ["a", "b"])
+    assert isinstance(method, DeepMethod)
+    return method, method.configure_optimizers()
+
+
+def test_the_optimizer_has_a_group_a_component_and_the_settings_that_were_chosen(tiny: Tiny) -> None:
+    method, sgd = built(tiny("method=retdm", "optimizer.momentum=0.8"))
+    assert isinstance(sgd, torch.optim.SGD)
+    assert [group["name"] for group in sgd.param_groups] == list(method.components)
+    assert {(group["momentum"], group["weight_decay"], group["nesterov"]) for group in sgd.param_groups} == {
+        (0.8, 1e-4, False)
+    }
+    grouped = [parameter for group in sgd.param_groups for parameter in group["params"]]
+    assert len(grouped) == len(list(method.parameters()))
+
+
+def test_adamw_is_pytorchs(tiny: Tiny) -> None:
+    _, adamw = built(tiny("method=bce", "optimizer=adamw", "optimizer.beta2=0.99"))
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert adamw.param_groups[0]["betas"] == (0.9, 0.99)
+    assert adamw.param_groups[0]["weight_decay"] == 0.01
+
+
+def test_a_layer_has_its_own_factor_and_leaves_the_rest_of_its_component_theirs(tiny: Tiny) -> None:
+    factors = "++method.lr_factor={encoder:0.5,encoder.backbone:0.1}"
+    method, optimizer = built(tiny("method=bce", "method.embedding_dim=4", factors))
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    assert {name: group["lr_factor"] for name, group in groups.items()} == {
+        "encoder": 0.5,
+        "classifier": 1.0,
+        "encoder.backbone": 0.1,
+    }
+    assert set(groups["encoder.backbone"]["params"]) == set(method.encoder.backbone.parameters())
+    rest = set(method.encoder.parameters()) - set(method.encoder.backbone.parameters())
+    assert rest and set(groups["encoder"]["params"]) == rest
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("optimizer.momentum=1.5", r"optimizer\.momentum=1\.5 is not a number from 0 to below 1"),
+        ("optimizer.weight_decay=-1", r"optimizer\.weight_decay=-1 is not a number of at least 0"),
+        ("+optimizer.momentun=0.5", r"optimizer\.momentun is not a setting of sgd"),
+        ("optimizer._target_=torch.optim.SGD", "is no settings of an optimizer"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(tiny: Tiny, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tiny("method=bce", override)
+
+
+def test_the_optimizer_names_the_folder_of_a_network_and_not_that_of_a_fitted_method(tiny: Tiny) -> None:
+    assert identity(tiny("method=bce"))["optimizer"]["momentum"] == 0.9
+    assert folder_of(tiny("method=bce")) != folder_of(tiny("method=bce", "optimizer=adamw"))
+    assert folder_of(tiny("method=lr")) == folder_of(tiny("method=lr", "optimizer=adamw"))
+
+
+def test_a_run_trains_with_adamw_and_says_so(tiny: Tiny) -> None:
+    """From the labels' frequencies, whose binary cross-entropy is about .6 here, to less."""
+    folder = train(tiny("method=bce", "optimizer=adamw", "schedule=adamw", "schedule.end_to_end.max_epochs=40"))
+    (stage,) = json.loads((folder / "metrics.json").read_text())["stages"]
+    assert stage["train_loss"] < 0.45
+    config = read_config(RunFolder(folder))
+    assert config["choices"]["optimizer"] == "adamw"
+    assert config["optimizer"]["_target_"] == "retdm.training.optimizers.AdamW"
