@@ -121,7 +121,8 @@ def ours(method_name: str, folder: str) -> float:
     clock, stages = Clock(), Stages(method.stages)
     trainer = build_trainer(settings, Path(folder), [Evaluation(), stages, clock], 1)
     trainer.limit_val_batches = 1
-    trainer.fit(method, datamodule=data)
+    method.use_training_labels(data.training_labels())
+    trainer.fit(method, data.train_loader(), data.part_loader("validation"))
     times = np.diff(clock.ends)
     return float(int(OPTIONS["batch"]) / np.median(times))
 

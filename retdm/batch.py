@@ -54,3 +54,18 @@ class BagBatch(NamedTuple):
     mask: Tensor
     target: Tensor
     known: Tensor
+
+
+class TrainingLabels(NamedTuple):
+    """Label sets of the n rows of a training split. Notation: N rows in the data set, L labels.
+
+    Attributes:
+        target: uint8 (n, L) of 0 and 1.
+        known: bool (n, L).
+        frequency: int64 (N,), how many training rows have the label set of each row of the data set; 0 for a row with
+            an unknown label, which is not counted either.
+    """
+
+    target: Tensor
+    known: Tensor
+    frequency: Tensor

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
 from retdm.commands.tables import print_report
+from retdm.data.module import Data
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs import build
@@ -46,13 +47,13 @@ def _test(config: DictConfig) -> None:
 
 
 def _evaluate(folder: RunFolder, settings: dict[str, Any], *, per_label: bool) -> None:
-    data = build.build_data(settings)
+    data: Data = build.build_data(settings)
     check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, dim=data.dim, load=False)
     method.description["identity"] = settings["identity"]
     if method.encoder.backbone.frozen:
         weights_into(method, folder.best)  # the backbone's are in there
-        build.give_features(settings, data, method, settings["identity"]["backbone"])
+        data = build.with_features(settings, data, method, settings["identity"]["backbone"])
         build.give_distances(settings, data, method)
     method.to(device_of(settings["trainer"]))
     report = evaluate_checkpoint(method, data, folder.best)

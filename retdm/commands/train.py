@@ -6,11 +6,10 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -20,6 +19,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from retdm.commands import sweep
 from retdm.commands.guard import guarded
 from retdm.commands.tables import line_of, print_report
+from retdm.data.loader import GlobalBatches
 from retdm.data.module import BagData, Data, ImageData
 from retdm.errors import UserError
 from retdm.files import write_json, write_text
@@ -46,10 +46,10 @@ from retdm.training.draw_images import draw_heat_maps
 from retdm.training.epoch_bar import EpochBar
 from retdm.training.evaluation import Evaluation
 from retdm.training.inference import predict
-from retdm.training.pictures import Pictures, write_picture
+from retdm.training.pictures import Pictures, draw_pictures, write_picture
 from retdm.training.progress import EpochLines
 from retdm.training.rules import RULES
-from retdm.training.stages import Stages
+from retdm.training.stages import MEASURED_ROWS, Stages
 
 log = logging.getLogger("retdm")
 
@@ -203,10 +203,17 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     method.description["identity"] = identity(settings)
     if settings["refit"] and isinstance(method, DeepMethod):
         _prepare_refit(settings, method, resume=resume)
-    data = build.build_data(settings, source)
+    data: Data = build.build_data(settings, source)
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
     kind = "bags" if isinstance(data, BagData) else "images"
     log.info("%d %s: %s; labels: %s", len(data.source), kind, parts, ", ".join(data.labels))
+    if is_leader():
+        folder.checkpoints.mkdir(exist_ok=True)
+        _write_split(folder, data.manifest)
+    if settings["refit"] and isinstance(method, DeepMethod):
+        data = data.trained_on_validation()
+        log.info("refit: trains on %d images, those of validation too", len(data.splits["train"]))
+    data = build.with_features(settings, data, method, identity(settings)["backbone"])
     report: dict[str, Any] | None
     if isinstance(method, FittedMethod):
         report = _fit(folder, settings, data, method)
@@ -258,9 +265,6 @@ def _prepare_refit(settings: dict[str, Any], method: DeepMethod, *, resume: bool
 
 def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: FittedMethod) -> dict[str, Any]:
     """Fit a method on the features of its frozen backbone, and evaluate it."""
-    folder.checkpoints.mkdir(exist_ok=True)
-    _write_split(folder, data.manifest)
-    build.give_features(settings, data, method, identity(settings)["backbone"])
     build.give_distances(settings, data, method)
     method.to(device_of(settings["trainer"]))
     logger = build.build_logger(folder.path)
@@ -269,7 +273,7 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
     seconds = time.monotonic() - started
     rows = predict(method, data, "validation")
     validation = evaluate_validation(rows, method)
-    Pictures(folder.pictures).draw(method, data, rows, logger=logger)  # before it is fitted on validation too
+    draw_pictures(folder.pictures, method, data, rows, logger=logger)  # before it is fitted on validation too
     if settings["refit"]:
         if settings["threshold"] is not None:
             validation["threshold"] = settings["threshold"]
@@ -299,49 +303,57 @@ def train_deep(
     resume: bool,
 ) -> dict[str, Any] | None:
     """Train a method by gradients, from where it stands, and evaluate it; None in all processes but the first."""
-    stages = Stages(method.stages)
-    if settings["refit"]:
-        data.splits["train"] = np.sort(np.concatenate([data.splits["train"], data.splits["validation"]]))
-        log.info("refit: trains on %d images, those of validation too", len(data.splits["train"]))
-    build.give_features(settings, data, method, identity(settings)["backbone"])
+    device = device_of(settings["trainer"])
+    on_gpu = device.type == "cuda"
     if method.encoder.backbone.frozen and not resume:
         method.encoder.set_moments(*data.moments())
-    config = settings["trainer"]
-    checkpoints = Checkpoints(
-        folder.checkpoints, stages, request, config["checkpoint_minutes"], config["checkpoint_steps"]
-    )
+    method.use_training_labels(data.training_labels())
+    state = weights_into(method, folder.last) if resume else None  # Lightning reads it again: here it is checked
+    try:
+        epoch, batch = map(int, state["callbacks"]["Checkpoints"]["position"]) if state else (0, 0)
+        loader = data.train_loader((epoch, batch), on_gpu=on_gpu)
+        stages = Stages(method.stages, partial(data.part_loader, "train", MEASURED_ROWS, on_gpu=on_gpu))
+        checkpoints = Checkpoints(
+            folder.checkpoints,
+            stages,
+            request,
+            settings["trainer"]["checkpoint_minutes"],
+            settings["trainer"]["checkpoint_steps"],
+            batches=cast(GlobalBatches, loader.batch_sampler),
+            ids=data.source.ids,
+        )
+        if state:
+            stages.load_state_dict(state["callbacks"]["Stages"])
+            checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
+            if settings["refit"]:
+                method.description["validation"] = state["retdm"]["validation"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder.last} does not say where to continue", "train anew with overwrite=true") from error
+    evaluation = Evaluation()
     callbacks: list[Callback] = [
-        Evaluation(),
+        evaluation,
         EpochLines(stages),  # before the stages move on
         stages,
-        Pictures(folder.pictures),
+        Pictures(folder.pictures, data, stages, evaluation),
         checkpoints,
         EpochBar(),
     ]
     trainer = build.build_trainer(settings, folder.path, callbacks, sum(stage.max_epochs for stage in method.stages))
-    if is_leader():
-        folder.checkpoints.mkdir(exist_ok=True)
-        _write_split(folder, data.manifest)
-    if resume:
-        state = weights_into(method, folder.last)  # which Lightning will read again: this looks whether it can be
-        try:
-            stages.load_state_dict(state["callbacks"]["Stages"])
-            checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
-            epoch, batch = map(int, state[type(data).__qualname__]["position"])
-            if settings["refit"]:
-                method.description["validation"] = state["retdm"]["validation"]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{folder.last} does not say where to continue", "train anew with overwrite=true"
-            ) from error
+    if state:
         log.info("continuing at epoch %d, batch %d, stage %s", epoch + 1, batch + 1, stages.stage.name)
     elif is_leader():
         warn_of_few_steps(method, data)
     if not stages.finished:
-        trainer.fit(method, datamodule=data, ckpt_path=folder.last if resume else None, weights_only=True)
+        trainer.fit(
+            method,
+            loader,
+            data.part_loader("validation", on_gpu=on_gpu),
+            ckpt_path=folder.last if resume else None,
+            weights_only=True,
+        )
     if not folder.best.exists():
         raise RuntimeError(f"training left no {folder.best}")
-    method.to(device_of(settings["trainer"]))
+    method.to(device)
     earlier = _earlier_stages(method, data, checkpoints)
     report = evaluate_checkpoint(method, data, folder.best)  # last, for the method keeps the weights that it loads
     report["stages"] = stages.history

@@ -1,21 +1,21 @@
 """A source, split and loaded."""
 
+import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.distributed as distributed
 from numpy.typing import NDArray
-from pytorch_lightning import LightningDataModule
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, Dataset
 
 from retdm.bags import Bags, RegionBags
-from retdm.batch import BagBatch
+from retdm.batch import BagBatch, TrainingLabels
 from retdm.data import splits
 from retdm.data.augment import cached_side
 from retdm.data.bag_source import BagRows
@@ -33,7 +33,7 @@ from retdm.stop import unheard
 KINDS = ("missing", "empty", "unscaled", "unreadable")  # of images that are left out
 
 
-class Data(LightningDataModule, ABC):
+class Data(ABC):
     """Rows of a source in three parts, and loaders over them.
 
     Args:
@@ -76,15 +76,12 @@ class Data(LightningDataModule, ABC):
         workers: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if batch_size < 2:
             raise UserError(f"data.batch_size={batch_size} is too small", "take at least 2: losses compare rows")
         if workers is not None and workers < 0:
             raise UserError(f"data.workers={workers} is not a number of processes", "take 0 or more")
         splits.check_ranges(split, test_fraction, validation_fraction, folds, fold)
         self.source, self.batch_size, self.workers, self.seed = source, batch_size, workers, seed
-        self.batches: GlobalBatches | None = None
-        self.position = (0, 0)  # (epoch, batch) where training goes on
         self._cutting: dict[str, Any] = {
             "seed": split,
             "test_fraction": test_fraction,
@@ -156,9 +153,6 @@ class Data(LightningDataModule, ABC):
     def labels(self) -> list[str]:
         return list(self.source.names)
 
-    def _trains_on_gpu(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
     def _loading(self, batches: Any, rows: Dataset[Any], on_gpu: bool) -> DataLoader[Any]:
         workers = self.workers
         if workers is None:
@@ -173,14 +167,16 @@ class Data(LightningDataModule, ABC):
             persistent_workers=workers > 0,
         )
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        rank, world = _place()
-        try:
-            self.batches = GlobalBatches(self.splits["train"], self.batch_size, seed=self.seed, rank=rank, world=world)
-        except ValueError as error:
-            raise UserError(f"the training part is too small: {error}", "use fewer processes or more images") from error
-        self.batches.start_at(*self.position)
-        return self._loading(self.batches, self.rows(self.seed), self._trains_on_gpu())
+    def train_loader(self, start: tuple[int, int] = (0, 0), *, on_gpu: bool = False) -> DataLoader[Any]:
+        """This process's share of the training split's batches, augmented and in the order of each epoch.
+
+        Args:
+            start: (epoch, batch) of the first; a run is continued there.
+            on_gpu: as of :meth:`part_loader`.
+        """
+        batches = self._global_batches("train", self.splits["train"], self.seed)
+        batches.start_at(*start)
+        return self._loading(batches, self.rows(self.seed), on_gpu)
 
     def part_loader(self, part: str, most: int | None = None, *, on_gpu: bool = False) -> DataLoader[Any]:
         """This process's share of test views of a part in its own order, or of ``most`` rows spread evenly over it.
@@ -191,50 +187,36 @@ class Data(LightningDataModule, ABC):
         rows = self.splits[part]
         if most is not None and most < len(rows):
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-        rank, world = _place()
+        return self._loading(self._global_batches(part, rows, None), self.rows(), on_gpu)
+
+    def _global_batches(self, split: str, rows: NDArray[np.int64], seed: int | None) -> GlobalBatches:
+        several = distributed.is_available() and distributed.is_initialized()
+        rank, world = (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
         try:
-            batches = GlobalBatches(rows, self.batch_size, seed=None, rank=rank, world=world)
+            return GlobalBatches(rows, self.batch_size, seed=seed, rank=rank, world=world)
         except ValueError as error:
-            raise UserError(f"the {part} part is too small: {error}", "use fewer processes or more images") from error
-        return self._loading(batches, self.rows(), on_gpu)
+            raise UserError(f"the {split} split is too small: {error}", "use fewer processes or more images") from error
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self.part_loader("validation", on_gpu=self._trains_on_gpu())
+    def training_labels(self) -> TrainingLabels:
+        """What a method may know of the training split's label sets before it is trained."""
+        train = self.splits["train"]
+        target, known = self.source.targets[train], self.source.known[train]
+        return TrainingLabels(torch.from_numpy(target), torch.from_numpy(known), self._label_set_frequency())
 
-    def target(self, part: str) -> torch.Tensor:
-        """Label sets of a part, uint8 (n, L)."""
-        return torch.from_numpy(np.ascontiguousarray(self.source.targets[self.splits[part]]))
+    def trained_on_validation(self) -> Self:
+        """The same data, whose training split has the rows of the validation split too."""
+        changed = copy.copy(self)
+        rows = np.sort(np.concatenate([self.splits["train"], self.splits["validation"]]))
+        changed.splits = {**self.splits, "train": rows}
+        return changed
 
-    def known(self, part: str) -> torch.Tensor:
-        """Which of their labels are known, bool (n, L)."""
-        return torch.from_numpy(np.ascontiguousarray(self.source.known[self.splits[part]]))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": list(self.position)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        epoch, batch = state["position"]
-        self.position = (epoch, batch)
-        if self.batches is not None:
-            self.batches.start_at(epoch, batch)
-
-    def label_set_frequency(self) -> torch.Tensor:
-        """For every row of the data set, how many training rows carry its label set; int64 (N,).
-
-        A row with an unknown label carries none: it is not counted, and has 0.
-        """
+    def _label_set_frequency(self) -> torch.Tensor:
         _, inverse = np.unique(self.source.targets, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)  # NumPy 2.0 gives it a second dimension
         complete: NDArray[np.bool_] = np.all(self.source.known, axis=1)
         train = self.splits["train"]
         counts = np.bincount(inverse[train[complete[train]]], minlength=inverse.max() + 1)
         return torch.from_numpy(np.where(complete, counts[inverse], 0))
-
-
-def _place() -> tuple[int, int]:
-    """This process's rank and the number of processes that share a run."""
-    several = distributed.is_available() and distributed.is_initialized()
-    return (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
 
 
 class ImageData(Data):
@@ -279,11 +261,24 @@ class ImageData(Data):
         if len(rows) == 0:
             raise _unusable(scan.faults, len(source))
         self.unreadable, self.readable = scan.faults, rows
-        self.features: np.ndarray | CachedArray | None = None  # (N, …) of a frozen backbone, in the place of images
-        self.columns: NDArray[np.int64] | None = None  # those of the features that are given
+        self.features: np.ndarray | CachedArray | None = None
+        self.columns: NDArray[np.int64] | None = None
         self.cut(rows, scan.pairs, groups_of(scan.pairs, group_duplicates, len(source)))
         kinds = [fault.kind for fault in scan.faults.values()]
         self.left_out = {f"{kind}_images": kinds.count(kind) for kind in KINDS}
+
+    def with_features(
+        self, features: NDArray[np.floating[Any]] | CachedArray, columns: NDArray[np.int64] | None
+    ) -> Self:
+        """The same data, whose batches and examples have features of a frozen backbone in the place of images.
+
+        Args:
+            features: (N, …), a row an image.
+            columns: int64 (F,) of the features that are used; None uses all.
+        """
+        changed = copy.copy(self)
+        changed.features, changed.columns = features, columns
+        return changed
 
     def views(self, rows: NDArray[np.int64], *, on_gpu: bool = False) -> DataLoader[Any]:
         """Test views of some rows, in their order, in batches of ``batch_size``; ``on_gpu`` as of ``part_loader``."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, Batch
+from retdm.batch import BagBatch, Batch, TrainingLabels
 from retdm.errors import UserError
 from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder
@@ -120,6 +120,9 @@ class DeepMethod(Method):
         instances, mask = self.encoder.instances(batch)
         scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
         return scores
+
+    def use_training_labels(self, labels: TrainingLabels) -> None:
+        """Called before training, resumed or not, with the label sets that the method is trained on."""
 
     def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
         """Called when a stage starts, with test views of (a sample of) the training images, to measure what the stage

@@ -30,7 +30,7 @@ from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import gives, parameters_of
 from retdm.training.distances import use_distances
-from retdm.training.features import use_features
+from retdm.training.features import precompute_features
 from retdm.training.optimizers import OptimizerSettings
 from retdm.training.saving import CheckpointFiles
 
@@ -141,25 +141,26 @@ def build_optimizer(settings: dict[str, Any], groups: list[dict[str, Any]], lr: 
     return chosen.build(groups, lr)
 
 
-def give_features(settings: dict[str, Any], data: Data, method: Method, backbone: dict[str, Any]) -> None:
-    """Let the data give what a frozen backbone sees in the place of images, from the cache where it is there.
+def with_features(settings: dict[str, Any], data: Data, method: Method, backbone: dict[str, Any]) -> Data:
+    """The same data with features of a frozen backbone in the place of images, from the cache where they are there.
 
-    Where the backbone can learn, or the data gives bags, nothing is done.
+    Where the backbone is trained, or the data has bags, the data as it is.
 
     Args:
         settings: of the run.
-        data: which will give it.
+        data: of the run.
         method: with its backbone's weights.
         backbone: its settings, with a hash of the weights' content, as ``identity`` has them.
     """
     net = method.encoder
     if not net.backbone.frozen:
-        return
+        return data
     if isinstance(data, ImageData):
         method.to(device_of(settings["trainer"]))
         of = {"backbone": backbone, "seed": settings["seed"] if backbone["weights"] == "none" else None}
         cache = settings["data"]["cache"]
-        use_features(data, method, of, None if cache == "none" else Path(cache))
+        return precompute_features(data, method, of, None if cache == "none" else Path(cache))
+    return data
 
 
 def give_distances(settings: dict[str, Any], data: Data, method: Method) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
-from retdm.data.module import ImageData
+from retdm.data.loader import GlobalBatches
 from retdm.errors import UserError
 from retdm.files import damaged_record
 from retdm.methods.base import Method
@@ -34,22 +35,47 @@ class Checkpoints(Checkpoint):
     ``last.ckpt`` is written at every epoch's end and, inside an epoch, every ``minutes`` (or every ``steps``). The best
     of an earlier stage is kept as ``best-<stage>.ckpt``. Each is written beside its place and then renamed.
 
+    Args:
+        folder: of the checkpoints.
+        stages: of the run.
+        request: to stop.
+        minutes, steps: between two checkpoints inside an epoch.
+        batches: of training.
+        ids: names of the data set's rows.
+
+    Attributes:
+        position: (epoch, batch) where the last checkpoint continues.
+
     Raises:
         UserError: a loss is no number any more; the images of its batch are named, and the last checkpoint stays.
     """
 
-    def __init__(self, folder: Path, stages: Stages, request: StopRequest, minutes: float, steps: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stages: Stages,
+        request: StopRequest,
+        minutes: float,
+        steps: int | None,
+        *,
+        batches: GlobalBatches,
+        ids: Sequence[str],
+    ) -> None:
         self.folder, self.stages, self.request = folder, stages, request
+        self.batches, self.ids = batches, ids
+        self.position = (0, 0)
         self.minutes, self.steps = minutes, steps
         self.best: dict[str, float] = {}
         self._saved = time.monotonic()
         self._bad_step: torch.Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": dict(self.best)}
+        return {"best": dict(self.best), "position": list(self.position)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best = dict(state["best"])
+        epoch, batch = map(int, state["position"])
+        self.position = (epoch, batch)
 
     def path_of_best(self, stage: str) -> Path:
         is_last = stage == self.stages.stages[-1].name
@@ -131,7 +157,7 @@ class Checkpoints(Checkpoint):
 
     def _save_last(self, trainer: Trainer, epoch: int, batch: int) -> None:
         self._check(trainer)
-        cast(ImageData, trainer.datamodule).position = (epoch, batch)  # type: ignore[attr-defined]
+        self.position = (epoch, batch)
         self._save(trainer, self.folder / "last.ckpt", weights_only=False)
         self._saved = time.monotonic()
 
@@ -154,13 +180,11 @@ class Checkpoints(Checkpoint):
             self._refuse(trainer, step)
 
     def _refuse(self, trainer: Trainer, step: int) -> None:
-        data = cast(ImageData, trainer.datamodule)  # type: ignore[attr-defined]
         steps = int(trainer.num_training_batches)
-        assert data.batches is not None
-        rows = data.batches.global_batches(step // steps)[step % steps]
+        rows = self.batches.global_batches(step // steps)[step % steps]
         raise UserError(
             f"the loss of step {step} is not a number (stage {self.stages.stage.name}, epoch {step // steps + 1}, "
-            "images " + " ".join(data.source.ids[row] for row in rows[:8]) + (" …)" if len(rows) > 8 else ")"),
+            "images " + " ".join(self.ids[row] for row in rows[:8]) + (" …)" if len(rows) > 8 else ")"),
             f"the last good checkpoint is kept; lower schedule.{self.stages.stage.name}.lr or the losses' weights",
         )
 

@@ -23,17 +23,17 @@ VERSION = 3  # counts up when the same key would give other features
 SAVED_EVERY = 20.0  # seconds of work that a kill may cost
 
 
-def use_features(data: ImageData, method: Method, of: Mapping[str, Any], folder: Path | None) -> None:
-    """Let ``data`` give what the method's frozen backbone sees in the place of images.
+def precompute_features(data: ImageData, method: Method, of: Mapping[str, Any], folder: Path | None) -> ImageData:
+    """The same data with features of the method's frozen backbone in the place of images.
 
-    Features of all stages are kept in one file, so every method and view that it serves shares them; regions, which are
-    many, in half precision.
+    Features of all stages are cached in one file, which all methods and views share; regions, which are many, in half
+    precision.
 
     Args:
-        data: whose images are looked at, with their test views.
-        method: whose backbone looks; it lies on the device that computes.
+        data: the images; features are of their test views.
+        method: on the device that computes.
         of: what the features depend on beside the images: the backbone and its weights' content.
-        folder: of the image cache; None keeps nothing and computes them now.
+        folder: of the image cache; None caches nothing and computes them now.
 
     Raises:
         UserError: the folder cannot be written or its disk is too small.
@@ -61,8 +61,7 @@ def use_features(data: ImageData, method: Method, of: Mapping[str, Any], folder:
         features = cached_array(
             folder / f"{name}.features", "the features", shape, kind, partial(_compute, data, method)
         )
-    data.features = features
-    data.columns = net.columns()
+    return data.with_features(features, net.columns())
 
 
 def _compute(

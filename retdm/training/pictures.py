@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,108 +30,105 @@ log = logging.getLogger(__name__)
 FITTED = "fitted"  # the one stage of a method that is fitted
 TOLD = 5  # labels whose names no font can draw
 
-Found = TypeVar("Found", bound=Callback)
-
 
 class Pictures(Callback):
-    """Draws at the end of every stage, into TensorBoard and as PNG files; a fitted method's are drawn by :meth:`draw`.
+    """Draws the validation split at the end of every stage, see :func:`draw_pictures`.
+
+    Args:
+        folder: of the PNG files.
+        data: of the run.
+        stages: which stand before it in the list of callbacks.
+        evaluation: the same, whose predictions are drawn.
+    """
+
+    def __init__(self, folder: Path, data: Data, stages: Stages, evaluation: Evaluation) -> None:
+        self.folder, self.data, self.stages, self.evaluation = folder, data, stages, evaluation
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        stages = self.stages
+        if stages.entered or not trainer.is_global_zero:
+            return
+        draw_pictures(
+            self.folder,
+            cast(DeepMethod, pl_module),
+            self.data,
+            self.evaluation.predictions,
+            [each.name for each in stages.stages],
+            logger=trainer.logger,
+            step=trainer.global_step,
+            # A label net that no stage has trained yet would show nothing but its initial weights.
+            with_sets=any("label_net" in each.train for each in stages.stages[: stages.index]),
+        )
+
+
+def draw_pictures(
+    folder: Path,
+    method: Method,
+    data: Data,
+    rows: dict[str, np.ndarray],
+    stages: Sequence[str] = (FITTED,),
+    *,
+    logger: Logger | None,
+    step: int = 0,
+    with_sets: bool = False,
+) -> None:
+    """Draw predictions of the validation split, as PNG files and into TensorBoard.
 
     ``predictions-<stage>.png``: the same validation images each time, with what was predicted and what is true.
     ``heat_maps-<stage>.png``: where some of them carry their labels, of a method that scores regions.
     ``precision_recall-<stage>.png``: a curve a label. ``labels-<stage>.png``: a bar a label.
-    ``embedding-<stage>.png``, and TensorBoard's projector: images, and label sets where a method has a net for them. It
-    stands behind :class:`Stages` and :class:`Evaluation` in the list of callbacks. Nothing is drawn from PyTorch's
-    generator, and a picture that fails is a warning, never a stop.
+    ``embedding-<stage>.png``, and TensorBoard's projector: images, and label sets where a method has a net for them.
+    Nothing is drawn from PyTorch's generator, and a picture that fails is a warning, never a stop.
 
     Args:
         folder: of the PNG files; made when the first is written.
+        rows: the predictions, see :func:`retdm.training.inference.gathered`.
+        stages: of the run; the method's own is the one that has ended.
+        logger: of the run, which gets the pictures too.
+        step: of the optimizer, for the logger.
+        with_sets: its label net has been trained.
     """
+    stage = method.stage.name if isinstance(method, DeepMethod) else FITTED
+    after = f"after stage {stage}" if isinstance(method, DeepMethod) else "after fitting"
+    part = f"validation part {after}"
+    values = label_average_precision(rows["scores"], rows["target"], rows["known"].astype(bool))
+    predicted = decide(rows["scores"], method.decide, threshold_on(rows))
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def embedding() -> Figure:
+        space = embed(method, data, with_sets=with_sets)
+        if logger is not None and logger.log_dir is not None:
+            write_projector(Path(logger.log_dir), stage, stages, space, method.labels)
+        what = "images and label sets" if with_sets else "images" if isinstance(data, ImageData) else "bags"
+        return draw_embedding(space, method.labels, f"validation {what} {after}")
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        stages = _callback(trainer, Stages)
-        if stages.entered or not trainer.is_global_zero:
-            return
-        method = cast(DeepMethod, pl_module)
-        # A label net that no stage has trained yet would show nothing but its initial weights.
-        done = stages.stages[: stages.index]
-        with_sets = hasattr(method, "label_net") and any("label_net" in each.train for each in done)
-        self.draw(
-            method,
-            trainer.datamodule,  # type: ignore[attr-defined]
-            _callback(trainer, Evaluation).predictions,
-            [each.name for each in stages.stages],
-            logger=trainer.logger,
-            step=trainer.global_step,
-            with_sets=with_sets,
-        )
-
-    def draw(
-        self,
-        method: Method,
-        data: Data,
-        rows: dict[str, np.ndarray],
-        stages: Sequence[str] = (FITTED,),
-        *,
-        logger: Logger | None,
-        step: int = 0,
-        with_sets: bool = False,
-    ) -> None:
-        """Draw the predictions of the validation split.
-
-        Args:
-            rows: the predictions, see :func:`retdm.training.inference.gathered`.
-            stages: of the run; the method's own is the one that has ended.
-            logger: of the run, which gets the pictures too.
-            step: of the optimizer, for the logger.
-            with_sets: its label net has been trained.
-        """
-        stage = method.stage.name if isinstance(method, DeepMethod) else FITTED
-        after = f"after stage {stage}" if isinstance(method, DeepMethod) else "after fitting"
-        part = f"validation part {after}"
-        values = label_average_precision(rows["scores"], rows["target"], rows["known"].astype(bool))
-        predicted = decide(rows["scores"], method.decide, threshold_on(rows))
-
-        def embedding() -> Figure:
-            space = embed(method, data, with_sets=with_sets)
-            if logger is not None and logger.log_dir is not None:
-                write_projector(Path(logger.log_dir), stage, stages, space, method.labels)
-            what = "images and label sets" if with_sets else "images" if isinstance(data, ImageData) else "bags"
-            return draw_embedding(space, method.labels, f"validation {what} {after}")
-
-        drawings: dict[str, Callable[[], Figure]] = {
-            "precision_recall": lambda: draw_curves(rows, values, method.labels, part),
-            "labels": lambda: draw_bars(rows, values, predicted, method.labels, part),
-        }
-        if isinstance(data, ImageData):
-            images = f"validation images {after}"
-            pixels = data.images
-            drawings["predictions"] = lambda: draw_predictions(pixels, rows, predicted, method.labels, images)
-            if method.scores_instances:
-                drawings["heat_maps"] = lambda: draw_heat_maps(method, data, "validation", images)
-        if len(data.splits["validation"]) > 1:
-            drawings["embedding"] = embedding
-        for name, draw in drawings.items():
-            try:
-                self._write(name, stage, rendered(draw()), logger, step)
-            except Exception as error:
-                log.warning("stage %s: the picture of %s failed: %s: %s", stage, name, type(error).__name__, error)
-                log.debug("where it failed", exc_info=True)
-        if stage == stages[0] and (names := undrawn(method.labels)):
-            more = f", and {len(names) - TOLD} more" if len(names) > TOLD else ""
-            log.warning("no installed font has these names; in pictures %s%s", ", ".join(names[:TOLD]), more)
-
-    def _write(self, name: str, stage: str, pixels: np.ndarray, logger: Logger | None, step: int) -> None:
-        write_pixels(self.folder / f"{name}-{stage}.png", pixels)
-        if isinstance(logger, TensorBoardLogger):
-            # Not add_figure, which goes through pyplot and so through state that all of the process shares.
-            logger.experiment.add_image(f"view/{name}", pixels, step, dataformats="HWC")
+    drawings: dict[str, Callable[[], Figure]] = {
+        "precision_recall": lambda: draw_curves(rows, values, method.labels, part),
+        "labels": lambda: draw_bars(rows, values, predicted, method.labels, part),
+    }
+    if isinstance(data, ImageData):
+        images = f"validation images {after}"
+        pixels = data.images
+        drawings["predictions"] = lambda: draw_predictions(pixels, rows, predicted, method.labels, images)
+        if method.scores_instances:
+            drawings["heat_maps"] = lambda: draw_heat_maps(method, data, "validation", images)
+    if len(data.splits["validation"]) > 1:
+        drawings["embedding"] = embedding
+    for name, draw in drawings.items():
+        try:
+            _write(folder, name, stage, rendered(draw()), logger, step)
+        except Exception as error:
+            log.warning("stage %s: the picture of %s failed: %s: %s", stage, name, type(error).__name__, error)
+            log.debug("where it failed", exc_info=True)
+    if stage == stages[0] and (names := undrawn(method.labels)):
+        more = f", and {len(names) - TOLD} more" if len(names) > TOLD else ""
+        log.warning("no installed font has these names; in pictures %s%s", ", ".join(names[:TOLD]), more)
 
 
-def _callback(trainer: Trainer, kind: type[Found]) -> Found:
-    return next(each for each in trainer.callbacks if isinstance(each, kind))  # type: ignore[attr-defined]
+def _write(folder: Path, name: str, stage: str, pixels: np.ndarray, logger: Logger | None, step: int) -> None:
+    write_pixels(folder / f"{name}-{stage}.png", pixels)
+    if isinstance(logger, TensorBoardLogger):
+        # Not add_figure, which goes through pyplot and so through state that all of the process shares.
+        logger.experiment.add_image(f"view/{name}", pixels, step, dataformats="HWC")
 
 
 def write_picture(path: Path, figure: Figure) -> None:

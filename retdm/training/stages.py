@@ -2,14 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
-from retdm.data.module import ImageData
 from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
 from retdm.training.rules import rule_of
@@ -25,10 +24,14 @@ class Stages(Callback):
     On entering one: the components that train, the losses and the rate are set and the optimizer's state is cleared.
     Its rule gives the rate of every step and says, at the end of each epoch, whether the stage is over. All state is in
     the checkpoint, and what is set is a function of that state, so a resumed run stands where the saved one stood.
+
+    Args:
+        stages: of the method.
+        views: gives test views of (a sample of) the training images, for what a method measures when a stage starts.
     """
 
-    def __init__(self, stages: list[Stage]) -> None:
-        self.stages = stages
+    def __init__(self, stages: list[Stage], views: Callable[[], Iterable[Any]] = tuple) -> None:
+        self.stages, self.views = stages, views
         self.index = 0  # of the stage; len(stages) when training is finished
         self.step = 0  # done within the stage
         self.rule = rule_of(stages[0])
@@ -72,7 +75,7 @@ class Stages(Callback):
         method.set_stage(self.stage, self.lr)
         method.stage_step = 0
         method.eval()
-        method.measure(self.stage, _train_views(trainer, method))
+        method.measure(self.stage, (method.prepared(batch) for batch in self.views()))
         method.train()
         for optimizer in trainer.optimizers:
             optimizer.state.clear()
@@ -106,10 +109,3 @@ class Stages(Callback):
     def _steps(self, trainer: Trainer) -> int:
         """Of the stage, where it has all its epochs."""
         return self.stage.max_epochs * int(trainer.num_training_batches)
-
-
-def _train_views(trainer: Trainer, method: DeepMethod) -> Iterator[Batch]:
-    data = cast(ImageData, trainer.datamodule)  # type: ignore[attr-defined]
-    for batch in data.part_loader("train", MEASURED_ROWS, on_gpu=method.device.type == "cuda"):
-        moved = method.transfer_batch_to_device(batch, method.device, 0)
-        yield method.on_after_batch_transfer(moved, 0)

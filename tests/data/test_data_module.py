@@ -59,8 +59,8 @@ def test_parts_are_disjoint_and_cover_all_images(make: Make) -> None:
 def test_loaders_give_exactly_their_parts(make: Make) -> None:
     data = make()
     for part, loader in (
-        ("train", data.train_dataloader()),
-        ("validation", data.val_dataloader()),
+        ("train", data.train_loader()),
+        ("validation", data.part_loader("validation")),
         ("test", data.part_loader("test")),
     ):
         batches = list(loader)
@@ -70,16 +70,13 @@ def test_loaders_give_exactly_their_parts(make: Make) -> None:
 
 
 def test_training_order_changes_from_epoch_to_epoch_and_starts_where_a_checkpoint_says(make: Make) -> None:
-    def order(data: ImageData) -> list[int]:
-        return torch.cat([batch.index for batch in data.train_dataloader()]).tolist()
+    def order(data: ImageData, epoch: int = 0, batch: int = 0) -> list[int]:
+        return torch.cat([batch.index for batch in data.train_loader((epoch, batch))]).tolist()
 
-    assert order(make()) == order(make()) != order(make(seed=1))
-    resumed, whole = make(), make()
-    resumed.load_state_dict({"position": [2, 1]})
-    whole.load_state_dict({"position": [2, 0]})
-    assert order(whole) != order(make())
-    assert order(resumed) == order(whole)[8:]  # 29 rows in 4 batches: 8, 7, 7, 7
-    assert resumed.state_dict() == {"position": [2, 1]}
+    data = make()
+    assert order(data) == order(make()) != order(make(seed=1))
+    assert order(data, 2) != order(data)
+    assert order(data, 2, 1) == order(data, 2)[8:]  # 29 rows in 4 batches: 8, 7, 7, 7
 
 
 def test_a_sample_of_a_part_is_spread_evenly_and_has_the_test_view(make: Make) -> None:
@@ -160,7 +157,7 @@ def test_label_set_frequency_counts_the_training_rows_that_carry_a_rows_set(make
     data = make()
     targets = data.source.targets
     expected = [sum((targets[row] == targets[i]).all() for row in data.splits["train"]) for i in range(N)]
-    assert data.label_set_frequency().tolist() == expected
+    assert data.training_labels().frequency.tolist() == expected
 
 
 def test_a_row_with_an_unknown_label_carries_no_label_set(make: Make) -> None:
@@ -169,16 +166,21 @@ def test_a_row_with_an_unknown_label_carries_no_label_set(make: Make) -> None:
     targets, known = data.source.targets, data.source.known
     targets[train[:4]] = targets[train[0]]
     known[train[1], 0] = False
-    assert not data.known("train")[1, 0] and data.known("train").sum() == known[train].size - 1
-    found = data.label_set_frequency()
+    labels = data.training_labels()
+    assert not labels.known[1, 0] and labels.known.sum() == known[train].size - 1
+    found = labels.frequency
     alike = sum((targets[row] == targets[train[0]]).all() for row in train)
     assert found[train[0]] == alike - 1
     assert found[train[1]] == 0
 
 
-def test_target_gives_the_label_sets_of_a_part(make: Make) -> None:
+def test_data_that_is_trained_on_validation_is_a_copy_with_both_splits_rows(make: Make) -> None:
     data = make()
-    assert data.target("test").tolist() == data.source.targets[data.splits["test"]].tolist()
+    before = {name: rows.tolist() for name, rows in data.splits.items()}
+    changed = data.trained_on_validation()
+    assert changed.splits["train"].tolist() == sorted(before["train"] + before["validation"])
+    assert changed.training_labels().target.tolist() == data.source.targets[changed.splits["train"]].tolist()
+    assert {name: rows.tolist() for name, rows in data.splits.items()} == before
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from retdm.errors import UserError
 from retdm.methods.components.multilevel_encoder import MultilevelEncoder
 from retdm.methods.on_features import logistic
 from retdm.methods.on_features.logistic import Logistic
-from retdm.runs.build import build_data, build_method, give_features
+from retdm.runs.build import build_data, build_method, with_features
 from retdm.runs.settings import identity
 from retdm.training import features as feature_cache
 
@@ -190,7 +190,7 @@ def test_refit_learns_from_validation_too_and_keeps_what_validation_said(setting
     assert reports["true"]["threshold"] == reports["false"]["threshold"]
     given = settings("refit=true")
     data, method = build_data(given), build_method(given, ["x"] * 5)
-    give_features(given, data, method, identity(given)["backbone"])  # type: ignore[arg-type]
+    data = with_features(given, data, method, identity(given)["backbone"])  # type: ignore[arg-type]
     method.fit(*data.examples("train", "validation"))  # type: ignore[operator]
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]["coefficients"]
     assert torch.equal(saved, method.coefficients)
@@ -238,7 +238,7 @@ def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monke
     def features_of(given: dict[str, Any]) -> np.ndarray:
         data = build_data(given)
         method = build_method(given, data.labels)
-        give_features(given, data, method, identity(given)["backbone"])  # type: ignore[arg-type]
+        data = with_features(given, data, method, identity(given)["backbone"])  # type: ignore[arg-type]
         return np.array(data.features)
 
     with monkeypatch.context() as patch:

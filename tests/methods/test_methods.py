@@ -61,8 +61,8 @@ def ready(tiny: Callable[..., dict[str, Any]]) -> Ready:
         trainer.datamodule = data  # type: ignore[attr-defined]
         method.trainer = trainer
         trainer.strategy.optimizers = [method.configure_optimizers()]
-        method.setup("fit")
-        batch = next(iter(data.train_dataloader()))
+        method.use_training_labels(data.training_labels())
+        batch = next(iter(data.train_loader()))
         return method, method.on_after_batch_transfer(batch, 0)
 
     return make
@@ -510,13 +510,13 @@ def test_a_row_with_an_unknown_label_is_no_set_of_the_train_pool(ready: Ready) -
     targets[train] = 0
     targets[train[:2], :2] = [[1, 0], [1, 1]]
     data.source.known[train[1], 4] = False
-    method.setup("fit")
+    method.use_training_labels(data.training_labels())
     assert method.train_sets.tolist() == [[0, 0, 0, 0, 0], [1, 0, 0, 0, 0]]
     assert method.train_counts.tolist() == [len(train) - 2, 1]
     data.source.known[:] = False  # then there is none, and nothing to tell apart
-    method.setup("fit")
+    method.use_training_labels(data.training_labels())
     at_stage(method, "joint")
-    batch = method.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    batch = method.on_after_batch_transfer(next(iter(data.train_loader())), 0)
     loss = method.losses(batch)["metric"]
     assert loss == 0 and loss.requires_grad
 

@@ -1,11 +1,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pytorch_lightning import Callback, Trainer
+from torch.utils.data import DataLoader
 
+from retdm.data.loader import GlobalBatches
 from retdm.data.module import ImageData
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
@@ -21,6 +23,7 @@ class Fit:
 
     method: DeepMethod
     data: ImageData
+    loader: DataLoader[Any]
     trainer: Trainer
     evaluation: Evaluation
     stages: Stages
@@ -36,7 +39,9 @@ class Fit:
             state = continue_from(resume)["callbacks"]
             self.stages.load_state_dict(state["Stages"])
             self.checkpoints.load_state_dict(state["Checkpoints"])
-        self.trainer.fit(self.method, datamodule=self.data, ckpt_path=resume, weights_only=True)
+            self.checkpoints.batches.start_at(*self.checkpoints.position)
+        validation = self.data.part_loader("validation")
+        self.trainer.fit(self.method, self.loader, validation, ckpt_path=resume, weights_only=True)
         return self
 
 
@@ -53,11 +58,14 @@ def plan(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Iterator[Callab
         method = build_method(settings, data.labels)
         folder = tmp_path / "checkpoints"
         folder.mkdir(exist_ok=True)
-        evaluation, stages, request = Evaluation(), Stages(method.stages), StopRequest()
+        method.use_training_labels(data.training_labels())
+        evaluation, request, loader = Evaluation(), StopRequest(), data.train_loader()
+        stages = Stages(method.stages, lambda: data.part_loader("train"))
         steps = settings["trainer"]["checkpoint_steps"]
-        checkpoints = Checkpoints(folder, stages, request, 60, steps)
+        batches, ids = cast(GlobalBatches, loader.batch_sampler), data.source.ids
+        checkpoints = Checkpoints(folder, stages, request, 60, steps, batches=batches, ids=ids)
         epochs = sum(stage.max_epochs for stage in method.stages)
         trainer = build_trainer(settings, tmp_path, [evaluation, stages, *(callbacks or []), checkpoints], epochs)
-        return Fit(method, data, trainer, evaluation, stages, checkpoints, request, folder)
+        return Fit(method, data, loader, trainer, evaluation, stages, checkpoints, request, folder)
 
     return make

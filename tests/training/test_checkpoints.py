@@ -39,7 +39,7 @@ def test_a_loss_that_is_no_number_stops_the_run_names_step_and_images_and_keeps_
     spoil(fit, step)
     with pytest.raises(UserError) as error:
         fit.run()
-    rows = fit.data.batches.global_batches(1)[step - 3]
+    rows = fit.checkpoints.batches.global_batches(1)[step - 3]
     message = error.value.message
     assert f"the loss of step {step} is not a number (stage end_to_end, epoch 2, images" in message
     named = message.partition("images ")[2].split(" …")[0].split()
@@ -174,7 +174,7 @@ def test_a_signal_ends_the_run_after_the_step_it_came_in_and_nothing_is_lost(
     assert stopped.value.exit_code == 128 + number
     content = continue_from(fit.folder / "last.ckpt")
     assert content["global_step"] == step + 1
-    assert fit.data.position == place
+    assert content["callbacks"]["Checkpoints"]["position"] == list(place)
 
     continued = plan(*BCE).run()
     for file in fit.folder.iterdir():

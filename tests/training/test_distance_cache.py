@@ -16,7 +16,7 @@ from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.methods.components import bag_distances as pure
 from retdm.methods.components.bag_distances import bag_distances
-from retdm.runs.build import build_data, build_method, give_distances, give_features
+from retdm.runs.build import build_data, build_method, give_distances, with_features
 from retdm.runs.settings import compose_settings, identity
 from retdm.training import distances
 
@@ -53,7 +53,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def table_of(settings: dict[str, Any]) -> np.ndarray:
     data = build_data(settings)
     method: Any = build_method(settings, data.labels, dim=data.dim)
-    give_features(settings, data, method, identity(settings)["backbone"])
+    data = with_features(settings, data, method, identity(settings)["backbone"])
     give_distances(settings, data, method)
     return np.array(method.table)
 
@@ -151,7 +151,7 @@ def test_regions_of_images_are_bags(tiny: Tiny, tmp_path: Path, computed: list[s
     table = table_of(settings)
     data = build_data(settings)
     method: Any = build_method(settings, data.labels, dim=data.dim)
-    give_features(settings, data, method, identity(settings)["backbone"])
+    data = with_features(settings, data, method, identity(settings)["backbone"])
     learnt = data.examples("train")[0].instances
     data.splits = {"all": np.arange(30)}
     bags, _, _ = data.examples("all")

@@ -1,6 +1,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,19 +96,24 @@ def precisions(rows: dict[str, np.ndarray]) -> np.ndarray:
     return label_average_precision(rows["scores"], rows["target"], rows["known"])
 
 
-def make_trainer(method: DeepMethod, data: ImageData, rows: dict[str, np.ndarray], folder: Path, done: int = 2) -> Any:
-    """A trainer after ``done`` stages, as a callback sees it at the end of an epoch."""
+def draw(
+    method: DeepMethod,
+    data: ImageData,
+    rows: dict[str, np.ndarray],
+    folder: Path,
+    done: int = 2,
+    entered: bool = False,
+    leader: bool = True,
+) -> None:
+    """Draw what a run draws after ``done`` stages."""
     stages, evaluation = Stages(method.stages), Evaluation()
-    stages.index, stages.entered = done, False
+    stages.index, stages.entered = done, entered
     method.stage = method.stages[done - 1]
     evaluation.predictions = rows
-    return SimpleNamespace(
-        callbacks=[evaluation, stages],
-        datamodule=data,
-        is_global_zero=True,
-        global_step=5,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
-    )
+    logger = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    trainer: Any = SimpleNamespace(is_global_zero=leader, global_step=5, logger=logger)
+    Pictures(folder / "pictures", data, stages, evaluation).on_train_epoch_end(trainer, method)
+    logger.experiment.flush()
 
 
 def shown_images(folder: Path) -> list[str]:
@@ -308,9 +314,7 @@ def test_the_end_of_a_stage_leaves_png_files_and_tensorboard_images(
     data: ImageData, rows: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     method = make_method()
-    trainer = make_trainer(method, data, rows, tmp_path)
-    Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
-    trainer.logger.experiment.flush()
+    draw(method, data, rows, tmp_path)
     assert not caplog.records
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(f"{k}-second.png" for k in KINDS)
     for path in (tmp_path / "pictures").iterdir():
@@ -322,9 +326,7 @@ def test_the_end_of_a_stage_leaves_png_files_and_tensorboard_images(
 def test_within_a_stage_and_in_other_processes_nothing_is_drawn(data: ImageData, rows: Any, tmp_path: Path) -> None:
     method = make_method()
     for entered, leader in ((True, True), (False, False)):
-        trainer = make_trainer(method, data, rows, tmp_path)
-        trainer.callbacks[1].entered, trainer.is_global_zero = entered, leader
-        Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
+        draw(method, data, rows, tmp_path, entered=entered, leader=leader)
     assert not (tmp_path / "pictures").exists()
 
 
@@ -336,21 +338,19 @@ def test_label_sets_are_embedded_only_once_a_label_net_has_learnt(
     torch.manual_seed(0)
     without = BCE(Tiny(), NAMES, stages=stages_of(["first"]))
     for method, done in ((make_method(), 1), (without, 1), (make_method(), 2)):
-        trainer = make_trainer(method, data, rows, tmp_path, done=done)
-        Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
+        draw(method, data, rows, tmp_path, done=done)
     assert [len(space.sets) > 0 for space in spaces] == [False, False, True]
     assert all(len(space.images) == len(data.splits["validation"]) for space in spaces)
 
 
 def test_drawing_changes_neither_weights_nor_mode_nor_random_state(data: ImageData, rows: Any, tmp_path: Path) -> None:
     method = make_method()
-    trainer = make_trainer(method, data, rows, tmp_path)
     method.stage = method.stages[0]  # where dropout and running statistics are at work in training
     method.train()
     modes = [module.training for module in method.modules()]
     state = {name: value.clone() for name, value in method.state_dict().items()}
     generator, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
+    draw(method, data, rows, tmp_path, done=1)
     assert (tmp_path / "pictures" / "embedding-first.png").exists()
     assert any(modes) and not all(modes) and [module.training for module in method.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in method.state_dict().items())
@@ -366,12 +366,10 @@ def test_a_method_that_scores_regions_leaves_heat_maps_of_validation_images_and_
     monkeypatch.setattr(data, "batches_of", lambda rows: seen.extend(rows) or batches_of(rows))
     torch.manual_seed(0)
     method = BCE(Tiny(), NAMES, stages=stages_of(["first"]), head="csra").train()
-    trainer = make_trainer(method, data, rows, tmp_path, done=1)
     modes = [module.training for module in method.modules()]
     state = {name: value.clone() for name, value in method.state_dict().items()}
     generator = torch.get_rng_state()
-    Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
-    trainer.logger.experiment.flush()
+    draw(method, data, rows, tmp_path, done=1)
     assert (tmp_path / "pictures" / "heat_maps-first.png").exists()
     assert "view/heat_maps" in shown_images(tmp_path)
     seen = seen[: draw_images.HEATED]  # the embedding comes after
@@ -389,10 +387,9 @@ def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
 
     method = make_method().train()
     modes = [module.training for module in method.modules()]
-    trainer = make_trainer(method, data, rows, tmp_path)
     rows["target"] = np.zeros_like(rows["target"])  # no curve can be drawn
     monkeypatch.setattr(method.label_net, "forward", fail)
-    Pictures(tmp_path / "pictures").on_train_epoch_end(trainer, method)
+    draw(method, data, rows, tmp_path)
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["predictions-second.png"]
     curves, bars, space = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     assert "precision_recall" in curves and "no label has a positive image" in curves and "labels" in bars
@@ -409,7 +406,7 @@ def test_a_request_to_stop_at_once_is_no_failed_picture(
     method = make_method()
     monkeypatch.setattr(pictures, "draw_curves", stop)
     with pytest.raises(Stopped):
-        Pictures(tmp_path / "pictures").on_train_epoch_end(make_trainer(method, data, rows, tmp_path), method)
+        draw(method, data, rows, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -421,13 +418,17 @@ def test_a_training_run_is_drawn_after_each_stage_and_ends_with_the_weights_of_o
         method = make_method()
         source = Synthetic(size=80, side=37)
         data = ImageData(source, image_size=32, batch_size=16, validation_fraction=0.3, cache=str(cache), workers=0)
-        callbacks = [Evaluation(), Stages(method.stages), *([Pictures(tmp_path / "pictures")] if drawn else [])]
+        method.use_training_labels(data.training_labels())
+        views = partial(data.part_loader, "train")
+        evaluation, stages = Evaluation(), Stages(method.stages, views)
+        pictures = Pictures(tmp_path / "pictures", data, stages, evaluation)
+        callbacks = [evaluation, stages, *([pictures] if drawn else [])]
         trainer = Trainer(
             accelerator="cpu", max_epochs=2, callbacks=callbacks, num_sanity_val_steps=0, enable_checkpointing=False,
             logger=TensorBoardLogger(tmp_path, name="", version=f"tensorboard{'' if drawn else '-without'}"),
             enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
         )  # fmt: skip
-        trainer.fit(method, datamodule=data)
+        trainer.fit(method, data.train_loader(), data.part_loader("validation"))
         weights.append(method.state_dict())
     names = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert names == {f"{kind}-{stage}.png" for kind in KINDS for stage in ("first", "second")}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch
+from retdm.batch import Batch, TrainingLabels
 from retdm.losses import sequence_cross_entropy
 from retdm.methods.components.heads import check_pooled
 from retdm.methods.deep import DeepMethod
@@ -63,11 +63,9 @@ class CNNRNN(DeepMethod):
     def components(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "rnn": self.rnn}
 
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
-            often = data.target("train").long().sum(0)  # an unknown label counts 0
-            self.order = often.argsort(descending=True, stable=True).to(self.order.device)
+    def use_training_labels(self, labels: TrainingLabels) -> None:
+        positives = labels.target.long().sum(0)  # an unknown label counts 0
+        self.order = positives.argsort(descending=True, stable=True).to(self.order.device)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         sequence = label_sequence(batch.target, batch.known, self.order, self.length)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch
+from retdm.batch import Batch, TrainingLabels
 from retdm.losses import (
     TwoWay,
     binary_cross_entropy,
@@ -84,16 +84,13 @@ class RETDM(DeepMethod):
     def components(self) -> dict[str, nn.Module]:
         return super().components | {"label_net": self.label_net, "reconstruction": self.reconstruction}
 
-    def setup(self, stage: str) -> None:
-        if stage != "fit":
-            return
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        complete = data.known("train").all(dim=1)  # a row with an unknown label is no set
-        sets, counts = data.target("train")[complete].float().unique(dim=0, return_counts=True)
+    def use_training_labels(self, labels: TrainingLabels) -> None:
+        complete = labels.known.all(dim=1)  # a row with an unknown label has no label set
+        sets, counts = labels.target[complete].float().unique(dim=0, return_counts=True)
         # Not in the checkpoint: they belong to the data, and a prediction needs none of them.
         self.register_buffer("train_sets", sets, persistent=False)
         self.register_buffer("train_counts", counts, persistent=False)
-        self.register_buffer("frequency", data.label_set_frequency(), persistent=False)
+        self.register_buffer("frequency", labels.frequency, persistent=False)
 
     def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
         if not (self.measures_unit and "metric" in self.active):

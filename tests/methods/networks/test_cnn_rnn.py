@@ -1,6 +1,5 @@
 from collections.abc import Callable, Sequence
 from itertools import permutations, product
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,8 +49,7 @@ def test_the_order_is_by_frequency_in_the_training_part_and_in_the_checkpoint(
     settings = tiny("method=cnn_rnn")
     data = build_data(settings)
     method: Any = build_method(settings, data.labels)
-    method._trainer = SimpleNamespace(datamodule=data)
-    method.setup("fit")
+    method.use_training_labels(data.training_labels())
     counts = data.source.targets[data.splits["train"]].sum(0)
     assert list(counts[method.order]) == sorted(counts, reverse=True)
     assert len(set(counts)) > 1
