@@ -1,42 +1,60 @@
-"""Files that are there whole or not at all, after a kill and a power cut; locks that end with their holder."""
+"""Atomic writes, which a kill or a power cut leaves complete or undone, and locks that end with their holder."""
 
 import fcntl
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+PART = ".part"  # the ending of a file that is being written
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written until it is complete: ``<name>.part`` beside its place."""
+    return path.with_name(path.name + PART)
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Where to write a file so that it is there whole or not at all: beside its place, renamed when the block ends.
-
-    File and folder are on the disk by then. After an error nothing is left of what was written; that of a full disk
-    names the file.
-    """
-    path.parent.mkdir(exist_ok=True)  # not all above it: a run folder that was removed stays removed
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)  # not written through, were it a link
-    try:
+    """A place to write a file, which is renamed to ``path`` when the block ends; see :func:`all_or_none`."""
+    with all_or_none([path]) as (part,):
         yield part
-        put(part, path)
+
+
+@contextmanager
+def all_or_none(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Places to write files that belong together, beside their own; they get their names when the block ends.
+
+    The content of all is on the disk before the first is renamed, or a power cut could leave a name without content.
+    After an error the old files stand and the new ones are removed; the error of a full disk names a file.
+    """
+    parts = list(map(part_of, paths))
+    for part in parts:
+        part.parent.mkdir(exist_ok=True)  # not all above it: a run folder that was removed stays removed
+        part.unlink(missing_ok=True)  # a link there would be written through
+    try:
+        yield parts
+        put(dict(zip(parts, paths, strict=True)))
     except BaseException as error:
-        part.unlink(missing_ok=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a write that fails knows none
+            error.filename = error.filename or str(paths[0])  # a failed write has no name
         raise
 
 
-def put(part: Path, path: Path) -> None:
-    """Rename a written file to its place; a name in the folder and a file of no bytes is what a power cut would leave
-    of a rename whose content was not on the disk before."""
-    _sync(part)
-    part.replace(path)
-    _sync(path.parent)
+def put(places: Mapping[Path, Path]) -> None:
+    """Rename complete files to their places, once the content of all is on the disk."""
+    for part in places:
+        _sync(part)
+    for part, path in places.items():
+        part.replace(path)
+    for folder in {path.parent for path in places.values()}:
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:
@@ -44,30 +62,30 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(opened)
     except OSError:
-        if not path.is_dir():  # of folders some file systems know no such thing
+        if not path.is_dir():  # some file systems cannot sync a folder
             raise
     finally:
         os.close(opened)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a text file atomically."""
     with atomic(path) as part:
         part.write_text(text)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all; not-a-number is refused, for JSON has none."""
+    """Write a JSON file atomically; ValueError for NaN and infinity, which JSON does not have."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def damaged_record(path: Path) -> str | None:
-    """The first record of a zip archive, as PyTorch's checkpoints are, that is not what was written.
+    """The name of the first damaged record of a zip archive, such as a PyTorch checkpoint; None where all are sound.
 
-    Each record carries its CRC-32, which PyTorch writes and does not compare on reading.
+    Each record has a CRC-32, which PyTorch writes and does not compare on reading.
 
     Raises:
-        OSError, zipfile.BadZipFile, ValueError: the archive's own frame is damaged, or there is none.
+        OSError, zipfile.BadZipFile, ValueError: the archive's own structure is damaged, or the file is no archive.
     """
     with zipfile.ZipFile(path) as archive:
         try:
@@ -78,27 +96,27 @@ def damaged_record(path: Path) -> str | None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Only one process at a time is inside, over all that use the same ``path``; the lock ends with its holder.
+    """Let one process at a time into the block, of all that lock the same ``path``; the lock ends with its holder.
 
     Raises:
-        BlockingIOError: another process is inside, and ``wait`` is false.
+        BlockingIOError: another process has the lock, and ``wait`` is false.
     """
     while True:
         with path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             try:
-                if os.fstat(file.fileno()).st_nlink:  # else who had it before has removed it, and it locks nothing
+                if os.fstat(file.fileno()).st_nlink:  # else its last holder has removed it, and it locks nothing
                     yield
                     return
             finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # of forked processes too, which closing alone would not
+                fcntl.flock(file, fcntl.LOCK_UN)  # for forked processes too, where closing would not
 
 
 def shared(path: Path) -> BinaryIO:
-    """``path`` opened for reading; as long as it is open, here or in a forked process, no other can lock it.
+    """Open ``path`` for reading; while it is open, here or in a forked process, no other process can lock it.
 
     Raises:
-        FileNotFoundError: it is not there, or was removed while this process waited for who had locked it.
+        FileNotFoundError: it does not exist, or was removed while this process waited for its lock.
     """
     file = path.open("rb")
     fcntl.flock(file, fcntl.LOCK_SH)

@@ -1,17 +1,13 @@
-"""Files that are whole or not there, and damage that is seen."""
+"""Atomic writes, locks, and damage that is found."""
 
 import errno
 import os
-import random
 import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 
-from retdm.errors import UserError
-from retdm.files import atomic, damaged_record, write_json
-from retdm.training.checkpoints import continue_from
+from retdm.files import all_or_none, atomic, damaged_record, locked, shared, write_json
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_is_the_name(
@@ -54,53 +50,49 @@ def test_nothing_is_written_through_a_link_that_lies_in_the_way(tmp_path: Path) 
     assert (tmp_path / "x").read_text() == "new" and not (tmp_path / "x").is_symlink()
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
-    state = {"a": torch.arange(300.0), "b": torch.zeros(0), "c": torch.ones(7, 3)}
-    torch.save({"state_dict": state, "retdm": {"settings": {"seed": 1}, "labels": ["x"]}}, path)
-    return path
+@pytest.mark.parametrize("place", [0, 1])
+def test_files_that_belong_together_get_their_names_all_or_none(tmp_path: Path, place: int) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    with all_or_none(files) as parts:
+        for part in parts:
+            part.write_text("old")
+        assert not any(file.exists() for file in files)
+
+    def fail() -> None:
+        with all_or_none(files) as parts:
+            for i, part in enumerate(parts):
+                part.write_text("new")
+                if i == place:
+                    raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        fail()
+    assert sorted((path.name, path.read_text()) for path in tmp_path.iterdir()) == [("a", "old"), ("b", "old")]
 
 
-def same(a: object, b: object) -> bool:
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+def test_a_lock_is_refused_while_another_has_it_and_free_afterwards(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock"), pytest.raises(BlockingIOError), locked(tmp_path / "lock", wait=False):
+        raise AssertionError("two are inside")
+    with locked(tmp_path / "lock", wait=False):
+        pass
 
 
-def test_a_checkpoint_with_a_flipped_bit_is_refused_or_reads_as_before(checkpoint: Path, tmp_path: Path) -> None:
-    expected, content, draw = continue_from(checkpoint), checkpoint.read_bytes(), random.Random(0)
-    refused, file = 0, tmp_path / "best.ckpt"
-    for _ in range(150):
-        damaged = bytearray(content)
-        damaged[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-        file.write_bytes(damaged)
-        try:
-            assert same(continue_from(file), expected)  # in what fills up a record to its 64 bytes
-        except UserError:
-            refused += 1
-    assert refused > 75
+def test_a_file_that_is_read_cannot_be_locked_and_one_that_is_gone_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    with shared(tmp_path / "x"), pytest.raises(BlockingIOError), locked(tmp_path / "x", wait=False):
+        raise AssertionError("locked under a reader")
+    (tmp_path / "x").unlink()
+    with pytest.raises(FileNotFoundError):
+        shared(tmp_path / "x")
 
 
-@pytest.mark.parametrize("place", [0.25, 0.5])
-def test_a_checkpoint_with_zeros_in_it_is_refused(checkpoint: Path, tmp_path: Path, place: float) -> None:
-    content = bytearray(checkpoint.read_bytes())
-    start = content.index(torch.arange(300.0).numpy().tobytes()) + int(1200 * place)
-    content[start : start + 400] = bytes(400)
-    (tmp_path / "best.ckpt").write_bytes(content)
-    with pytest.raises(UserError, match=r"is damaged: .*data/0 is not what was written"):
-        continue_from(tmp_path / "best.ckpt")
-    assert damaged_record(checkpoint) is None
-
-
-@pytest.mark.parametrize("content", [[], {"state_dict": {}}, {"state_dict": {"a": 1}, "retdm": {"settings": {}}}, "x"])
-def test_a_checkpoint_of_odd_content_is_no_checkpoint(tmp_path: Path, content: object) -> None:
-    torch.save(content, tmp_path / "best.ckpt")
-    with pytest.raises(UserError, match="is not a checkpoint of retdm"):
-        continue_from(tmp_path / "best.ckpt")
-
-
-def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
+def test_the_damaged_record_of_an_archive_is_named_and_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x", "w") as archive:
+        archive.writestr("a", b"sound")
+        archive.writestr("b", b"damaged")
+    assert damaged_record(tmp_path / "x") is None
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes().replace(b"damaged", b"changed"))
+    assert damaged_record(tmp_path / "x") == "b"
     (tmp_path / "x").write_bytes(b"")
     with pytest.raises(zipfile.BadZipFile):
         damaged_record(tmp_path / "x")

@@ -4,7 +4,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from retdm.files import locked
+from retdm.files import PART, locked
 
 
 def main(arguments: list[str]) -> int:
@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
         return 0 if rest in (["-h"], ["--help"]) else 2
     folder = Path(rest[0] if rest else "outputs/cache")
     # Nothing but files that are named like caches: a wrong folder loses nothing.
-    endings = (".pixels", ".jpeg", ".npz", ".features", ".distances", ".place", ".lock", ".part")
+    endings = (".pixels", ".jpeg", ".npz", ".features", ".distances", ".place", ".lock", PART)
     caches: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("*")):
         if file.suffix in endings and _is_key(key := file.name.split(".")[0]):

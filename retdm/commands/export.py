@@ -22,7 +22,7 @@ from retdm.batch import Batch
 from retdm.commands.guard import guarded
 from retdm.data.augment import cached_side
 from retdm.errors import UserError
-from retdm.files import put
+from retdm.files import all_or_none
 from retdm.methods.base import Method
 from retdm.runs import build
 from retdm.runs.decisions import threshold_of
@@ -122,7 +122,7 @@ def export(
     expected = model.scores(views)
     program = trace(model)
     proto = to_onnx(program) if onnx else None
-    with _all_or_none(files) as parts:
+    with _writing_to(files[0].parent), all_or_none(files) as parts:
         content = io.BytesIO()  # written from C++, an error of the disk would end the process
         torch.export.save(program, content, extra_files={CARD: json.dumps(about, indent=1)})
         parts[0].write_bytes(content.getbuffer())
@@ -293,28 +293,19 @@ def _difference(found: list[np.ndarray], expected: np.ndarray) -> float:
 
 
 @contextmanager
-def _all_or_none(files: list[Path]) -> Iterator[list[Path]]:
-    """Paths to write to, renamed to ``files`` at the end; after an error nothing of them is left."""
-    parts = [file.with_name(file.name + ".part") for file in files]
-    folder = files[0].parent
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Make the folder; after an error it is gone again if it was new, and an error of the disk says what to do."""
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}", "choose another place: out=<folder>") from error
-    try:
-        yield parts
-        for part, file in zip(parts, files, strict=True):
-            put(part, file)
+        yield
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror or error}", "make room, or choose another place: out=<folder>"
         ) from error
     finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
         if is_new:
-            with suppress(OSError):  # it is not empty, so all went well
+            with suppress(OSError):  # it is not empty where all went well
                 folder.rmdir()
 
 

@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from retdm.criteria import decide
 from retdm.criteria.decide import RULES
 from retdm.data.images import UnreadableImage, checked_range, read_image
 from retdm.errors import UserError
-from retdm.files import atomic
+from retdm.files import all_or_none
 from retdm.registry import nearest
 from retdm.runs import build
 from retdm.runs.decisions import in_plain_words, threshold_of
@@ -90,9 +89,9 @@ def _predict(config: DictConfig) -> None:
     if asked["gallery"]:
         page = gallery_page(found.cards, model.labels, run=run.path, rule=in_plain_words(rule, threshold))
         contents[out / "gallery.html"] = page
-    with ExitStack() as parts:  # all of them or none: they belong together
-        for path, content in contents.items():
-            parts.enter_context(atomic(path)).write_bytes(content)
+    with all_or_none(list(contents)) as parts:
+        for part, content in zip(parts, contents.values(), strict=True):
+            part.write_bytes(content)
     for path in contents:
         print(f"wrote {printable(Path(shown(path)))}", flush=True)
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from retdm.errors import UserError
-from retdm.files import atomic, locked, put, shared
+from retdm.files import atomic, locked, part_of, put, shared
 
 log = logging.getLogger(__name__)
 
@@ -235,16 +235,15 @@ def _rows_per_block(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def _write(file: Path, build: Callable[[Path], Notes]) -> None:
-    part, notes = file.with_name(file.name + ".part"), file.with_suffix(".npz")
-    note_part = notes.with_name(notes.name + ".part")
+    notes = file.with_suffix(".npz")
+    part, note_part = part_of(file), part_of(notes)
     try:
         found = build(part)
         note_part.unlink(missing_ok=True)  # not written through, were it a link
         with note_part.open("wb") as opened:
             np.savez(opened, **found)
         notes.unlink(missing_ok=True)  # of what was there before, or for a moment they would speak of other bytes
-        put(part, file)
-        put(note_part, notes)
+        put({part: file, note_part: notes})
     except OSError:  # a full disk: a build that was killed can go on from its part, this one could not
         for path in (part, note_part, file.with_suffix(".place")):
             path.unlink(missing_ok=True)

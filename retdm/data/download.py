@@ -15,7 +15,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PureWindowsPath
 
 from retdm.errors import UserError
-from retdm.files import locked
+from retdm.files import locked, part_of
 from retdm.screen import bar
 
 TIMEOUT = 30  # seconds without a byte
@@ -53,7 +53,7 @@ def fetch(url: str, target: Path, sha256: str | None = None) -> Path:
     if target.exists():
         return target
     by_hand = f"run again to continue, or download {url} yourself to {target}"
-    part = target.with_name(target.name + ".part")
+    part = part_of(target)
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         have = part.stat().st_size if part.exists() else 0
@@ -158,7 +158,7 @@ def obtain(folder: Path, addresses: Iterable[str], parts: Mapping[str, str], che
         if is_there():
             return
         archives = [fetch(address, root / address.rsplit("/", 1)[1]) for address in addresses]
-        part = root / f"{folder.name}.part"
+        part = part_of(folder)
         with writing(root):
             shutil.rmtree(part, ignore_errors=True)
             (part / folder.name).mkdir(parents=True)
@@ -187,7 +187,7 @@ def unpack(archive: Path, folder: Path) -> Path:
     All or nothing: the members go to ``<folder>.part`` first. Absolute names, ``..`` and links of any kind are refused.
     Rar is read by the system's unpacker. Raises ``UserError``.
     """
-    part = folder.with_name(folder.name + ".part")
+    part = part_of(folder)
     with writing(folder.parent):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
