@@ -37,8 +37,8 @@ from retdm.data.user.coco_json import CocoJson
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
 from retdm.report.collect import find_runs, group_runs
+from retdm.runs.compose import compose_settings
 from retdm.runs.folder import RunFolder, read_config
-from retdm.runs.settings import compose_settings
 
 OPTIONS = {"files": "300", "seed": "0", "only": "", "keep": "/tmp/retdm-fuzz"}
 NASTY = [

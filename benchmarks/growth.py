@@ -40,7 +40,7 @@ from retdm.methods.fitted import BagMethod
 from retdm.methods.on_bags.base import scores_of
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.runs.build import build_method
-from retdm.runs.settings import compose_settings
+from retdm.runs.compose import compose_settings
 from retdm.training.distances import use_distances
 
 NUMBERS = {"bags": 100, "instances": 8, "features": 15, "labels": 5, "limit": 8, "repeat": 2}

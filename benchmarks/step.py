@@ -31,7 +31,9 @@ from retdm.batch import Batch
 from retdm.losses import two_way_metric
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
-from retdm.runs.settings import accepted, compose_settings
+from retdm.runs.compose import compose_settings
+from retdm.runs.setting_checks import accepted
+from retdm.runs.settings import RunSettings
 from retdm.training.evaluation import Evaluation
 from retdm.training.stages import Stages
 
@@ -72,7 +74,7 @@ class Clock(Callback):
         self.ends.append(time.perf_counter())
 
 
-def settings_for(method: str, folder: str) -> dict[str, Any]:
+def settings_for(method: str, folder: str) -> RunSettings:
     batch, steps = int(OPTIONS["batch"]), int(OPTIONS["steps"])
     images = int((batch * (steps + 1) + 8) / 0.72)  # one epoch of training rows, the first step warms up
     epochs = ["classification", "label_embedding"] if method == "retdm" else []
@@ -91,8 +93,8 @@ def settings_for(method: str, folder: str) -> dict[str, Any]:
         ]
     )
     ours = {"_target_": f"{__name__}.Noise", "size": images}
-    loading = {key: value for key, value in settings["data"].items() if key in accepted("data", ours)}
-    return {**settings, "data": {**loading, **ours}}
+    loading = {key: value for key, value in settings.data.items() if key in accepted("data", Noise)}
+    return settings.changed(data=loading | ours)
 
 
 def frozen(net: nn.Module) -> nn.Module:
@@ -133,12 +135,12 @@ def plain_network() -> nn.Module:
     return frozen(net.train())
 
 
-def autocast(settings: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
-    enabled = settings["trainer"]["precision"] == "bf16-mixed"
+def autocast(settings: RunSettings) -> contextlib.AbstractContextManager[Any]:
+    enabled = settings.trainer["precision"] == "bf16-mixed"
     return torch.autocast(OPTIONS["device"], dtype=torch.bfloat16, enabled=enabled)
 
 
-def plain_training(settings: dict[str, Any]) -> float:
+def plain_training(settings: RunSettings) -> float:
     """Images a second of the loop that a user would otherwise write."""
     net, device, batch = plain_network(), OPTIONS["device"], int(OPTIONS["batch"])
     image = torch.randn(batch, 3, int(OPTIONS["size"]), int(OPTIONS["size"]), device=device)
@@ -156,7 +158,7 @@ def plain_training(settings: dict[str, Any]) -> float:
     return batch / seconds(step, int(OPTIONS["steps"]))
 
 
-def inference(net: Callable[[torch.Tensor], torch.Tensor], settings: dict[str, Any]) -> float:
+def inference(net: Callable[[torch.Tensor], torch.Tensor], settings: RunSettings) -> float:
     batch, size = int(OPTIONS["batch"]), int(OPTIONS["size"])
     image = torch.randn(batch, 3, size, size, device=OPTIONS["device"]).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), autocast(settings):
@@ -175,7 +177,7 @@ def seconds(work: Callable[[], Any], times: int) -> float:
     return statistics.median(taken[1:])
 
 
-def parts_of_a_step(settings: dict[str, Any]) -> Iterator[tuple[str, float]]:
+def parts_of_a_step(settings: RunSettings) -> Iterator[tuple[str, float]]:
     """Seconds of the parts of RETDM's step, each on its own."""
     data = build_data(settings)
     method = cast(DeepMethod, build_method(settings, data.labels).to(OPTIONS["device"]))
@@ -232,7 +234,7 @@ def main() -> None:
         out.print(table)
         out.print(f"RETDM's step ÷ BCE's: {speed['bce'] / speed['retdm']:.3f}")
         threads = torch.get_num_threads()
-        out.print(f"precision {settings['trainer']['precision']}, {threads} threads, torch {torch.__version__}")
+        out.print(f"precision {settings.trainer['precision']}, {threads} threads, torch {torch.__version__}")
         for part, taken in parts_of_a_step(settings):
             out.print(f"  {part:<52} {taken * 1000:9.1f} ms")
 

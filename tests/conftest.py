@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ import torch
 from browsers import CHROMIUM
 
 from retdm.commands.train import train
-from retdm.runs.settings import compose_settings
+from retdm.runs.compose import compose_settings
+from retdm.runs.settings import RunSettings
 from retdm.training import pictures
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @functools.cache
-def composed(*overrides: str) -> dict[str, Any]:
+def composed(*overrides: str) -> RunSettings:
     return compose_settings([*TINY, *overrides])
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, tiny_cache: Path) -> Callable[..., dict[str, Any]]:
+def tiny(tmp_path: Path, tiny_cache: Path) -> Callable[..., RunSettings]:
     """``tiny("method=bce", …)``: settings of a tiny run under ``tmp_path``."""
-    return lambda *more: copy.deepcopy(composed(f"data.cache={tiny_cache}", *more)) | {"outputs": str(tmp_path)}
+    return lambda *more: copy.deepcopy(composed(f"data.cache={tiny_cache}", *more)).changed(outputs=str(tmp_path))
 
 
 @pytest.fixture(scope="session")

@@ -28,15 +28,18 @@ def build_backbone(config: Mapping[str, Any], *, load: bool = True) -> Backbone:
     return backbone
 
 
-def weights_hash(config: Mapping[str, Any]) -> str:
+def weights_hash(backbone: type[Backbone], config: Mapping[str, Any]) -> str:
     """What the parameters start from, by content: ``none``, ``imagenet:<file name>`` or the SHA-256 of the file.
 
     Downloads nothing.
 
+    Args:
+        backbone: the class that ``config`` is of.
+        config: the constructor's arguments.
+
     Raises:
         UserError: the file does not exist, or there are no ImageNet weights for this backbone.
     """
-    backbone = _backbone_class(config)
     parameter = inspect.signature(backbone).parameters.get("weights")
     weights = str(config.get("weights", "none" if parameter is None else parameter.default))
     if weights == "none":

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,7 +163,13 @@ def _reason(error: Exception) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """SHA-256 of a file's content, in hexadecimal; read again only when the file has changed."""
+    status = path.stat()
+    return _file_hash(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _file_hash(path: Path, *status: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -18,8 +18,11 @@ from retdm.errors import UserError
 from retdm.figure_text import undrawn
 from retdm.files import atomic
 from retdm.runs.build import build_data, prepare_process
+from retdm.runs.classes import resolve_classes
+from retdm.runs.compose import cache_folder
 from retdm.runs.folder import shown
-from retdm.runs.settings import cache_folder, check_group
+from retdm.runs.setting_checks import check_group
+from retdm.runs.settings import RunSettings
 from retdm.screen import Screen, console
 from retdm.text import printable
 
@@ -33,16 +36,16 @@ def main(config: DictConfig) -> None:
 
 def _check(config: DictConfig) -> None:
     prepare_process()
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    settings["choices"] = {"data": HydraConfig.get().runtime.choices["data"]}
-    cache_folder(settings)
-    check_group("data", settings)
-    name = settings["choices"]["data"]
-    if "on_unreadable" in settings["data"]:
-        settings["data"]["on_unreadable"] = "skip"  # to look at them is what this command is for
+    asked: Any = OmegaConf.to_container(config, resolve=True)
+    name = HydraConfig.get().runtime.choices["data"]
+    cache_folder(asked["data"], asked["outputs"])
+    classes = resolve_classes(asked, ["data"])
+    check_group("data", asked["data"], classes["data"], {"data": name})
+    if "on_unreadable" in asked["data"]:
+        asked["data"]["on_unreadable"] = "skip"  # they are what this command lists
     with _said():
-        data = build_data(settings)
-    out = Path(settings["out"] or Path(settings["outputs"], "check", name))
+        data = build_data(RunSettings(asked["data"], {"data": name}, classes, seed=asked["seed"]))
+    out = Path(asked["out"] or Path(asked["outputs"], "check", name))
     found, title = overview.findings(data), _title(data, name)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,6 @@ from retdm.runs import build
 from retdm.runs.decisions import threshold_of
 from retdm.runs.folder import RunFolder, shown
 from retdm.runs.model import Model, load
-from retdm.runs.settings import network_of
 
 PROGRAM, ONNX = "model.pt2", "model.onnx"
 CARD = "retdm.json"  # the name in both files of what `card` gives
@@ -148,7 +147,6 @@ def card(run: RunFolder, model: Model) -> dict[str, Any]:
     """What a user of the files must know: names, shapes, how an image is prepared, how scores become labels."""
     method, size = model.method, model.image_size
     transform = method.encoder.backbone.transform
-    choices = method.description["settings"]["choices"]
     return {
         "labels": model.labels,
         "images": {"type": "uint8", "shape": ["batch", 3, size, size]},
@@ -165,8 +163,8 @@ def card(run: RunFolder, model: Model) -> dict[str, Any]:
         "decide": {"rule": method.decide, "threshold": threshold_of(run, method.decide, method)},
         "made_by": {
             "retdm": __version__,
-            "method": choices["method"],
-            "backbone": network_of(method.description["settings"]),
+            "method": model.settings.choices["method"],
+            "backbone": model.settings.network,
         },
     }
 

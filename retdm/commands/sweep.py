@@ -24,10 +24,12 @@ from omegaconf import DictConfig
 from retdm.commands.tables import number, print_table
 from retdm.errors import UserError
 from retdm.files import write_json
+from retdm.registry import CONF
+from retdm.runs.compose import GROUPS, register_resolvers
 from retdm.runs.errors import report
 from retdm.runs.folder import RunFolder, read_json, read_metrics, shown
 from retdm.runs.plan import SWEEP
-from retdm.runs.settings import CONF, GROUPS, register_resolvers
+from retdm.runs.settings import RunSettings
 from retdm.screen import console
 from retdm.stop import Stopped, listening
 from retdm.text import printable
@@ -92,9 +94,9 @@ def check_launcher(name: str, target: str) -> None:
         )
 
 
-def needs_own_process(settings: dict[str, Any]) -> bool:
+def needs_own_process(settings: RunSettings) -> bool:
     """Lightning starts further processes by the command line, which in a sweep would be the whole sweep."""
-    trainer = settings["trainer"]
+    trainer = settings.trainer
     return bool(trainer["devices"] != 1 or trainer["num_nodes"] > 1)
 
 

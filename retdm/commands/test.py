@@ -14,8 +14,9 @@ from retdm.runs import build
 from retdm.runs.distributed import device_of, together
 from retdm.runs.evaluate import evaluate_checkpoint
 from retdm.runs.folder import RunFolder, check_split, read_config
-from retdm.runs.saved import check_settings, weights_into
-from retdm.runs.settings import check_groups
+from retdm.runs.saved import settings_of_run, weights_into
+from retdm.runs.setting_checks import check_groups
+from retdm.runs.settings import RunSettings
 from retdm.stop import is_leader, listening
 
 
@@ -32,30 +33,30 @@ def _test(config: DictConfig) -> None:
     folder = RunFolder(str(asked["run"]))
     if not isinstance(asked["user_classes"], bool):
         raise UserError(f"user_classes={asked['user_classes']} is not true or false")
-    settings = read_config(folder)
-    check_settings(settings, folder.config, user_classes=asked["user_classes"])
+    content = read_config(folder)
+    settings = settings_of_run(content, content["identity"], folder.config, user_classes=asked["user_classes"])
     if not folder.best.exists():
         raise UserError(
             f"{folder.path} has no best.ckpt", "let the run reach its last stage: repeat its train.py command"
         )
-    forget_places(settings["data"])
-    for group in ("data", "trainer"):
-        settings[group] |= {key: value for key, value in asked[group].items() if value is not None}
-    check_groups(settings)
-    with listening() as request, together(settings["trainer"], request):
+    data, trainer = (
+        {key: value for key, value in asked[group].items() if value is not None} for group in ("data", "trainer")
+    )
+    settings = settings.changed(data=without_places(settings.data) | data, trainer=settings.trainer | trainer)
+    check_groups(settings.as_dict(), settings.classes, settings.choices)
+    with listening() as request, together(settings.trainer, request):
         _evaluate(folder, settings, per_label=asked["per_label"])
 
 
-def _evaluate(folder: RunFolder, settings: dict[str, Any], *, per_label: bool) -> None:
+def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool) -> None:
     data: Data = build.build_data(settings)
     check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, dim=data.dim, load=False)
-    method.description["identity"] = settings["identity"]
     if method.encoder.backbone.frozen:
         weights_into(method, folder.best)  # the backbone's are in there
-        data = build.with_features(settings, data, method, settings["identity"]["backbone"])
+        data = build.with_features(settings, data, method)
         build.give_distances(settings, data, method)
-    method.to(device_of(settings["trainer"]))
+    method.to(device_of(settings.trainer))
     report = evaluate_checkpoint(method, data, folder.best)
     report.pop("predictions")
     if not is_leader():
@@ -71,9 +72,9 @@ def _evaluate(folder: RunFolder, settings: dict[str, Any], *, per_label: bool) -
     )
 
 
-def forget_places(data: dict[str, Any]) -> None:
+def without_places(data: dict[str, Any]) -> dict[str, Any]:
     """A folder does not say what is fetched, nor where a new cache is made; the command does."""
-    if data.get("download"):
-        data["download"] = False
+    here: dict[str, Any] = {"download": False} if data.get("download") else {}
     if data.get("cache", "none") != "none" and not Path(data["cache"]).is_dir():
-        data["cache"] = str(Path("outputs", "cache"))
+        here["cache"] = str(Path("outputs", "cache"))
+    return data | here

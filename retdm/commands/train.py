@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
@@ -28,16 +28,17 @@ from retdm.methods.fitted import FittedMethod
 from retdm.registry import PACKAGE
 from retdm.runs import build
 from retdm.runs.advice import warn_of_few_steps, warn_of_result
-from retdm.runs.classes import class_of
+from retdm.runs.compose import settings_of
 from retdm.runs.determinism import is_deterministic, repeatable
 from retdm.runs.distributed import broadcast, count_of, device_of, together
 from retdm.runs.errors import as_user_error
 from retdm.runs.evaluate import evaluate_checkpoint, evaluate_validation, write_predictions, write_shown
 from retdm.runs.folder import Busy, RunFolder, check_split, check_state, read_config, shown
+from retdm.runs.plain import flat
 from retdm.runs.plan import plan, threshold_before
 from retdm.runs.provenance import provenance, rounds_differently
 from retdm.runs.saved import weights_into
-from retdm.runs.settings import folder_of, identity, network_of, settings_of
+from retdm.runs.settings import RunSettings
 from retdm.screen import Printable, Screen
 from retdm.stop import StopRequest, is_leader, listening
 from retdm.text import printable
@@ -64,20 +65,20 @@ def _job(config: DictConfig) -> None:
     in_sweep = hydra.mode == RunMode.MULTIRUN
     try:
         settings = settings_of(config, dict(hydra.runtime.choices))
-        if in_sweep and settings["run"] is not None:
+        if in_sweep and settings.run is not None:
             raise UserError("run=<folder> is one run's own place", "leave it out of a sweep")
         if in_sweep and sweep.needs_own_process(settings):
-            with RunFolder(folder_of(settings)).locked():
+            with RunFolder(settings.folder).locked():
                 pass  # or Busy
             sweep.run_alone(list(hydra.overrides.task))
-            folder = folder_of(settings)
+            folder = settings.folder
         else:
             folder = train(settings, in_sweep=in_sweep)
     except Busy as error:
         if not in_sweep:
             raise
         print(f"{error.message}: what becomes of it is awaited at the end", flush=True)
-        folder = folder_of(settings)
+        folder = settings.folder
     except Exception as error:
         # A sweep goes on after a failed job, and tells of it in its table and exit code.
         if not in_sweep:
@@ -91,7 +92,7 @@ def _job(config: DictConfig) -> None:
         sweep.record(hydra, folder, None)
 
 
-def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
+def train(settings: RunSettings, *, in_sweep: bool = False) -> Path:
     """Train one run to its end, from where it stands.
 
     Args:
@@ -110,14 +111,14 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
     _, devices, nodes, _ = build.processes(settings)  # a missing GPU is told of before anything is read
     if _is_fitted(settings) and (count := nodes * count_of(devices)) > 1:
         raise UserError(
-            f"{settings['choices']['method']} is fitted by one process, not by {count}",
+            f"{settings.choices['method']} is fitted by one process, not by {count}",
             "trainer.devices=1; it uses all cores",
         )
-    folder = RunFolder(folder_of(settings).absolute())
+    folder = RunFolder(settings.folder.absolute())
     with contextlib.ExitStack() as held:
         request = held.enter_context(listening())
         request.continues = True
-        held.enter_context(repeatable(settings["trainer"]))
+        held.enter_context(repeatable(settings.trainer))
         todo = before = None
         if is_leader():
             held.enter_context(folder.locked())
@@ -126,7 +127,7 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
             if todo == "finished":
                 _compare_data(folder, settings, in_sweep)
         held.enter_context(_error_file(folder))
-        held.enter_context(together(settings["trainer"], request))
+        held.enter_context(together(settings.trainer, request))
         todo = broadcast(todo)
         if todo == "finished":
             if is_leader():
@@ -135,7 +136,7 @@ def train(settings: dict[str, Any], *, in_sweep: bool = False) -> Path:
             return folder.path
         # A fitted run of a sweep takes seconds: its line at the end is enough.
         held.enter_context(_logging(folder, quiet=in_sweep and _is_fitted(settings)))
-        if todo == "continue" and is_deterministic(settings["trainer"]):
+        if todo == "continue" and is_deterministic(settings.trainer):
             _tell_what_rounds_differently(before)
         _train(folder, settings, request, resume=todo == "continue", in_sweep=in_sweep)
     return folder.path
@@ -167,13 +168,17 @@ def _error_file(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _compare_data(folder: RunFolder, settings: dict[str, Any], in_sweep: bool) -> None:
+def _compare_data(folder: RunFolder, settings: RunSettings, in_sweep: bool) -> None:
     """The data of a finished run is what it was made with, unless it is there no more. Raises ``UserError``."""
     logger = logging.getLogger("retdm")
     level = logger.level
     logger.setLevel(logging.ERROR)  # what is to be said of the data was said when it was trained on
     try:
-        state = _state_in_sweep(json.dumps(settings["data"])) if in_sweep else build.state_of_data(settings)
+        state = (
+            _state_in_sweep(json.dumps(settings.data), settings.classes["data"])
+            if in_sweep
+            else build.state_of_data(settings)
+        )
     except (UserError, OSError) as error:
         told = error.message if isinstance(error, UserError) else str(error)
         print(printable(f"its data cannot be compared: {told}"))
@@ -184,24 +189,23 @@ def _compare_data(folder: RunFolder, settings: dict[str, Any], in_sweep: bool) -
 
 
 @cache
-def _state_in_sweep(data: str) -> dict[str, str]:
-    return build.state_of_data({"data": json.loads(data)})
+def _state_in_sweep(data: str, kind: Any) -> dict[str, str]:
+    return build.state_of_data(RunSettings(json.loads(data), {}, {"data": kind}))
 
 
-def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *, resume: bool, in_sweep: bool) -> None:
+def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, resume: bool, in_sweep: bool) -> None:
     started = time.monotonic()
-    names = settings["choices"]
-    title = f"{names['data']} · {names['method']} · {network_of(settings)} · split {settings['data'].get('split', 0)}"
-    if settings["data"].get("folds"):
-        title += f" · fold {settings['data']['fold']}"
+    names = settings.choices
+    title = f"{names['data']} · {names['method']} · {settings.network} · split {settings.split}"
+    if settings.data.get("folds"):
+        title += f" · fold {settings.data['fold']}"
     log.info("%s   %s", title, shown(folder.path))
     # What a method, its weights and its processes refuse is told before the images are decoded.
     source = build.open_source(settings)
     # A frozen backbone may have to look at images again, whatever a checkpoint brings.
-    load = not resume or settings["precompute"] or _is_fitted(settings)
+    load = not resume or settings.precompute or _is_fitted(settings)
     method = build.build_method(settings, list(source.names), dim=build.dim_of(source), load=load)
-    method.description["identity"] = identity(settings)
-    if settings["refit"] and isinstance(method, DeepMethod):
+    if settings.refit and isinstance(method, DeepMethod):
         _prepare_refit(settings, method, resume=resume)
     data: Data = build.build_data(settings, source)
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
@@ -210,10 +214,10 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
     if is_leader():
         folder.checkpoints.mkdir(exist_ok=True)
         _write_split(folder, data.manifest)
-    if settings["refit"] and isinstance(method, DeepMethod):
+    if settings.refit and isinstance(method, DeepMethod):
         data = data.trained_on_validation()
         log.info("refit: trains on %d images, those of validation too", len(data.splits["train"]))
-    data = build.with_features(settings, data, method, identity(settings)["backbone"])
+    data = build.with_features(settings, data, method)
     report: dict[str, Any] | None
     if isinstance(method, FittedMethod):
         report = _fit(folder, settings, data, method)
@@ -237,22 +241,21 @@ def _train(folder: RunFolder, settings: dict[str, Any], request: StopRequest, *,
         folder,
         f"{title}   {shown(folder.path)}",
         report,
-        per_label=settings["per_label"],
+        per_label=settings.per_label,
         next_command=_test_command(folder, settings),
     )
 
 
-def _test_command(folder: RunFolder, settings: dict[str, Any]) -> str:
-    groups = [settings[group] for group in ("data", "method", "backbone") if settings[group]]
-    own = any(not group["_target_"].startswith(PACKAGE) for group in groups)
+def _test_command(folder: RunFolder, settings: RunSettings) -> str:
+    own = any(not kind.__module__.startswith(PACKAGE) for kind in settings.classes.values())
     return f"python test.py run={shown(folder.path)}" + " user_classes=true" * own
 
 
-def _is_fitted(settings: dict[str, Any]) -> bool:
-    return issubclass(class_of("method", settings["method"]), FittedMethod)
+def _is_fitted(settings: RunSettings) -> bool:
+    return issubclass(settings.classes["method"], FittedMethod)
 
 
-def _prepare_refit(settings: dict[str, Any], method: DeepMethod, *, resume: bool) -> None:
+def _prepare_refit(settings: RunSettings, method: DeepMethod, *, resume: bool) -> None:
     """A network that is to learn from the validation part too has nothing left to ask of it."""
     if watching := [stage.name for stage in method.stages if RULES[stage.rule].needs_validation]:
         raise UserError(
@@ -263,10 +266,10 @@ def _prepare_refit(settings: dict[str, Any], method: DeepMethod, *, resume: bool
     method.description["validation"] = {"criteria": None, "threshold": threshold}
 
 
-def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: FittedMethod) -> dict[str, Any]:
+def _fit(folder: RunFolder, settings: RunSettings, data: Data, method: FittedMethod) -> dict[str, Any]:
     """Fit a method on the features of its frozen backbone, and evaluate it."""
     build.give_distances(settings, data, method)
-    method.to(device_of(settings["trainer"]))
+    method.to(device_of(settings.trainer))
     logger = build.build_logger(folder.path)
     started = time.monotonic()
     method.fit(*data.examples("train"))
@@ -274,9 +277,9 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
     rows = predict(method, data, "validation")
     validation = evaluate_validation(rows, method)
     draw_pictures(folder.pictures, method, data, rows, logger=logger)  # before it is fitted on validation too
-    if settings["refit"]:
-        if settings["threshold"] is not None:
-            validation["threshold"] = settings["threshold"]
+    if settings.refit:
+        if settings.threshold is not None:
+            validation["threshold"] = settings.threshold
         method.description["validation"] = validation
         started = time.monotonic()
         method.fit(*data.examples("train", "validation"))
@@ -295,7 +298,7 @@ def _fit(folder: RunFolder, settings: dict[str, Any], data: Data, method: Fitted
 
 def train_deep(
     folder: RunFolder,
-    settings: dict[str, Any],
+    settings: RunSettings,
     data: Data,
     method: DeepMethod,
     request: StopRequest,
@@ -303,7 +306,7 @@ def train_deep(
     resume: bool,
 ) -> dict[str, Any] | None:
     """Train a method by gradients, from where it stands, and evaluate it; None in all processes but the first."""
-    device = device_of(settings["trainer"])
+    device = device_of(settings.trainer)
     on_gpu = device.type == "cuda"
     if method.encoder.backbone.frozen and not resume:
         method.encoder.set_moments(*data.moments())
@@ -317,15 +320,15 @@ def train_deep(
             folder.checkpoints,
             stages,
             request,
-            settings["trainer"]["checkpoint_minutes"],
-            settings["trainer"]["checkpoint_steps"],
+            settings.trainer["checkpoint_minutes"],
+            settings.trainer["checkpoint_steps"],
             batches=cast(GlobalBatches, loader.batch_sampler),
             ids=data.source.ids,
         )
         if state:
             stages.load_state_dict(state["callbacks"]["Stages"])
             checkpoints.load_state_dict(state["callbacks"]["Checkpoints"])
-            if settings["refit"]:
+            if settings.refit:
                 method.description["validation"] = state["retdm"]["validation"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{folder.last} does not say where to continue", "train anew with overwrite=true") from error
@@ -385,29 +388,28 @@ def _write_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
         write_json(folder.split, manifest)
 
 
-def _log_hparams(logger: Logger | None, settings: dict[str, Any], report: dict[str, Any]) -> None:
+def _log_hparams(logger: Logger | None, settings: RunSettings, report: dict[str, Any]) -> None:
     """Settings beside the test criteria, for the logger: an entry of TensorBoard's HPARAMS.
 
     TensorBoard sorts settings by name and shows the first: numbers make these what tells runs from each other.
     """
-    names, split = settings["choices"], settings["data"].get("split", 0)
+    names, split = settings.choices, settings.split
     first = {"1 method": names["method"], "2 data": names["data"], "3 split": split, "4 backbone": names["backbone"]}
-    flat = _flat({key: settings[key] for key in ("data", "backbone", "method", "optimizer", "seed")})
-    flat = first | {name: value for name, value in flat.items() if not name.endswith("._target_")}
+    groups = {key: getattr(settings, key) for key in ("data", "backbone", "method", "optimizer", "seed")}
+    values = {name: value for name, value in flat(groups) if not isinstance(value, Mapping)}
+    hparams = first | {
+        name: value if isinstance(value, int | float | str | bool) else str(value)
+        for name, value in values.items()
+        if not name.endswith("._target_")
+    }
     metrics = {f"test/{name}": value for name, value in report["test"].items() if value is not None}
     if isinstance(logger, TensorBoardLogger):
-        logger.log_hyperparams(flat, metrics)
+        logger.log_hyperparams(hparams, metrics)
     elif logger is not None:
-        logger.log_hyperparams(flat)
+        logger.log_hyperparams(hparams)
         logger.log_metrics(metrics)
     if logger is not None:
         logger.finalize("success")
-
-
-def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(content, dict):
-        return {name: value for key, part in content.items() for name, value in _flat(part, f"{prefix}{key}.").items()}
-    return {prefix[:-1]: content if isinstance(content, int | float | str | bool) else str(content)}
 
 
 class _LogFile(logging.FileHandler):

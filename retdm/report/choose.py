@@ -155,16 +155,16 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: what was chosen is not there any more.
     """
-    from retdm.runs.settings import compose_settings  # brings PyTorch
+    from retdm.runs.compose import compose_settings  # brings PyTorch
 
     choices = settings["choices"]
     words = [f"experiment={choices['experiment']}"] if choices.get("experiment") else []
-    given = compose_settings(words)["choices"]
+    given = compose_settings(words).choices
     words += [
         f"{group}={choices[group]}" for group in GROUPS if choices.get(group, given.get(group)) != given.get(group)
     ]
     composed = compose_settings(words)
-    return words + differences(_named(settings), _named(composed))
+    return words + differences(_named(settings), _named(composed.as_dict()))
 
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:

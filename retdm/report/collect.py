@@ -56,7 +56,7 @@ class Run:
 
     @property
     def backbone(self) -> str:
-        return network_of(self.config)
+        return network_of(self.config["choices"], self.config.get("backbone"))
 
     @property
     def split(self) -> int:

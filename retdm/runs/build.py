@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 
-from retdm.backbones import NoBackbone, build_backbone
+from retdm.backbones import Backbone, NoBackbone
 from retdm.data.module import BagData, Data, ImageData, module_of
 from retdm.data.source import state_of
 from retdm.errors import UserError
@@ -24,11 +24,12 @@ from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.registry import CONF
-from retdm.runs.classes import class_of
+from retdm.runs.classes import class_of, gives
 from retdm.runs.distributed import accelerator, check_devices, device_of, devices_and_nodes
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
-from retdm.runs.settings import gives, parameters_of
+from retdm.runs.setting_checks import parameters_of
+from retdm.runs.settings import RunSettings
 from retdm.training.distances import use_distances
 from retdm.training.features import precompute_features
 from retdm.training.optimizers import OptimizerSettings
@@ -37,17 +38,17 @@ from retdm.training.saving import CheckpointFiles
 log = logging.getLogger("retdm")
 
 
-def state_of_data(settings: dict[str, Any]) -> dict[str, str]:
+def state_of_data(settings: RunSettings) -> dict[str, str]:
     """What a run knows its data by, see :func:`retdm.data.source.state_of`. Opens it, and downloads nothing."""
-    data = settings["data"]
-    return state_of(open_source({"data": data | ({"download": False} if "download" in data else {})}))
+    data = settings.data
+    return state_of(open_source(settings.changed(data=data | ({"download": False} if "download" in data else {}))))
 
 
-def open_source(settings: dict[str, Any]) -> Any:
+def open_source(settings: RunSettings) -> Any:
     """The data set of a run, no image of it decoded yet."""
-    source = class_of("data", settings["data"])
+    source = settings.classes["data"]
     takes = parameters_of(source)
-    return source(**{key: value for key, value in settings["data"].items() if key in takes and key != "_target_"})
+    return source(**{key: value for key, value in settings.data.items() if key in takes and key != "_target_"})
 
 
 def dim_of(source: Any) -> int | None:
@@ -55,7 +56,7 @@ def dim_of(source: Any) -> int | None:
     return int(source.instances.shape[1]) if module_of(type(source)) is BagData else None
 
 
-def build_data(settings: dict[str, Any], source: Any = None) -> ImageData | BagData:
+def build_data(settings: RunSettings, source: Any = None) -> ImageData | BagData:
     """The data module of a run: the source's own keys go to the source, the rest to the loaders.
 
     Args:
@@ -65,18 +66,18 @@ def build_data(settings: dict[str, Any], source: Any = None) -> ImageData | BagD
     if source is None:
         source = open_source(settings)
     takes = parameters_of(type(source))
-    config = {key: value for key, value in settings["data"].items() if key not in takes and key != "_target_"}
-    return module_of(type(source))(source, **config, seed=settings["seed"])
+    config = {key: value for key, value in settings.data.items() if key not in takes and key != "_target_"}
+    return module_of(type(source))(source, **config, seed=settings.seed)
 
 
-def check_takes(settings: dict[str, Any]) -> None:
+def check_takes(settings: RunSettings) -> None:
     """The method takes what the data gives; asked before any file is read.
 
     Raises:
         UserError: it does not; the methods that would are named.
     """
-    given = gives(settings["data"])
-    if given in class_of("method", settings["method"]).takes:
+    given = gives(settings.classes["data"])
+    if given in settings.classes["method"].takes:
         return
     fitting = []
     for file in sorted((CONF / "method").glob("*.yaml")):
@@ -84,13 +85,13 @@ def check_takes(settings: dict[str, Any]) -> None:
         if "_target_" in config and given in class_of("method", config).takes:
             fitting.append(file.stem)
     raise UserError(
-        f"data={settings['choices']['data']} gives {given.__name__}, not what {settings['choices']['method']} takes",
+        f"data={settings.choices['data']} gives {given.__name__}, not what {settings.choices['method']} takes",
         f"methods that do: {', '.join(fitting) or 'none yet'}",
     )
 
 
 def build_method(
-    settings: dict[str, Any],
+    settings: RunSettings,
     labels: list[str],
     *,
     dim: int | None = None,
@@ -104,27 +105,27 @@ def build_method(
         dim: features of an instance, where the data gives bags instead of images.
         load: False reads no weights, because a checkpoint will bring them.
     """
-    config = {key: value for key, value in settings["method"].items() if key != "_target_"}
-    target = class_of("method", settings["method"])
-    if issubclass(target, DeepMethod):
+    config = _own(settings.method)
+    if issubclass(settings.classes["method"], DeepMethod):
         config["optimizer"] = partial(build_optimizer, settings)
     with torch.random.fork_rng(devices=[]):  # `retdm.load` must not change its caller's random numbers
-        torch.manual_seed(settings["seed"])
-        backbone = build_backbone(settings["backbone"], load=load) if dim is None else NoBackbone(dim)
-        if settings["precompute"]:
+        torch.manual_seed(settings.seed)
+        backbone = _backbone(settings, load=load) if dim is None else NoBackbone(dim)
+        if settings.precompute:
             backbone.freeze()
-        method: Method = target(backbone, labels, **config, seed=settings["seed"])
+        method: Method = settings.classes["method"](backbone, labels, **config, seed=settings.seed)
     if isinstance(method, DeepMethod):
         method.check_stages()
-    if dim is None and (size := settings["data"].get("image_size")):
+    if dim is None and (size := settings.data.get("image_size")):
         method.encoder.check_side(size)
-    if settings["trainer"]["precision"] == "bf16-mixed":
+    if settings.trainer["precision"] == "bf16-mixed":
         method.encoder.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)
     method.description = {
-        "settings": settings,
+        "settings": settings.as_dict(),
+        "identity": settings.identity,
         "labels": labels,
-        "image_size": settings["data"].get("image_size"),
+        "image_size": settings.data.get("image_size"),
         "dim": dim,
         "transform": backbone.transform.as_dict(),
         "provenance": provenance(),
@@ -134,14 +135,22 @@ def build_method(
     return method
 
 
-def build_optimizer(settings: dict[str, Any], groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+def build_optimizer(settings: RunSettings, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
     """The optimizer that a run chose, of a method's parameter groups."""
-    config = {key: value for key, value in settings["optimizer"].items() if key != "_target_"}
-    chosen: OptimizerSettings = class_of("optimizer", settings["optimizer"])(**config)
+    chosen: OptimizerSettings = settings.classes["optimizer"](**_own(settings.optimizer))
     return chosen.build(groups, lr)
 
 
-def with_features(settings: dict[str, Any], data: Data, method: Method, backbone: dict[str, Any]) -> Data:
+def _backbone(settings: RunSettings, *, load: bool) -> Backbone:
+    backbone: Backbone = settings.classes["backbone"](**_own(settings.backbone), load=load)
+    return backbone
+
+
+def _own(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "_target_"}
+
+
+def with_features(settings: RunSettings, data: Data, method: Method) -> Data:
     """The same data with features of a frozen backbone in the place of images, from the cache where they are there.
 
     Where the backbone is trained, or the data has bags, the data as it is.
@@ -150,52 +159,51 @@ def with_features(settings: dict[str, Any], data: Data, method: Method, backbone
         settings: of the run.
         data: of the run.
         method: with its backbone's weights.
-        backbone: its settings, with a hash of the weights' content, as ``identity`` has them.
     """
     net = method.encoder
     if not net.backbone.frozen:
         return data
     if isinstance(data, ImageData):
-        method.to(device_of(settings["trainer"]))
-        of = {"backbone": backbone, "seed": settings["seed"] if backbone["weights"] == "none" else None}
-        cache = settings["data"]["cache"]
+        method.to(device_of(settings.trainer))
+        backbone = settings.identity["backbone"]
+        of = {"backbone": backbone, "seed": settings.seed if backbone["weights"] == "none" else None}
+        cache = settings.data["cache"]
         return precompute_features(data, method, of, None if cache == "none" else Path(cache))
     return data
 
 
-def give_distances(settings: dict[str, Any], data: Data, method: Method) -> None:
+def give_distances(settings: RunSettings, data: Data, method: Method) -> None:
     """Give a method that sees bags by their distances those of the whole data set, from the cache where they are there.
 
     Features come first; other methods are left alone.
     """
     if isinstance(method, DistanceMethod):
-        cache = settings["data"]["cache"]
+        cache = settings.data["cache"]
         use_distances(data, method, None if cache == "none" else Path(cache))
 
 
-def processes(settings: dict[str, Any]) -> tuple[str, int | list[int], int, bool]:
+def processes(settings: RunSettings) -> tuple[str, int | list[int], int, bool]:
     """``cpu`` or ``gpu``, devices on this machine, machines, and whether BatchNorm is trained over all of them.
 
     Raises:
         UserError: there are none such, or they cannot share what they learn.
     """
-    config = settings["trainer"]
+    config = settings.trainer
     kind = accelerator(config["accelerator"])
     devices, nodes = devices_and_nodes(config)
     check_devices(devices, nodes, kind)
     trained_norm = (nodes > 1 or devices != 1) and _trains_batchnorm(settings)
     if trained_norm and kind == "cpu":
         raise UserError(
-            f"{settings['choices']['backbone']} trains its BatchNorm, whose statistics several CPU processes cannot "
-            "share",
+            f"{settings.choices['backbone']} trains its BatchNorm, whose statistics several CPU processes cannot share",
             "trainer.devices=1, a GPU, backbone.batchnorm=frozen (with weights), or backbone=vgg_small, which has none",
         )
     return kind, devices, nodes, trained_norm
 
 
-def build_trainer(settings: dict[str, Any], folder: Path, callbacks: list[Callback], epochs: int) -> Trainer:
+def build_trainer(settings: RunSettings, folder: Path, callbacks: list[Callback], epochs: int) -> Trainer:
     """Lightning's trainer. Precision is the method's own business: only its backbone runs in bfloat16."""
-    config = settings["trainer"]
+    config = settings.trainer
     kind, devices, nodes, trained_norm = processes(settings)
     several = nodes > 1 or devices != 1
     with _quiet():
@@ -241,11 +249,11 @@ def _is_checkpoint(callback: Callback) -> bool:
     return isinstance(callback, Checkpoint)
 
 
-def _trains_batchnorm(settings: dict[str, Any]) -> bool:
-    if settings["precompute"] or not settings["backbone"]:
+def _trains_batchnorm(settings: RunSettings) -> bool:
+    if settings.precompute or not settings.backbone:
         return False
     with torch.device("meta"):
-        backbone = build_backbone(settings["backbone"], load=False)
+        backbone = _backbone(settings, load=False)
     return backbone.batchnorm == "trained"
 
 

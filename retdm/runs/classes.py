@@ -1,10 +1,10 @@
 """What the groups of a run's settings may name: data a source, method a method, backbone a backbone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch
+from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.registry import resolve
@@ -46,22 +46,30 @@ def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = Fals
     return found
 
 
-def check_classes(settings: Mapping[str, Any], groups: tuple[str, ...], *, trusted_only: bool) -> None:
-    """Every one of the groups names a class of its own kind, and nothing inside it names another.
+def resolve_classes(content: Mapping[str, Any], groups: Iterable[str], *, trusted_only: bool = False) -> dict[str, Any]:
+    """Group -> class of each of the groups that names one; nothing inside a group's settings names another.
 
     Raises:
         UserError: see :func:`class_of`.
     """
+    found = {}
     for group in groups:
-        if settings[group]:
-            class_of(group, settings[group], trusted_only=trusted_only)
-            for path in _named_inside(settings[group], group):
+        if content[group]:
+            found[group] = class_of(group, content[group], trusted_only=trusted_only)
+            for path in _named_inside(content[group], group):
                 raise UserError(f"{path} names a class", f"only {group}._target_ does")
+    return found
+
+
+def gives(kind: Any) -> type:
+    """The kind of batches that a class of data gives."""
+    found: type = getattr(kind, "gives", Batch)
+    return found
 
 
 def _is_of(group: str, found: type) -> bool:
     if group == "data":  # a source is any class of the right form, see retdm/data/source.py
-        methods = ("__len__",) if getattr(found, "gives", None) is BagBatch else ("__len__", "read")
+        methods = ("__len__",) if gives(found) is BagBatch else ("__len__", "read")
         return all(callable(getattr(found, name, None)) for name in methods)
     return issubclass(found, BASES[group])
 

@@ -20,7 +20,7 @@ from retdm.runs import build
 from retdm.runs.decisions import threshold_of
 from retdm.runs.folder import RunFolder, read_config
 from retdm.runs.inputs import bags, pictures, read_ahead
-from retdm.runs.saved import check_same, description_of, take
+from retdm.runs.saved import check_same, description_of, settings_of_run, take
 from retdm.text import printable
 from retdm.training.checkpoints import continue_from
 from retdm.training.regions import region_maps
@@ -44,22 +44,28 @@ class Model:
         if not run.best.exists():
             raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
         content = continue_from(run.best)
-        description = description_of(content, run.best, user_classes=user_classes)
+        description = description_of(content, run.best)
+        self.settings = settings_of_run(
+            description["settings"],
+            description["identity"],
+            run.best,
+            user_classes=user_classes,
+            groups=("method", "backbone"),
+        )
         if run.config.exists():
-            config = read_config(run)
-            check_same(description, {"settings": config, "identity": config["identity"]}, run.best)
+            check_same(description["identity"], read_config(run)["identity"], run.best)
         self.labels: list[str] = description["labels"]
         self.dim: int | None = description.get("dim")
         self.image_size: int = description["image_size"] or 0
-        self.run, self._settings = run, description["settings"]
-        self.value_range: Range | None = checked_range(self._settings["data"].get("value_range"))
-        self.method = build.build_method(description["settings"], self.labels, dim=self.dim, load=False)
+        self.run = run
+        self.value_range: Range | None = checked_range(self.settings.data.get("value_range"))
+        self.method = build.build_method(self.settings, self.labels, dim=self.dim, load=False)
         take(self.method, content, run.best)
         fold_batchnorm(self.method.encoder.backbone.net)  # one that was trained is at rest now
         self.method.to(device).eval()
 
     def __repr__(self) -> str:
-        choices, more = self._settings["choices"], len(self.labels) - SHOWN
+        choices, more = self.settings.choices, len(self.labels) - SHOWN
         method = choices["method"] + (f" on {choices['backbone']}" if self.dim is None else "")
         named = ", ".join(map(printable, self.labels[:SHOWN])) + (f" and {more} more" if more > 0 else "")
         sees = f"images of {self.image_size}²" if self.dim is None else f"bags of (instances, {self.dim})"

@@ -9,8 +9,9 @@ import yaml
 from retdm.errors import UserError
 from retdm.files import write_text
 from retdm.runs.folder import RunFolder, read_config, read_metrics, shown
+from retdm.runs.plain import differences
 from retdm.runs.provenance import provenance
-from retdm.runs.settings import differences, folder_of, identity
+from retdm.runs.settings import RunSettings
 from retdm.training.checkpoints import continue_from
 
 log = logging.getLogger("retdm")
@@ -18,7 +19,7 @@ log = logging.getLogger("retdm")
 SWEEP = "RETDM_SWEEP"  # in the environment of a sweep's jobs where overwrite=true: which sweep clears
 
 
-def plan(folder: RunFolder, settings: dict[str, Any]) -> str:
+def plan(folder: RunFolder, settings: RunSettings) -> str:
     """``start``, ``continue``, or ``finished``; afterwards the folder is ready for that, and its config is this run's.
 
     ``overwrite=true`` clears a run once and remembers it in the config: the same command continues what it began, so
@@ -33,9 +34,9 @@ def plan(folder: RunFolder, settings: dict[str, Any]) -> str:
         raise UserError(
             f"{shown(folder.path)} holds {other[0].name} of something else than a run", "choose another run=<folder>"
         )
-    found = [] if old is None else differences(old["identity"], identity(settings))
+    found = [] if old is None else differences(old["identity"], settings.identity)
     cleared = (old or {}).get("cleared_by")
-    if settings["overwrite"] and (old is None or found or not _goes_on(folder, cleared)):
+    if settings.overwrite and (old is None or found or not _goes_on(folder, cleared)):
         folder.clear()
         cleared = os.environ.get(SWEEP, "a command")
     elif found and folder.begun:
@@ -50,7 +51,12 @@ def plan(folder: RunFolder, settings: dict[str, Any]) -> str:
         folder.error.unlink(missing_ok=True)
     else:
         folder.clear()
-    content = {**settings, "identity": identity(settings), "provenance": provenance(), "cleared_by": cleared}
+    content = {
+        **settings.as_dict(),
+        "identity": settings.identity,
+        "provenance": provenance(),
+        "cleared_by": cleared,
+    }
     write_text(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return "continue" if continues else "start"
 
@@ -67,7 +73,7 @@ def _goes_on(folder: RunFolder, cleared: Any) -> bool:
         return False
 
 
-def threshold_before(settings: dict[str, Any]) -> float | None:
+def threshold_before(settings: RunSettings) -> float | None:
     """The threshold of a deep run with ``refit=true``, whose validation part is learned from and can choose none.
 
     That of the settings, else the one that the finished run of the same settings without ``refit`` has chosen; None
@@ -76,11 +82,11 @@ def threshold_before(settings: dict[str, Any]) -> float | None:
     Raises:
         UserError: the method decides by it, and there is none.
     """
-    if settings["threshold"] is not None:
-        return float(settings["threshold"])
-    if settings["method"].get("decide") != "validation":
+    if settings.threshold is not None:
+        return float(settings.threshold)
+    if settings.method.get("decide") != "validation":
         return None
-    before = RunFolder(folder_of({**settings, "refit": False, "run": None}))
+    before = RunFolder(settings.changed(refit=False, run=None).folder)
     found = read_metrics(before) if before.finished else None
     if found is None or not isinstance(found.get("threshold"), int | float):
         raise UserError(

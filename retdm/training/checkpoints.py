@@ -207,7 +207,8 @@ def continue_from(path: Path) -> dict[str, Any]:
         raise UserError(f"the checkpoint is damaged: {path}: {damaged} is not what was written", hint)
     state, said = (content.get(key) if isinstance(content, dict) else None for key in ("state_dict", "retdm"))
     tensors = isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
-    if not tensors or not isinstance(said, dict) or not isinstance(said.get("settings"), dict):
+    described = isinstance(said, dict) and all(isinstance(said.get(key), dict) for key in ("settings", "identity"))
+    if not (tensors and described):
         raise UserError(f"{path} is not a checkpoint of retdm", "give the folder of a run that train.py wrote")
     return cast(dict[str, Any], content)
 

@@ -15,9 +15,14 @@ from retdm.backbones.mobilenet import MobileNetV2
 from retdm.backbones.vgg import VGG16, VGGSmall
 from retdm.backbones.weights import read_state
 from retdm.errors import UserError
+from retdm.registry import resolve
 
 State = dict[str, Tensor]
 MOBILENET = {"_target_": "retdm.backbones.mobilenet.MobileNetV2"}
+
+
+def hash_of(config: dict[str, str]) -> str:
+    return weights_hash(resolve(config["_target_"]), config)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +91,7 @@ def test_a_run_folder_gives_the_backbone_of_its_best_checkpoint(trained: State, 
     backbone = build_backbone(config)
     assert holds(backbone, trained)
     assert backbone.report is not None and backbone.report.source == path
-    assert weights_hash(config) == backbone.report.sha256
+    assert hash_of(config) == backbone.report.sha256
 
 
 def test_a_folder_without_a_best_checkpoint_is_an_error(tmp_path: Path) -> None:
@@ -174,7 +179,7 @@ def test_a_file_that_is_no_pytorch_file_is_refused(tmp_path: Path, content: byte
 
 @pytest.mark.parametrize("weights, hint", [("imagnet", "mean backbone.weights=imagenet"), ("a/b.pt", "set backbone")])
 def test_a_typo_is_an_error_and_never_a_random_start(weights: str, hint: str) -> None:
-    for attempt in (build_backbone, weights_hash):
+    for attempt in (build_backbone, hash_of):
         with pytest.raises(
             UserError, match=f"unknown weights '{weights}': imagenet, none or a path of a file"
         ) as caught:
@@ -209,7 +214,7 @@ def test_imagenet_takes_the_downloaded_file(empty_hub: Path, trained: State) -> 
 
 
 def test_vgg_small_has_no_imagenet_weights() -> None:
-    for attempt in (build_backbone, weights_hash):
+    for attempt in (build_backbone, hash_of):
         with pytest.raises(UserError, match="no ImageNet weights for vgg_small"):
             attempt({"_target_": "retdm.backbones.vgg.VGGSmall", "weights": "imagenet"})
 
@@ -224,12 +229,12 @@ def test_the_hash_follows_the_content_and_not_the_name(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"abc")
     (tmp_path / "b.pt").write_bytes(b"abc")
     (tmp_path / "c.pt").write_bytes(b"abd")
-    a, b, c = (weights_hash(MOBILENET | {"weights": str(tmp_path / f"{name}.pt")}) for name in "abc")
+    a, b, c = (hash_of(MOBILENET | {"weights": str(tmp_path / f"{name}.pt")}) for name in "abc")
     assert a == b == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example "abc"
     assert c != a
-    assert weights_hash(MOBILENET | {"weights": "none"}) == "none"
-    assert weights_hash(MOBILENET) == "imagenet:mobilenet_v2-b0353104.pth"  # the default
-    assert weights_hash({"_target_": "retdm.backbones.vgg.VGGSmall"}) == "none"
+    assert hash_of(MOBILENET | {"weights": "none"}) == "none"
+    assert hash_of(MOBILENET) == "imagenet:mobilenet_v2-b0353104.pth"  # the default
+    assert hash_of({"_target_": "retdm.backbones.vgg.VGGSmall"}) == "none"
 
 
 def test_a_file_with_a_flipped_byte_is_not_taken(tmp_path: Path) -> None:

@@ -58,5 +58,5 @@ def test_a_file_of_timms_names_is_loaded_without_its_classification_layer(tmp_pa
 
 
 def test_its_imagenet_weights_are_named_without_a_download() -> None:
-    found = weights_hash({"_target_": "retdm.backbones.timm_nets.Timm", "name": "resnet50d", "weights": "imagenet"})
+    found = weights_hash(Timm, {"name": "resnet50d", "weights": "imagenet"})
     assert found.startswith("imagenet:timm:timm/resnet50d")

@@ -18,10 +18,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from makers import make_scene, write_scene_targets
 from omegaconf import DictConfig, OmegaConf
 
+from retdm import registry
 from retdm.commands.guard import guarded
 from retdm.commands.train import train
 from retdm.data.sets.scene import Scene
-from retdm.runs import settings
+from retdm.runs.compose import register_resolvers, settings_of
 
 Refused = Callable[..., str]
 
@@ -112,9 +113,9 @@ def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
 def test_a_wrong_key_of_an_experiment_is_told_with_its_file(
     refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, says: str
 ) -> None:
-    conf = Path(shutil.copytree(settings.CONF, tmp_path / "conf"))
+    conf = Path(shutil.copytree(registry.CONF, tmp_path / "conf"))
     (conf / "experiment" / "x.yaml").write_text(f"# @package _global_\n# An experiment with an error\n{content}\n")
-    monkeypatch.setattr(settings, "CONF", conf)
+    monkeypatch.setattr(registry, "CONF", conf)
     assert f"error: conf/experiment/x.yaml: {says}" in refused("experiment=x")
 
 
@@ -128,8 +129,8 @@ def test_a_value_on_the_command_line_is_not_blamed_on_a_file(refused: Refused) -
 @pytest.fixture(scope="module")
 def tiny_config(cache: Path) -> DictConfig:
     """The settings of a tiny run as Hydra composes them; composing them anew for each value would take most time."""
-    settings.register_resolvers()
-    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+    register_resolvers()
+    with initialize_config_dir(str(registry.CONF), version_base="1.3"):
         config = compose("train", [*TINY, f"data.cache={cache}"], return_hydra_config=True)
     OmegaConf.set_struct(config, False)
     OmegaConf.set_readonly(config, False)
@@ -179,7 +180,7 @@ def test_a_value_that_cannot_be_is_refused_before_training(
     config.outputs = str(tmp_path)
     del config.hydra
     with pytest.raises(SystemExit) as ended, in_a_run():
-        guarded(lambda: print(train(settings.settings_of(config, choices))))
+        guarded(lambda: print(train(settings_of(config, choices))))
     out, err = capsys.readouterr()
     assert says in check_message(Done(int(str(ended.value.code)), out, err))
     assert not list(tmp_path.rglob("*.ckpt")), "refused only after training had begun"
@@ -455,7 +456,7 @@ def test_help_lists_every_choice_with_one_line_and_three_commands(tmp_path: Path
         ("experiment", "experiments"),
     ):
         block = done.stdout[done.stdout.index(f"{title} ({group}=…)\n") :].split("\n\n")[0].splitlines()[1:]
-        names = sorted(file.stem for file in (settings.CONF / group).glob("*.yaml"))
+        names = sorted(file.stem for file in (registry.CONF / group).glob("*.yaml"))
         first = [line for line in block if not line.startswith("   ")]  # a long entry goes on below, indented
         assert [line.split()[0] for line in first] == names
         assert all(len(line.split()) > 3 for line in first), "a choice without a word about it"

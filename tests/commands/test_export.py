@@ -29,6 +29,7 @@ from retdm.registry import CONF, resolve
 from retdm.runs.build import build_method
 from retdm.runs.folder import RunFolder
 from retdm.runs.model import load
+from retdm.runs.settings import RunSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
 # One of each class that can be exported: the others are its variants.
@@ -76,7 +77,7 @@ def out(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def save(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Save:
+def save(tiny: Callable[..., RunSettings], tmp_path: Path) -> Save:
     """``save("bce", backbone={…})``: a run folder whose network was never trained, at 32 pixels; what training
     would have moved from zero, and BatchNorm's statistics, have moved all the same."""
 
@@ -86,7 +87,7 @@ def save(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Save:
         settings = tiny(
             f"method={name}", f"method.decide={decide}", f"trainer.precision={precision}", "data.image_size=32"
         )
-        settings["backbone"] = backbone or settings["backbone"]
+        settings = settings.changed(backbone=backbone or settings.backbone)
         network = build_method(settings, ["a", "b", "c"], load=False)
         generator = torch.Generator().manual_seed(0)
         for name, tensor in network.state_dict().items():

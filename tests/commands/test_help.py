@@ -7,7 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from retdm.commands.help import help_text
 from retdm.registry import CONF
-from retdm.runs.settings import compose_settings
+from retdm.runs.compose import compose_settings
 
 SETS = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
 
@@ -15,7 +15,7 @@ SETS = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
 @pytest.mark.parametrize("name", SETS)
 def test_help_on_a_data_set_shows_each_of_its_settings_once_with_its_value(name: str) -> None:
     shown = yaml.safe_load("\n".join(help_text([f"data={name}"]).split("\n\n")[1].splitlines()))
-    settings = compose_settings([f"data={name}", "method=lr"])["data"]
+    settings = compose_settings([f"data={name}", "method=lr"]).data
     assert shown.keys() == settings.keys()
     computed = {"root", "cache", "side"}
     assert {key: shown[key] for key in shown.keys() - computed} == {

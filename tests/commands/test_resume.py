@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from retdm.commands.train import train
-from retdm.runs.settings import compose_settings
+from retdm.runs.compose import compose_settings
+from retdm.runs.settings import RunSettings
 from retdm.stop import Stopped
 from retdm.training.stages import Stages
 
@@ -49,9 +50,7 @@ def in_a_process(work: Callable[..., None], *arguments: Any, start: str = "fork"
     return process.exitcode
 
 
-def run(
-    settings: dict[str, Any], step: int | None = None, number: int = signal.SIGKILL, threads: int | None = 1
-) -> None:
+def run(settings: RunSettings, step: int | None = None, number: int = signal.SIGKILL, threads: int | None = 1) -> None:
     """Train, in this process; at the end of ``step``, before anything of it is saved, send ourselves a signal."""
     torch.set_num_threads(threads or max(2, os.cpu_count() or 1))
     if step is not None:

@@ -5,7 +5,7 @@ import pytest
 
 from retdm.data.splits import Split, make_split
 from retdm.errors import UserError
-from retdm.runs.settings import compose_settings, identity
+from retdm.runs.compose import compose_settings
 
 GIVEN = np.array(["train", "test", "train", "validation"] * 25)
 TARGETS = (np.random.default_rng(0).random((100, 5)) < 0.4).astype(np.uint8)
@@ -97,7 +97,7 @@ def test_folds_that_cannot_be_say_which_number_is_wrong(how: dict[str, Any], mes
 @pytest.mark.parametrize("data", ["synthetic", "scene", "nuswide", "scene_bags"])
 def test_each_fold_is_a_run_of_its_own(data: str) -> None:
     found = [
-        identity(compose_settings([f"data={data}", "trainer.precision=32-true", *words]))
+        compose_settings([f"data={data}", "trainer.precision=32-true", *words]).identity
         for words in ([], ["data.folds=5"], ["data.folds=5", "data.fold=2"])
     ]
     assert found[0] != found[1] != found[2]

@@ -17,8 +17,10 @@ from test_benchmarks import NOT_HERE, SMALLEST
 from retdm.batch import Batch
 from retdm.commands.report import asked
 from retdm.commands.train import train
+from retdm.registry import CONF
 from retdm.runs.build import check_takes
-from retdm.runs.settings import CONF, compose_settings, gives
+from retdm.runs.classes import gives
+from retdm.runs.compose import compose_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -119,14 +121,18 @@ def test_a_printed_training_command_runs_in_its_smallest_setting(command: str, t
         return
     GlobalHydra.instance().clear()
     settings = compose_settings(single(words))
-    of_images = gives(settings["data"]) is Batch
+    of_images = gives(settings.classes["data"]) is Batch
     drawn = "data=synthetic data.size=60 data.image_size=16 data.batch_size=16" if of_images else "data=synthetic_bags"
     small = compose_settings([*drawn.split(), "backbone.channels=[8,16]", "trainer.accelerator=cpu"])
-    kept = {key: value for key, value in settings["data"].items() if key in ("split", "folds", "fold", "test_fraction")}
-    settings |= {key: small[key] for key in ("backbone", "trainer")} | {"data": small["data"] | kept}
-    settings["choices"] |= {key: small["choices"][key] for key in ("data", "backbone")}
-    for stage in settings["method"].get("stages", []):
+    kept = {key: value for key, value in settings.data.items() if key in ("split", "folds", "fold", "test_fraction")}
+    for stage in settings.method.get("stages", []):
         stage["max_epochs"] = min(stage["max_epochs"], 1)
-    settings |= {"outputs": str(tmp_path), "data": settings["data"] | {"cache": str(tmp_path / "cache")}}
+    settings = settings.changed(
+        outputs=str(tmp_path),
+        data=small.data | kept | {"cache": str(tmp_path / "cache")},
+        backbone=small.backbone,
+        trainer=small.trainer,
+        choices=settings.choices | {key: small.choices[key] for key in ("data", "backbone")},
+    )
     folder = train(settings)
     assert (folder / "metrics.json").stat().st_size > 0

@@ -11,7 +11,6 @@ import pytest
 from command_line import TINY, in_process
 
 from retdm import registry
-from retdm.runs import settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
 
@@ -28,10 +27,9 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Module
     found = {}
     for file, block in snippets().items():
         if file.endswith(".yaml"):
-            conf = Path(shutil.copytree(settings.CONF, tmp_path / "conf"))
+            conf = Path(shutil.copytree(registry.CONF, tmp_path / "conf"))
             (conf.parent / file).write_text(block)
-            for user in (registry, settings):
-                monkeypatch.setattr(user, "CONF", conf)
+            monkeypatch.setattr(registry, "CONF", conf)
             continue
         name = file.removesuffix(".py").replace("/", ".")
         module = ModuleType(name)

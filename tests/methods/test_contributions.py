@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from PIL import Image
 from retdm.backbones.vgg import VGGSmall
 from retdm.commands.train import train
 from retdm.methods.on_features.logistic import Logistic
+from retdm.runs.settings import RunSettings
 
 LABELS = ["a", "b", "c"]
 
@@ -60,10 +60,10 @@ def test_details_tell_how_many_features_each_stage_of_the_view_has() -> None:
 
 
 def test_a_run_leaves_the_contributions_of_its_test_part_and_pictures_of_some(
-    tiny: Callable[..., dict[str, Any]], tmp_path: Path
+    tiny: Callable[..., RunSettings], tmp_path: Path
 ) -> None:
     settings = tiny("method=l1lr")
-    settings["data"]["cache"] = str(tmp_path / "cache")
+    settings.data["cache"] = str(tmp_path / "cache")
     folder = train(settings)
     rows = np.load(folder / "predictions.npz")
     logits = rows["contributions"].sum(2) + rows["intercepts"]

@@ -1,6 +1,5 @@
 """Ranges and choices that a method's constructor declares are kept, whatever method it is."""
 
-import copy
 import inspect
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -11,8 +10,10 @@ from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.ranges import Range
-from retdm.registry import CONF, resolve
-from retdm.runs.settings import accepted, check_group, compose_settings
+from retdm.registry import CONF
+from retdm.runs.compose import compose_settings
+from retdm.runs.setting_checks import accepted, check_group
+from retdm.runs.settings import RunSettings
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 
@@ -31,28 +32,27 @@ def outside(kind: Any) -> Iterator[Any]:
         yield from outside(part)
 
 
-def settings_of(name: str) -> dict[str, Any]:
+def settings_of(name: str) -> RunSettings:
     return compose_settings(["data=synthetic", "backbone=vgg_small", f"method={name}", "trainer.precision=32-true"])
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_value_outside_its_range_or_choices_is_an_error_that_names_the_setting(name: str) -> None:
     settings = settings_of(name)
-    check_group("method", settings)
+    target = settings.classes["method"]
+    check_group("method", settings.method, target, settings.choices)
     tried = 0
-    for key, kind in accepted("method", settings["method"]).items():
+    for key, kind in accepted("method", target).items():
         for value in outside(kind):
-            wrong = copy.deepcopy(settings)
-            wrong["method"][key] = value
             with pytest.raises(UserError, match=rf"method\.{key}="):
-                check_group("method", wrong)
+                check_group("method", settings.method | {key: value}, target, settings.choices)
             tried += 1
-    assert tried or not issubclass(resolve(settings["method"]["_target_"]), DeepMethod)
+    assert tried or not issubclass(target, DeepMethod)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_setting_that_a_subclass_takes_again_has_the_range_of_its_base(name: str) -> None:
-    target = resolve(settings_of(name)["method"]["_target_"])
+    target = settings_of(name).classes["method"]
     bases = [base for base in inspect.getmro(target) if issubclass(base, Method) and "__init__" in vars(base)]
     hints = [get_type_hints(base.__init__, include_extras=True) for base in bases]  # type: ignore[misc]
     for place, own in enumerate(hints):

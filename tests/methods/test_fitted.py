@@ -23,11 +23,11 @@ from retdm.methods.components.multilevel_encoder import MultilevelEncoder
 from retdm.methods.on_features import logistic
 from retdm.methods.on_features.logistic import Logistic
 from retdm.runs.build import build_data, build_method, with_features
-from retdm.runs.settings import identity
+from retdm.runs.settings import RunSettings
 from retdm.training import features as feature_cache
 
 LABELS = ["a", "b", "c"]
-Tiny = Callable[..., dict[str, Any]]
+Tiny = Callable[..., RunSettings]
 
 
 @pytest.fixture
@@ -157,9 +157,9 @@ def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: st
 
 @pytest.fixture
 def settings(tiny: Tiny, tmp_path: Path) -> Tiny:
-    def make(*more: str) -> dict[str, Any]:
+    def make(*more: str) -> RunSettings:
         found = tiny("method=l1lr", *more)
-        found["data"]["cache"] = str(tmp_path / "cache")
+        found.data["cache"] = str(tmp_path / "cache")
         return found
 
     return make
@@ -190,7 +190,7 @@ def test_refit_learns_from_validation_too_and_keeps_what_validation_said(setting
     assert reports["true"]["threshold"] == reports["false"]["threshold"]
     given = settings("refit=true")
     data, method = build_data(given), build_method(given, ["x"] * 5)
-    data = with_features(given, data, method, identity(given)["backbone"])  # type: ignore[arg-type]
+    data = with_features(given, data, method)
     method.fit(*data.examples("train", "validation"))  # type: ignore[operator]
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]["coefficients"]
     assert torch.equal(saved, method.coefficients)
@@ -238,7 +238,7 @@ def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monke
     def features_of(given: dict[str, Any]) -> np.ndarray:
         data = build_data(given)
         method = build_method(given, data.labels)
-        data = with_features(given, data, method, identity(given)["backbone"])  # type: ignore[arg-type]
+        data = with_features(given, data, method)
         return np.array(data.features)
 
     with monkeypatch.context() as patch:
@@ -250,13 +250,13 @@ def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monke
         patch.setattr(MultilevelEncoder, "extract", lambda self, image: rest.append(len(image)) or extract(self, image))
         found = features_of(given)
     assert sum(looks[1:]) + sum(rest[1:]) == 60
-    given["data"]["cache"] = "none"
+    given.data["cache"] = "none"
     assert np.array_equal(found, features_of(given))
 
 
 def test_several_processes_are_refused(settings: Tiny) -> None:
     given = settings()
-    given["trainer"]["devices"] = 2
+    given.trainer["devices"] = 2
     with pytest.raises(UserError, match="l1lr is fitted by one process, not by 2"):
         train(given)
 

@@ -22,6 +22,7 @@ from retdm.methods.deep import DeepMethod
 from retdm.methods.networks.retdm import RETDM
 from retdm.registry import CONF, resolve
 from retdm.runs.build import build_data, build_method
+from retdm.runs.settings import RunSettings
 
 Ready = Callable[..., tuple[DeepMethod, Batch]]
 
@@ -49,12 +50,12 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-def ready(tiny: Callable[..., dict[str, Any]]) -> Ready:
+def ready(tiny: Callable[..., RunSettings]) -> Ready:
     """A method as it stands when a fit begins, and its first training batch."""
 
     def make(*overrides: str, backbone: dict[str, Any] | None = None) -> tuple[DeepMethod, Batch]:
         settings = tiny(*overrides)
-        settings["backbone"] = backbone or settings["backbone"]
+        settings = settings.changed(backbone=backbone or settings.backbone, recorded={})  # its weights are no file
         data = build_data(settings)
         method = build_method(settings, data.labels)
         trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
@@ -275,9 +276,7 @@ def test_a_step_draws_the_same_whatever_was_drawn_before_it(ready: Ready, name: 
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_building_a_method_leaves_the_callers_random_numbers_alone(
-    tiny: Callable[..., dict[str, Any]], name: str
-) -> None:
+def test_building_a_method_leaves_the_callers_random_numbers_alone(tiny: Callable[..., RunSettings], name: str) -> None:
     settings = tiny(f"method={name}")
     torch.manual_seed(12)
     expected = torch.rand(1)
@@ -286,7 +285,7 @@ def test_building_a_method_leaves_the_callers_random_numbers_alone(
     assert torch.equal(torch.rand(1), expected)
     two = build_method(settings, ["a", "b"])
     assert all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters(), strict=True))
-    other = build_method(settings | {"seed": 1}, ["a", "b"])
+    other = build_method(settings.changed(seed=1), ["a", "b"])
     assert not torch.equal(next(one.parameters()), next(other.parameters()))
 
 
@@ -314,12 +313,12 @@ def test_a_setting_that_cannot_be_is_named(ready: Ready, name: str, overrides: l
 @pytest.mark.parametrize("key, of", [("train", "components"), ("losses", "loss_names")])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_stage_that_names_what_the_method_lacks_is_an_error_that_lists_what_there_is(
-    tiny: Callable[..., dict[str, Any]], name: str, key: str, of: str
+    tiny: Callable[..., RunSettings], name: str, key: str, of: str
 ) -> None:
     settings = tiny(f"method={name}")
     method = build_method(settings, ["a"])
-    settings["method"]["stages"][-1][key] = ["unheard_of"]
-    stage = settings["method"]["stages"][-1]["name"]
+    settings.method["stages"][-1][key] = ["unheard_of"]
+    stage = settings.method["stages"][-1]["name"]
     with pytest.raises(UserError, match=f"stage {stage}: {key} names unheard_of") as error:
         build_method(settings, ["a"])
     assert all(there in error.value.hint for there in getattr(method, of))

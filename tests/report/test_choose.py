@@ -10,7 +10,7 @@ from retdm.errors import UserError
 from retdm.report import choose
 from retdm.report.choose import choice_tables, command, differences, final, hydra_value, overrides, ranked
 from retdm.report.collect import Group, Run
-from retdm.runs.settings import compose_settings, identity
+from retdm.runs.compose import compose_settings
 
 
 def make(folder: Path, metric: float, values: dict[int, float | None], criterion: str = "mAP", **more: Any) -> None:
@@ -143,10 +143,10 @@ def test_the_command_leaves_folds_out_and_learns_from_validation_where_the_metho
     tmp_path: Path, words: list[str], refit: bool
 ) -> None:
     chosen, wanted = compose_settings([*words, "data.folds=5", "data.fold=2"]), compose_settings([*words])
-    run = Run(tmp_path, {**chosen, "identity": identity(chosen)})
+    run = Run(tmp_path, {**chosen.as_dict(), "identity": chosen.identity})
     printed = shlex.split(command(Group("", [run], {})))
     assert printed[:3] == ["python", "train.py", "-m"] and printed[-1] == "data.split=range(30)"
-    assert identity(compose_settings(printed[3:-1])) == {**identity(wanted), "refit": refit}
+    assert compose_settings(printed[3:-1]).identity == {**wanted.identity, "refit": refit}
 
 
 def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path) -> None:
@@ -178,16 +178,16 @@ def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path)
 def test_the_command_gives_back_the_settings_of_the_run(
     tmp_path: Path, words: list[str], named: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retdm.runs.settings._has_bfloat16", lambda accelerator: False)  # what auto is, on any machine
+    monkeypatch.setattr("retdm.runs.compose._has_bfloat16", lambda accelerator: False)  # what auto is, on any machine
     (tmp_path / "it's mine").mkdir()
     (tmp_path / "it's mine" / "labels.csv").write_text("image,cat\na.jpg,1\n")
     settings = compose_settings([*(word.replace("{tmp}", str(tmp_path)) for word in words), "data.split=3"])
-    found = overrides(settings)
+    found = overrides(settings.as_dict())
     assert set(named) <= set(found)
     assert not any("split" in word for word in found)
     again = compose_settings([*found, "data.split=3"])
-    assert identity(again) == identity(settings)
-    assert again["outputs"] == settings["outputs"]
+    assert again.identity == settings.identity
+    assert again.outputs == settings.outputs
 
 
 def test_the_command_can_be_pasted_into_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

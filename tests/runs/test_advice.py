@@ -14,6 +14,7 @@ from retdm.batch import Batch
 from retdm.commands.train import train
 from retdm.methods.base import Predictions
 from retdm.runs import advice
+from retdm.runs.settings import RunSettings
 
 LABELS = ["cat", "dog", "garden"]
 
@@ -103,7 +104,7 @@ def test_few_steps_are_counted_and_told_with_settings_that_help(caplog: pytest.L
     assert not caplog.text
 
 
-def test_a_run_says_both_in_its_log(tiny: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_says_both_in_its_log(tiny: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(advice, "training_map", lambda method, data: (0.3, 0.3))
     text = Path(train(tiny("method=bce")), "log.txt").read_text()
     assert "WARNING only 3 optimiser steps (43 training rows" in text

@@ -16,11 +16,14 @@ import retdm
 import retdm.runs
 from retdm.backbones.vgg import VGG16
 from retdm.commands.train import train
+from retdm.data.sets.scene import Scene
+from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
+from retdm.runs.compose import place
 from retdm.runs.evaluate import criteria_of
-from retdm.runs.settings import folder_of, network_of, place
+from retdm.runs.settings import RunSettings
 
-Tiny = Callable[..., dict[str, Any]]
+Tiny = Callable[..., RunSettings]
 
 
 VGG = {"_target_": "retdm.backbones.vgg.VGG16", "weights": "imagenet"}
@@ -60,7 +63,7 @@ def test_what_a_method_refuses_is_told_before_an_image_is_read(
     monkeypatch.setattr("retdm.commands.train.together", lambda *_: contextlib.nullcontext())
     settings = tiny(*words)
     with pytest.raises(UserError, match=says):
-        train(settings if backbone is None else settings | {"backbone": backbone})
+        train(settings if backbone is None else settings.changed(backbone=backbone))
 
 
 def test_a_refitted_network_that_decides_by_validation_can_be_judged_and_predict(tiny: Tiny) -> None:
@@ -92,25 +95,27 @@ def test_data_and_cache_are_kept_where_another_folder_finds_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RETDM_DATA", raising=False)
-    scene = {"_target_": "retdm.data.sets.scene.Scene", "root": None, "cache": "outputs/cache"}
-    place(scene)
+    scene = {"root": None, "cache": "outputs/cache"}
+    place(scene, Scene)
     assert (scene["root"], scene["cache"]) == (str(tmp_path / "data"), str(tmp_path / "outputs" / "cache"))
-    own = {"_target_": "retdm.data.user.csv_labels.CsvLabels", "root": "photos", "cache": "none"}
-    place(own)
+    own = {"root": "photos", "cache": "none"}
+    place(own, CsvLabels)
     assert (own["root"], own["cache"]) == (str(tmp_path / "photos"), "none")
     own["root"] = None  # which is told of as not set
-    place(own)
+    place(own, CsvLabels)
     assert own["root"] is None
 
 
 def test_a_network_of_timm_is_told_from_others_by_its_name_there(tiny: Tiny) -> None:
     settings = tiny("method=bce")
-    assert network_of(settings) == "vgg_small"
-    assert folder_of(settings).name.startswith("vgg_small-0-")
-    settings["choices"] = settings["choices"] | {"backbone": "timm"}
-    settings["backbone"] = {"_target_": "retdm.backbones.timm_nets.Timm", "name": "a/../b.c_d", "weights": "none"}
-    assert network_of(settings) == "timm_a_.._b.c_d"
-    assert folder_of(settings).name.startswith("timm_a_.._b.c_d-0-")
+    assert settings.network == "vgg_small"
+    assert settings.folder.name.startswith("vgg_small-0-")
+    other = settings.changed(
+        choices=settings.choices | {"backbone": "timm"},
+        backbone={"_target_": "retdm.backbones.timm_nets.Timm", "name": "a/../b.c_d", "weights": "none"},
+    )
+    assert other.network == "timm_a_.._b.c_d"
+    assert other.folder.name.startswith("timm_a_.._b.c_d-0-")
 
 
 def test_a_size_is_looked_at_without_an_image() -> None:

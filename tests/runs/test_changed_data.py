@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ from PIL import Image
 from retdm.commands.train import train
 from retdm.data.source import fingerprint_of, read_image
 from retdm.errors import UserError
-from retdm.runs.settings import compose_settings
+from retdm.runs.compose import compose_settings
+from retdm.runs.settings import RunSettings
 
 ROWS = 40
 
@@ -51,11 +51,11 @@ def birds(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(birds: Path, tmp_path: Path) -> dict[str, Any]:
+def settings(birds: Path, tmp_path: Path) -> RunSettings:
     words = ["data=synthetic", "method=lr", "backbone=vgg_small", "backbone.channels=[8,16]", "trainer.accelerator=cpu"]
     composed = compose_settings([*words, f"outputs={tmp_path / 'out'}"])
     data = {"_target_": f"{__name__}.Birds", "root": str(birds), "image_size": 16, "cache": str(tmp_path / "cache")}
-    return composed | {"data": data}
+    return composed.changed(data=data)
 
 
 def scramble(folder: Path) -> None:
@@ -67,7 +67,7 @@ def scramble(folder: Path) -> None:
 
 
 def test_changed_images_are_told_of_and_give_another_result(
-    settings: dict[str, Any], birds: Path, capsys: pytest.CaptureFixture[str]
+    settings: RunSettings, birds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = train(settings)
     before = json.loads((folder / "metrics.json").read_text())
@@ -79,13 +79,13 @@ def test_changed_images_are_told_of_and_give_another_result(
     assert "overwrite=true" in error.value.hint
     done = in_process("test.py", f"run={folder}", "user_classes=true")
     assert done.code == 2 and "error: the images are not those that" in done.err
-    train(settings | {"overwrite": True})
+    train(settings.changed(overwrite=True))
     after = json.loads((folder / "metrics.json").read_text())
     assert after["test"]["mAP"] < before["test"]["mAP"] == 1
 
 
 def test_changed_labels_are_told_of_and_data_that_is_gone_is_not_compared(
-    settings: dict[str, Any], birds: Path, capsys: pytest.CaptureFixture[str]
+    settings: RunSettings, birds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = train(settings)
     labels = birds / "labels.json"

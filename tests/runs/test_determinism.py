@@ -12,12 +12,13 @@ from retdm.commands.train import train
 from retdm.methods.networks.bce import BCE
 from retdm.registry import CONF
 from retdm.runs import determinism as module
+from retdm.runs.compose import compose_settings
 from retdm.runs.determinism import is_deterministic, repeatable
 from retdm.runs.provenance import provenance, rounds_differently
-from retdm.runs.settings import compose_settings
+from retdm.runs.settings import RunSettings
 from retdm.training.checkpoints import Stopped
 
-Tiny = Callable[..., dict[str, Any]]
+Tiny = Callable[..., RunSettings]
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 TRAINER = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "deterministic": None}
 
@@ -92,7 +93,7 @@ def test_a_run_is_deterministic_and_tells_its_threads_and_that_others_continue_i
         train(settings)
     assert seen and all(seen)
     monkeypatch.undo()
-    (config,) = Path(settings["outputs"]).rglob("config.yaml")
+    (config,) = Path(settings.outputs).rglob("config.yaml")
     content = yaml.safe_load(config.read_text())
     assert content["provenance"]["threads"] == torch.get_num_threads()
     content["provenance"]["threads"] = 7

@@ -5,8 +5,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
 from retdm.registry import nearest
+from retdm.runs.compose import compose_settings
 from retdm.runs.errors import as_user_error
-from retdm.runs.settings import compose_settings
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from retdm.runs.settings import compose_settings
         ("lr=0.1", "lr is not a setting", "schedule.classification.lr or schedule.label_embedding.lr or "),
         ("epochs=3", "epochs is not a setting", "did you mean schedule.classification.max_epochs or "),
         ("batch_size=3", "batch_size is not a setting", "did you mean data.batch_size?"),
-        ("method.optimizer=adam", "method.optimizer is not a setting", "there are: clip, decide, embedding_dim, "),
+        ("method.zzz=adam", "method.zzz is not a setting", "there are: clip, decide, embedding_dim, "),
         ("method.lr=0.1", "method.lr is not a setting", "schedule.classification.lr"),
         ("data", "data: a setting is written <key>=<value>", "--help"),
         ("=3", "choices are made by name, not by int", "--help"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,9 +12,9 @@ from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs.folder import Busy, RunFolder
 from retdm.runs.plan import SWEEP, plan, threshold_before
-from retdm.runs.settings import folder_of
+from retdm.runs.settings import RunSettings
 
-Settings = dict[str, Any]
+Settings = RunSettings
 METRICS = {"test": {}, "validation": None, "test_validation_threshold": None, "per_label": {}, "seconds": 1.0}
 
 
@@ -33,7 +32,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def begin(folder: RunFolder) -> None:
     """As a run leaves its folder when it is killed inside training."""
     folder.checkpoints.mkdir(exist_ok=True)
-    state = {"state_dict": {}, "retdm": {"settings": {}}}
+    state = {"state_dict": {}, "retdm": {"settings": {}, "identity": {}}}
     torch.save(state, folder.last)
     folder.log.write_text("so far\n")
 
@@ -61,7 +60,7 @@ def test_a_folder_without_a_runs_config_is_refused_and_left(
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
     with pytest.raises(UserError, match=f"holds {name} of something else than a run"):
-        plan(folder, settings | {"overwrite": overwrite})
+        plan(folder, settings.changed(overwrite=overwrite))
     assert mine.read_text() == "mine"
     assert not folder.config.exists()
 
@@ -69,11 +68,11 @@ def test_a_folder_without_a_runs_config_is_refused_and_left(
 def test_what_failed_before_it_left_anything_gives_way_to_other_settings(folder: RunFolder, settings: Settings) -> None:
     plan(folder, settings)
     folder.error.write_text("the labels are wrong")
-    assert plan(folder, settings | {"seed": 1}) == "start"
+    assert plan(folder, settings.changed(seed=1)) == "start"
     assert not folder.error.exists()
     begin(folder)
     with pytest.raises(UserError, match="holds a run of other settings: seed: 1 -> 2"):
-        plan(folder, settings | {"seed": 2})
+        plan(folder, settings.changed(seed=2))
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"test": {'])
@@ -85,7 +84,7 @@ def test_metrics_that_are_not_whole_let_the_run_go_on(folder: RunFolder, setting
 
 
 def test_overwrite_clears_once_and_continues_what_it_began(folder: RunFolder, settings: Settings) -> None:
-    anew = settings | {"overwrite": True}
+    anew = settings.changed(overwrite=True)
     plan(folder, settings)
     finish(folder)
     assert plan(folder, anew) == "start"
@@ -104,13 +103,13 @@ def test_overwrite_clears_once_and_continues_what_it_began(folder: RunFolder, se
 def test_overwrite_clears_what_another_command_or_other_settings_began(folder: RunFolder, settings: Settings) -> None:
     plan(folder, settings)
     begin(folder)
-    assert plan(folder, settings | {"overwrite": True}) == "start"
+    assert plan(folder, settings.changed(overwrite=True)) == "start"
     begin(folder)
-    assert plan(folder, settings | {"overwrite": True, "seed": 1}) == "start"
+    assert plan(folder, settings.changed(overwrite=True, seed=1)) == "start"
 
 
 def test_overwrite_clears_what_cannot_be_continued(folder: RunFolder, settings: Settings) -> None:
-    anew = settings | {"overwrite": True}
+    anew = settings.changed(overwrite=True)
     plan(folder, anew)
     begin(folder)
     folder.last.write_bytes(folder.last.read_bytes()[:100])
@@ -120,7 +119,7 @@ def test_overwrite_clears_what_cannot_be_continued(folder: RunFolder, settings: 
 def test_a_sweep_that_clears_leaves_what_it_finished_itself(
     folder: RunFolder, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anew = settings | {"overwrite": True}
+    anew = settings.changed(overwrite=True)
     monkeypatch.setenv(SWEEP, "sweep 1")
     assert plan(folder, anew) == "start"
     finish(folder)
@@ -133,7 +132,7 @@ def test_the_config_is_there_from_the_start_and_says_who_cleared(folder: RunFold
     plan(folder, settings)
     content = yaml.safe_load(folder.config.read_text())
     assert content["seed"] == 0 and content["cleared_by"] is None and content["provenance"]["packages"]
-    plan(folder, settings | {"overwrite": True})
+    plan(folder, settings.changed(overwrite=True))
     assert yaml.safe_load(folder.config.read_text())["cleared_by"] == "a command"
 
 
@@ -142,7 +141,7 @@ def test_a_link_is_removed_and_not_what_it_leads_to(folder: RunFolder, settings:
     (tmp_path / "mine" / "a.txt").write_text("mine")
     plan(folder, settings)
     folder.checkpoints.symlink_to(tmp_path / "mine")
-    assert plan(folder, settings | {"overwrite": True}) == "start"
+    assert plan(folder, settings.changed(overwrite=True)) == "start"
     assert not folder.checkpoints.is_symlink()
     assert (tmp_path / "mine" / "a.txt").read_text() == "mine"
 
@@ -193,11 +192,11 @@ def test_a_refitted_network_takes_the_threshold_that_it_chose_before(refit: Sett
     with pytest.raises(UserError, match="can choose no threshold on it") as caught:
         threshold_before(refit)
     assert "threshold=<number>" in caught.value.hint and "refit=false" in caught.value.hint
-    before = RunFolder(folder_of(refit | {"refit": False}))
+    before = RunFolder(refit.changed(refit=False).folder)
     before.path.mkdir(parents=True)
     write_json(before.metrics, METRICS | {"threshold": 0.0})
     assert threshold_before(refit) == 0.0
-    assert threshold_before(refit | {"threshold": 0.25}) == 0.25
+    assert threshold_before(refit.changed(threshold=0.25)) == 0.25
 
 
 def test_a_refitted_network_that_decides_otherwise_needs_no_threshold(tiny: Callable[..., Settings]) -> None:
@@ -205,5 +204,5 @@ def test_a_refitted_network_that_decides_otherwise_needs_no_threshold(tiny: Call
 
 
 def test_a_threshold_that_is_given_makes_another_run_and_none_makes_the_same(refit: Settings) -> None:
-    assert folder_of(refit | {"threshold": 0.25}) != folder_of(refit)
-    assert folder_of({key: value for key, value in refit.items() if key != "threshold"}) == folder_of(refit)
+    assert refit.changed(threshold=0.25).folder != refit.folder
+    assert "threshold" not in refit.identity

@@ -2,20 +2,23 @@ import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
 
+from retdm import registry
 from retdm.backbones import build_backbone
 from retdm.batch import BagBatch
 from retdm.commands import help
 from retdm.errors import UserError
-from retdm.registry import resolve
-from retdm.runs import settings
+from retdm.registry import CONF, resolve
+from retdm.runs import compose
 from retdm.runs.build import check_takes
-from retdm.runs.settings import CONF, compose_settings, differences, folder_of, gives, precision
+from retdm.runs.classes import gives
+from retdm.runs.compose import compose_settings, precision
+from retdm.runs.plain import differences
+from retdm.runs.settings import RunSettings
 
 GROUPS = ("method", "data", "backbone", "schedule", "trainer", "experiment")
 
@@ -30,10 +33,10 @@ def choices(group: str) -> list[str]:
 @pytest.mark.parametrize("method", choices("method"))
 def test_every_method_composes_with_each_stage_complete_and_every_schedule_knows_its_stages(method: str) -> None:
     found = compose_settings([f"method={method}", "schedule=short"])
-    assert issubclass(resolve(found["method"]["_target_"]), torch.nn.Module)
-    assert found["choices"]["method"] == method
-    assert "schedule" not in found
-    stages = {stage["name"]: stage for stage in found["method"].get("stages", [])}
+    assert issubclass(resolve(found.method["_target_"]), torch.nn.Module)
+    assert found.choices["method"] == method
+    assert "schedule" not in found.as_dict()
+    stages = {stage["name"]: stage for stage in found.method.get("stages", [])}
     for schedule in choices("schedule"):
         lengths = yaml.safe_load((CONF / "schedule" / f"{schedule}.yaml").read_text())
         lengths = lengths.get("schedule", lengths)
@@ -47,7 +50,7 @@ def test_every_method_composes_with_each_stage_complete_and_every_schedule_knows
 def test_every_experiment_composes_and_keeps_to_what_it_says(experiment: str) -> None:
     own = compose_settings([f"experiment={experiment}"])
     check_takes(own)
-    for group, name in own["choices"].items():
+    for group, name in own.choices.items():
         assert name in (*choices(group), "none")
 
 
@@ -55,15 +58,15 @@ def test_every_experiment_composes_and_keeps_to_what_it_says(experiment: str) ->
 def test_a_method_on_the_command_line_takes_the_place_of_the_experiments(experiment: str) -> None:
     own = compose_settings([f"experiment={experiment}"])
     found = compose_settings([f"experiment={experiment}", "method=retdm"])
-    assert found["choices"] == own["choices"] | {"method": "retdm"}
+    assert found.choices == own.choices | {"method": "retdm"}
 
 
 @pytest.mark.parametrize("group", ["data", "backbone", "optimizer", "trainer"])
 def test_every_other_choice_composes(group: str) -> None:
     for name in choices(group):
         settings = compose_settings([f"{group}={name}"])
-        assert settings["choices"][group] == name
-        assert (settings["choices"]["backbone"] == "none") == (gives(settings["data"]) is BagBatch)
+        assert settings.choices[group] == name
+        assert (settings.choices["backbone"] == "none") == (gives(settings.classes["data"]) is BagBatch)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -96,12 +99,12 @@ def test_help_for_one_choice_shows_its_settings_and_what_they_mean(word: str, sa
 
 
 def test_the_cached_side_follows_the_image_size() -> None:
-    assert compose_settings(["data=synthetic", "data.image_size=56"])["data"]["side"] == 64
+    assert compose_settings(["data=synthetic", "data.image_size=56"]).data["side"] == 64
 
 
 def test_the_cache_lies_under_outputs_unless_it_is_said() -> None:
-    assert compose_settings(["outputs=/somewhere"])["data"]["cache"] == "/somewhere/cache"
-    assert compose_settings(["outputs=/somewhere", "data.cache=/fast"])["data"]["cache"] == "/fast"
+    assert compose_settings(["outputs=/somewhere"]).data["cache"] == "/somewhere/cache"
+    assert compose_settings(["outputs=/somewhere", "data.cache=/fast"]).data["cache"] == "/fast"
 
 
 # What cannot
@@ -135,7 +138,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project's configuration, to spoil."""
     copied = tmp_path / "conf"
     shutil.copytree(CONF, copied)
-    monkeypatch.setattr(settings, "CONF", copied)
+    monkeypatch.setattr(registry, "CONF", copied)
     return copied
 
 
@@ -183,7 +186,7 @@ def test_a_value_that_cannot_be_is_named(override: str, message: str) -> None:
 
 def test_precision_is_chosen_by_what_the_processor_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
     for able, expected in ((True, "bf16-mixed"), (False, "32-true")):
-        monkeypatch.setattr(settings, "_has_bfloat16", lambda accelerator, able=able: able)
+        monkeypatch.setattr(compose, "_has_bfloat16", lambda accelerator, able=able: able)
         assert precision("auto", "cpu") == expected
         assert precision("32-true", "cpu") == "32-true"
         assert precision("bf16-mixed", "cpu") == "bf16-mixed"
@@ -195,14 +198,14 @@ def test_a_gpu_has_bfloat16_from_ampere_on(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert settings._has_bfloat16("gpu") == settings._has_bfloat16("auto") == able
+    assert compose._has_bfloat16("gpu") == compose._has_bfloat16("auto") == able
 
 
 @pytest.mark.parametrize("flags, able", [("fpu avx512f", False), ("fpu avx512_bf16", True), ("fpu amx_bf16", True)])
 def test_a_cpu_has_bfloat16_where_its_flags_say_so(monkeypatch: pytest.MonkeyPatch, flags: str, able: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(Path, "read_text", lambda self: f"model name : any\nflags : {flags}\n")
-    assert settings._has_bfloat16("cpu") == settings._has_bfloat16("auto") == able
+    assert compose._has_bfloat16("cpu") == compose._has_bfloat16("auto") == able
 
 
 # The folder's name
@@ -213,14 +216,14 @@ SCENE = ["data=scene", "backbone=vgg_small", "trainer.precision=32-true"]
 
 @functools.cache
 def name_of(*overrides: str) -> str:
-    return folder_of(compose_settings([*SCENE, *overrides])).name
+    return compose_settings([*SCENE, *overrides]).folder.name
 
 
 def test_the_folder_says_data_method_backbone_and_split() -> None:
-    folder = folder_of(compose_settings([*SCENE, "outputs=/runs", "data.split=3", "method=retdm_oneway"]))
+    folder = compose_settings([*SCENE, "outputs=/runs", "data.split=3", "method=retdm_oneway"]).folder
     assert folder.parent == Path("/runs/scene/retdm_oneway")
     assert folder.name.startswith("vgg_small-3-")
-    assert folder_of(compose_settings([*SCENE, "run=/my/own"])) == Path("/my/own")
+    assert compose_settings([*SCENE, "run=/my/own"]).folder == Path("/my/own")
 
 
 @pytest.mark.parametrize(
@@ -294,19 +297,17 @@ def test_differences_are_told_by_key_with_old_and_new() -> None:
     assert differences(old, old) == []
 
 
-def test_a_difference_within_a_stage_is_told_with_the_stage(tiny: Callable[..., dict[str, Any]]) -> None:
-    old, new = (
-        settings.identity(tiny("method=retdm", *more)) for more in ([], ["schedule.joint.lr=0.3", "method.k=3"])
-    )
+def test_a_difference_within_a_stage_is_told_with_the_stage(tiny: Callable[..., RunSettings]) -> None:
+    old, new = (tiny("method=retdm", *more).identity for more in ([], ["schedule.joint.lr=0.3", "method.k=3"]))
     assert differences(old, new) == ["method.k: 10 -> 3", "method.stages.joint.lr: 0.005 -> 0.3"]
     without = old | {"method": old["method"] | {"stages": old["method"]["stages"][:2]}}
     assert differences(old, without)[0].startswith("method.stages.joint: {'name': 'joint'")
-    assert differences(old, yaml.safe_load(yaml.safe_dump(old))) == []  # as config.yaml gives it back
+    assert differences(old, yaml.safe_load(yaml.safe_dump(dict(old)))) == []  # as config.yaml gives it back
 
 
 def test_a_users_own_data_is_told_apart_by_its_folder_and_its_labels(tmp_path: Path) -> None:
     def run_folder(root: Path) -> Path:
-        return folder_of(compose_settings(["data=csv", f"data.root={root}", "backbone=vgg_small"]))
+        return compose_settings(["data=csv", f"data.root={root}", "backbone=vgg_small"]).folder
 
     roots = [tmp_path / "a", tmp_path / "b"]
     for root in roots:
@@ -319,15 +320,15 @@ def test_a_users_own_data_is_told_apart_by_its_folder_and_its_labels(tmp_path: P
 
 
 def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_last_word() -> None:
-    assert compose_settings(["experiment=scene_vgg_lr", "backbone.weights=none"])["refit"] is True
-    assert compose_settings(["experiment=scene_vgg_lr", "backbone.weights=none", "refit=false"])["refit"] is False
+    assert compose_settings(["experiment=scene_vgg_lr", "backbone.weights=none"]).refit is True
+    assert compose_settings(["experiment=scene_vgg_lr", "backbone.weights=none", "refit=false"]).refit is False
 
 
 def test_the_papers_schedule_has_the_papers_batch_and_rates() -> None:
     settings = compose_settings(["schedule=paper", "data=scene", "data.root=/"])
-    assert settings["data"]["batch_size"] == 256
-    stages = settings["method"]["stages"]
+    assert settings.data["batch_size"] == 256
+    stages = settings.method["stages"]
     assert [stage["name"] for stage in stages] == ["classification", "label_embedding", "joint"]
     assert all(stage["lr"] == 0.1 and stage["rule"] == "plateau" for stage in stages)  # a tenth of it is the floor
-    assert compose_settings(["schedule=paper", "data.batch_size=32"])["data"]["batch_size"] == 32
-    assert compose_settings([])["data"]["batch_size"] != 256
+    assert compose_settings(["schedule=paper", "data.batch_size=32"]).data["batch_size"] == 32
+    assert compose_settings([]).data["batch_size"] != 256

@@ -11,6 +11,7 @@ from retdm.data.loader import GlobalBatches
 from retdm.data.module import ImageData
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
+from retdm.runs.settings import RunSettings
 from retdm.stop import StopRequest
 from retdm.training.checkpoints import Checkpoints, continue_from
 from retdm.training.evaluation import Evaluation
@@ -46,14 +47,14 @@ class Fit:
 
 
 @pytest.fixture
-def plan(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Iterator[Callable[..., Fit]]:
+def plan(tiny: Callable[..., RunSettings], tmp_path: Path) -> Iterator[Callable[..., Fit]]:
     """``plan("method=bce", …, callbacks=[…])``: a fit that has not begun."""
     prepare_process()
 
     def make(*overrides: str, callbacks: list[Callback] | None = None, backbone: str | None = None) -> Fit:
         settings = tiny(*overrides)
         if backbone is not None:
-            settings["backbone"] = {"_target_": backbone}
+            settings = settings.changed(backbone={"_target_": backbone})
         data = build_data(settings)
         method = build_method(settings, data.labels)
         folder = tmp_path / "checkpoints"
@@ -61,7 +62,7 @@ def plan(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Iterator[Callab
         method.use_training_labels(data.training_labels())
         evaluation, request, loader = Evaluation(), StopRequest(), data.train_loader()
         stages = Stages(method.stages, lambda: data.part_loader("train"))
-        steps = settings["trainer"]["checkpoint_steps"]
+        steps = settings.trainer["checkpoint_steps"]
         batches, ids = cast(GlobalBatches, loader.batch_sampler), data.source.ids
         checkpoints = Checkpoints(folder, stages, request, 60, steps, batches=batches, ids=ids)
         epochs = sum(stage.max_epochs for stage in method.stages)

@@ -17,10 +17,11 @@ from retdm.errors import UserError
 from retdm.methods.components import bag_distances as pure
 from retdm.methods.components.bag_distances import bag_distances
 from retdm.runs.build import build_data, build_method, give_distances, with_features
-from retdm.runs.settings import compose_settings, identity
+from retdm.runs.compose import compose_settings
+from retdm.runs.settings import RunSettings
 from retdm.training import distances
 
-Tiny = Callable[..., dict[str, Any]]
+Tiny = Callable[..., RunSettings]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def quiet() -> None:
 
 
 @pytest.fixture
-def bags(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def bags(tmp_path: Path) -> Callable[..., RunSettings]:
     """Settings of a run on 40 bags of 1 to 4 instances."""
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 5, 40)
@@ -50,10 +51,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def table_of(settings: dict[str, Any]) -> np.ndarray:
+def table_of(settings: RunSettings) -> np.ndarray:
     data = build_data(settings)
     method: Any = build_method(settings, data.labels, dim=data.dim)
-    data = with_features(settings, data, method, identity(settings)["backbone"])
+    data = with_features(settings, data, method)
     give_distances(settings, data, method)
     return np.array(method.table)
 
@@ -67,7 +68,7 @@ def test_the_table_holds_the_distances_of_all_bags(bags: Any, method: str, monke
     assert len(learnt) < len(x)
     scaled = Bags((x - learnt.mean(0)) / learnt.std(0), source.offsets, np.arange(len(source)))
     monkeypatch.setattr(pure, "BLOCK", 30)
-    np.testing.assert_allclose(table_of(settings), bag_distances(settings["method"]["distance"], scaled, scaled), 1e-5)
+    np.testing.assert_allclose(table_of(settings), bag_distances(settings.method["distance"], scaled, scaled), 1e-5)
 
 
 def test_a_table_is_computed_once_for_all_methods_and_where_nothing_is_scaled_for_all_splits(
@@ -147,11 +148,11 @@ def test_a_run_is_judged_again_to_the_last_bit_and_predicts_new_bags_as_it_did(b
 
 def test_regions_of_images_are_bags(tiny: Tiny, tmp_path: Path, computed: list[str]) -> None:
     settings = tiny("method=mimlknn", "data.size=30")
-    settings["data"]["cache"] = str(tmp_path / "cache")
+    settings.data["cache"] = str(tmp_path / "cache")
     table = table_of(settings)
     data = build_data(settings)
     method: Any = build_method(settings, data.labels, dim=data.dim)
-    data = with_features(settings, data, method, identity(settings)["backbone"])
+    data = with_features(settings, data, method)
     learnt = data.examples("train")[0].instances
     data.splits = {"all": np.arange(30)}
     bags, _, _ = data.examples("all")
@@ -160,6 +161,6 @@ def test_regions_of_images_are_bags(tiny: Tiny, tmp_path: Path, computed: list[s
     scaled = bags.scaled(low, spread)
     np.testing.assert_allclose(table, bag_distances("average_hausdorff", scaled, scaled), rtol=1e-4, atol=1e-6)
     assert len(bags.instances) > 30
-    folder = train(settings | {"outputs": str(tmp_path)})
+    folder = train(settings.changed(outputs=str(tmp_path)))
     assert json.loads((folder / "metrics.json").read_text())["test"]["mAP"] > 0
     assert computed == ["average_hausdorff"]

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -10,12 +9,12 @@ from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_method
 from retdm.runs.folder import RunFolder, read_config
-from retdm.runs.settings import folder_of, identity
+from retdm.runs.settings import RunSettings
 
-Tiny = Callable[..., dict[str, Any]]
+Tiny = Callable[..., RunSettings]
 
 
-def built(settings: dict[str, Any]) -> tuple[DeepMethod, torch.optim.Optimizer]:
+def built(settings: RunSettings) -> tuple[DeepMethod, torch.optim.Optimizer]:
     method = build_method(settings, ["a", "b"])
     assert isinstance(method, DeepMethod)
     return method, method.configure_optimizers()
@@ -68,9 +67,9 @@ def test_a_setting_that_cannot_be_is_named(tiny: Tiny, override: str, message: s
 
 
 def test_the_optimizer_names_the_folder_of_a_network_and_not_that_of_a_fitted_method(tiny: Tiny) -> None:
-    assert identity(tiny("method=bce"))["optimizer"]["momentum"] == 0.9
-    assert folder_of(tiny("method=bce")) != folder_of(tiny("method=bce", "optimizer=adamw"))
-    assert folder_of(tiny("method=lr")) == folder_of(tiny("method=lr", "optimizer=adamw"))
+    assert tiny("method=bce").identity["optimizer"]["momentum"] == 0.9
+    assert tiny("method=bce").folder != tiny("method=bce", "optimizer=adamw").folder
+    assert tiny("method=lr").folder == tiny("method=lr", "optimizer=adamw").folder
 
 
 def test_a_run_trains_with_adamw_and_says_so(tiny: Tiny) -> None:

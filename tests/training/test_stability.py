@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from retdm.commands.train import train
-from retdm.runs.settings import compose_settings
+from retdm.runs.compose import compose_settings
 
 EPOCHS = {"classification": 4, "label_embedding": 3, "joint": 4}
 
 
 def report(folder: Path, times: float, *overrides: str) -> dict[str, Any]:
     """``metrics.json`` of three stages on fixed features, at so many times the default rates."""
-    rates = compose_settings(["schedule=fine_tune", f"outputs={folder}"])["method"]["stages"]
+    rates = compose_settings(["schedule=fine_tune", f"outputs={folder}"]).method["stages"]
     settings = compose_settings(
         [
             "data._target_=makers.Patterns",

@@ -12,7 +12,7 @@ from retdm.data.module import ImageData
 from retdm.data.source import Source, state_of
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
-from retdm.runs.settings import compose_settings
+from retdm.runs.compose import compose_settings
 
 Open = Callable[..., CsvLabels]
 
@@ -244,7 +244,7 @@ def test_a_stated_range_scales_the_images_and_makes_another_set(opened: Open, ph
     assert scaled.read(1).getpixel((0, 0)) == (128, 128, 128)
     assert scaled.read(0).tobytes() == plain.read(0).tobytes()
     assert scaled.fingerprint != plain.fingerprint
-    assert compose_settings(["data=csv", "data.value_range=[0,4095]"])["data"]["value_range"] == [0, 4095]
+    assert compose_settings(["data=csv", "data.value_range=[0,4095]"]).data["value_range"] == [0, 4095]
 
 
 def test_images_without_a_known_range_are_counted_with_the_key_that_states_it(opened: Open, photos: Path) -> None:

@@ -19,6 +19,7 @@ from retdm.methods.fitted import FittedMethod
 from retdm.methods.on_features.lmmo_knn import LMMOkNN
 from retdm.methods.on_features.ml_knn import MLkNN
 from retdm.methods.on_features.mlspl import MLSPL
+from retdm.runs.settings import RunSettings
 
 LABELS = ["a", "b", "c", "d"]
 CLASSES = (MLkNN, LMMOkNN, MLSPL)
@@ -109,7 +110,7 @@ def test_a_checkpoint_that_lacks_what_was_learnt_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["ml_knn", "lmmo_knn", "mlspl"])
-def test_a_run_is_judged_again_to_the_last_bit(name: str, tiny: Callable[..., dict[str, Any]]) -> None:
+def test_a_run_is_judged_again_to_the_last_bit(name: str, tiny: Callable[..., RunSettings]) -> None:
     from command_line import in_process
 
     folder = train(tiny(f"method={name}", "refit=true"))

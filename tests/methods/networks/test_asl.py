@@ -5,11 +5,12 @@ import torch
 
 from retdm.batch import Batch
 from retdm.runs.build import build_method
+from retdm.runs.settings import RunSettings
 
 LABELS = ["a", "b", "c", "d", "e"]
 
 
-def trained(settings: dict[str, Any]) -> dict[str, torch.Tensor]:
+def trained(settings: RunSettings) -> dict[str, torch.Tensor]:
     """Weights after five steps."""
     method: Any = build_method(settings, LABELS)
     optimizer = method.configure_optimizers()
@@ -25,7 +26,7 @@ def trained(settings: dict[str, Any]) -> dict[str, torch.Tensor]:
     return weights
 
 
-def test_without_gammas_and_clip_it_trains_as_bce_does(tiny: Callable[..., dict[str, Any]]) -> None:
+def test_without_gammas_and_clip_it_trains_as_bce_does(tiny: Callable[..., RunSettings]) -> None:
     rate = "schedule.end_to_end.lr=0.5"
     bce = trained(tiny("method=bce", rate))
     off = ["method.gamma_positive=0", "method.gamma_negative=0", "method.clip_negative=0"]
@@ -35,6 +36,6 @@ def test_without_gammas_and_clip_it_trains_as_bce_does(tiny: Callable[..., dict[
         assert not torch.allclose(found["classifier.weight"], bce["classifier.weight"], atol=1e-4), one_of_them
 
 
-def test_detach_changes_what_is_learned(tiny: Callable[..., dict[str, Any]]) -> None:
+def test_detach_changes_what_is_learned(tiny: Callable[..., RunSettings]) -> None:
     one, other = (trained(tiny("method=asl", f"method.detach={detach}")) for detach in ("false", "true"))
     assert not torch.allclose(one["classifier.weight"], other["classifier.weight"], atol=1e-5)

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -8,12 +7,13 @@ from retdm.batch import Batch
 from retdm.errors import UserError
 from retdm.methods.networks.c2ae import C2AE
 from retdm.runs.build import build_method
+from retdm.runs.settings import RunSettings
 
 LABELS = ["a", "b", "c", "d", "e"]
 
 
 @pytest.fixture
-def method(tiny: Callable[..., dict[str, Any]]) -> C2AE:
+def method(tiny: Callable[..., RunSettings]) -> C2AE:
     built = build_method(tiny("method=c2ae"), LABELS)
     assert isinstance(built, C2AE)
     return built
@@ -67,7 +67,7 @@ def test_it_trains_where_no_image_has_two_labels_to_rank(method: C2AE) -> None:
 
 
 @pytest.mark.parametrize("head", ["csra", "ml_decoder"])
-def test_heads_that_classify_are_refused(tiny: Callable[..., dict[str, Any]], head: str) -> None:
+def test_heads_that_classify_are_refused(tiny: Callable[..., RunSettings], head: str) -> None:
     with pytest.raises(UserError, match=f"method.head={head}") as error:
         build_method(tiny("method=c2ae", f"method.head={head}"), LABELS)
     assert error.value.hint

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -7,12 +6,13 @@ import torch
 from retdm.batch import Batch
 from retdm.methods.networks.center import Center
 from retdm.runs.build import build_method
+from retdm.runs.settings import RunSettings
 
 LABELS = ["a", "b", "c", "d", "never"]
 
 
 @pytest.fixture
-def method(tiny: Callable[..., dict[str, Any]]) -> Center:
+def method(tiny: Callable[..., RunSettings]) -> Center:
     built = build_method(tiny("method=center", "method.embedding_dim=6"), LABELS)
     assert isinstance(built, Center)
     built.centers.copy_(torch.randn(5, 6, generator=torch.Generator().manual_seed(1)))

@@ -10,11 +10,12 @@ from torch.nn import functional as F
 from retdm.batch import Batch
 from retdm.methods.networks.cnn_rnn import CNNRNN, PADDING, LabelRNN, label_sequence, told_probability
 from retdm.runs.build import build_data, build_method
+from retdm.runs.settings import RunSettings
 
 LABELS = ["a", "b", "c", "d"]
 
 
-def build(settings: dict[str, Any]) -> CNNRNN:
+def build(settings: RunSettings) -> CNNRNN:
     built = build_method(settings, LABELS)
     assert isinstance(built, CNNRNN)
     return built.eval()
@@ -44,7 +45,7 @@ def probability(rnn: LabelRNN, image: Tensor, path: Sequence[int]) -> Tensor:
 
 
 def test_the_order_is_by_frequency_in_the_training_part_and_in_the_checkpoint(
-    tiny: Callable[..., dict[str, Any]],
+    tiny: Callable[..., RunSettings],
 ) -> None:
     settings = tiny("method=cnn_rnn")
     data = build_data(settings)
@@ -75,7 +76,7 @@ def test_a_sequence_has_the_labels_in_order_then_the_end_then_padding() -> None:
     assert label_sequence(target, known, order, 2).tolist() == [row[:2] for row in expected]
 
 
-def test_an_image_of_which_nothing_is_known_has_no_sequence(tiny: Callable[..., dict[str, Any]]) -> None:
+def test_an_image_of_which_nothing_is_known_has_no_sequence(tiny: Callable[..., RunSettings]) -> None:
     nothing = torch.zeros(3, 4)
     assert (label_sequence(nothing, nothing.bool(), torch.arange(4), 4) == PADDING).all()
     method = build(tiny("method=cnn_rnn"))
@@ -85,7 +86,7 @@ def test_an_image_of_which_nothing_is_known_has_no_sequence(tiny: Callable[..., 
 # Training
 
 
-def test_the_loss_is_minus_the_log_of_the_true_paths_probability(tiny: Callable[..., dict[str, Any]]) -> None:
+def test_the_loss_is_minus_the_log_of_the_true_paths_probability(tiny: Callable[..., RunSettings]) -> None:
     method = build(tiny("method=cnn_rnn"))
     method.order = torch.tensor([2, 0, 3, 1])
     image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -100,7 +101,7 @@ def test_the_loss_is_minus_the_log_of_the_true_paths_probability(tiny: Callable[
     torch.testing.assert_close(loss, -(ended.log() + whole.log()) / 2)
 
 
-def test_an_unknown_label_is_out_of_the_running(tiny: Callable[..., dict[str, Any]]) -> None:
+def test_an_unknown_label_is_out_of_the_running(tiny: Callable[..., RunSettings]) -> None:
     rnn, image = lively(), torch.randn(1, 5)
     known = torch.tensor([[True, False, True, True]])
     logits = rnn(image, torch.tensor([[0, 2, 4]]), known)
@@ -213,7 +214,7 @@ def test_what_is_not_followed_is_nearly_made_up_for(seed: int) -> None:
     assert wrong[2] < 1e-5 and wrong[1] < 0.03 and wrong[1] < wrong[0]
 
 
-def test_every_label_has_a_score_of_its_own(tiny: Callable[..., dict[str, Any]]) -> None:
+def test_every_label_has_a_score_of_its_own(tiny: Callable[..., RunSettings]) -> None:
     method = build(tiny("method=cnn_rnn", "method.beams=1"))
     nothing = torch.zeros(50, 4)
     with torch.inference_mode():

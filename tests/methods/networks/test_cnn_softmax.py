@@ -1,14 +1,14 @@
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 
 from retdm.batch import Batch
 from retdm.runs.build import build_method
+from retdm.runs.settings import RunSettings
 
 
-def test_the_labels_of_an_image_share_one_probability(tiny: Callable[..., dict[str, Any]]) -> None:
+def test_the_labels_of_an_image_share_one_probability(tiny: Callable[..., RunSettings]) -> None:
     method = build_method(tiny("method=cnn_softmax"), ["a", "b", "c"])
     bias = torch.tensor([5.0, 5.0, -5.0])
     method.classifier.weight.data.zero_()  # type: ignore[union-attr, operator]

@@ -8,12 +8,13 @@ from torch import Tensor
 from retdm.batch import Batch
 from retdm.methods.networks.cnn_warp import CNNWARP
 from retdm.runs.build import build_method
+from retdm.runs.settings import RunSettings
 
 LABELS = [str(label) for label in range(20)]
 
 
 @pytest.fixture
-def loss(tiny: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
+def loss(tiny: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
     """``loss(seed, step, training)`` of one batch and the same weights."""
     method = build_method(tiny("method=cnn_warp"), LABELS)
     assert isinstance(method, CNNWARP)

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from retdm.backbones.vgg import VGGSmall
 from retdm.methods.on_features.mlspl import MLSPL, Problem, cell_weights, on_simplex, regulariser
-from retdm.runs.settings import compose_settings
+from retdm.runs.compose import compose_settings
 
 LABELS = ["a", "b", "c"]
 PACES: list[Any] = ["hard", "linear", "log", "logistic", "none"]
@@ -196,5 +196,5 @@ def test_scores_are_sigmoids_of_features_and_predicted_codes() -> None:
 
 
 def test_mlloc_is_mlspl_without_a_pace() -> None:
-    ours, other = (compose_settings([f"method={name}"])["method"] for name in ("mlloc", "mlspl"))
+    ours, other = (compose_settings([f"method={name}"]).method for name in ("mlloc", "mlspl"))
     assert ours == other | {"pace": "none"}
