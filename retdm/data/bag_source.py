@@ -16,6 +16,8 @@ from retdm.data.source import BagSource
 from retdm.data.user.label_names import told_apart
 from retdm.errors import UserError
 
+EMPTY_HINT = "leave bags without instances out"
+
 
 class BagArrays:
     """A ``BagSource`` whose arrays fit together; a published set of bags reads its files and hands them over here.
@@ -105,11 +107,17 @@ def stacked(bags: Iterable[Any], ids: Sequence[str], where: object) -> tuple[NDA
 
 
 class BagRows(Dataset[BagBatch]):
-    """Rows of a bag source as batches, padded to the batch's largest bag."""
+    """Rows of a bag source as batches, padded to the batch's largest bag.
+
+    Raises:
+        UserError: a bag has no instance: it would have no maximum, no mean and no attention.
+    """
 
     def __init__(self, source: BagSource) -> None:
         self.source = source
         self.bags = Bags(source.instances, source.offsets, np.arange(len(source)))
+        if not self.bags.sizes.all():
+            raise UserError(f"bag {source.ids[int(self.bags.sizes.argmin())]} is empty", EMPTY_HINT)
 
     def __getitems__(self, keys: Sequence[Key]) -> BagBatch:
         source, index = self.source, np.array([index for _, index in keys])
@@ -168,7 +176,7 @@ def _offsets(given: ArrayLike, ids: list[str], total: int, where: object) -> NDA
             f"{where}: bag {ids[int(np.argmax(sizes < 0))]} ends before it begins", "offsets must not decrease"
         )
     if (sizes == 0).any():
-        raise UserError(f"{where}: bag {ids[int(np.argmax(sizes == 0))]} is empty", "leave bags without instances out")
+        raise UserError(f"{where}: bag {ids[int(np.argmax(sizes == 0))]} is empty", EMPTY_HINT)
     return offsets
 
 

@@ -78,6 +78,13 @@ def test_a_loader_gives_every_bag_once(workers: int) -> None:
 # ---- what a source of bags is made of
 
 
+def test_an_empty_bag_of_a_source_that_checks_nothing_is_named() -> None:
+    source = bags()
+    source.offsets[1] = source.offsets[2]
+    with pytest.raises(UserError, match="bag w is empty"):
+        BagRows(source)
+
+
 def test_bags_are_a_source_of_what_the_protocol_says() -> None:
     source = bags()
     assert isinstance(source, BagSource) and BagArrays.gives is BagBatch

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retdm.errors import UserError
-from retdm.methods.components.pooling import OF_NUMBERS, Pooling, attended_score, check_mask, log_attention, pool
+from retdm.methods.components.pooling import OF_NUMBERS, Pooling, attended_score, log_attention, pool
 
 Head = Literal["average", "max", "csra", "ml_decoder"]
 
@@ -93,7 +93,6 @@ class MLDecoder(nn.Module):
 
     def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) -> logits (B, L)"""
-        check_mask(mask)
         memory = F.relu(self.project(instances))
         query = self.norms[0](self.queries).expand(len(memory), -1, -1)
         found, _ = self.attention(query, memory, memory, key_padding_mask=~mask, need_weights=False)

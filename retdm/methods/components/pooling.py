@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from retdm.errors import UserError
-
 Pooling = Literal["max", "mean", "lse", "topk", "mean_score", "noisy_or", "linear_softmax"]
 OF_NUMBERS = ("max", "mean", "lse", "topk")  # of any numbers; the others are of probabilities alone
 SMALL = 1e-3  # below it a few terms of a series are exact
@@ -36,11 +34,7 @@ def pool(logits: Tensor, mask: Tensor, pooling: Pooling, *, sharpness: float = 5
             - ``linear_softmax``: P = sum of p^2 / sum of p, the mean p weighted by itself.
         sharpness: r of ``lse``, above 0: a small one is the mean, a large one the maximum.
         top: of ``topk``.
-
-    Raises:
-        UserError: a bag without an instance.
     """
-    check_mask(mask)
     here = mask[..., None]
     logits = logits.where(here, 0)
     count = here.sum(1).to(logits.dtype)
@@ -80,27 +74,8 @@ def attended_score(logits: Tensor, relevance: Tensor, mask: Tensor) -> Tensor:
 
 
 def log_attention(relevance: Tensor, mask: Tensor) -> Tensor:
-    """log of the softmax over a bag's instances, (B, N, L); -inf in empty places.
-
-    Raises:
-        UserError: a bag without an instance.
-    """
-    check_mask(mask)
+    """log of the softmax over a bag's instances, (B, N, L); -inf in empty places."""
     return relevance.where(mask[..., None], -torch.inf).log_softmax(1)
-
-
-def check_mask(mask: Tensor) -> None:
-    """A bag without an instance has no softmax, no maximum and no mean.
-
-    Raises:
-        UserError: naming the first such bag.
-    """
-    if torch.compiler.is_compiling():  # an exported program cannot ask
-        return
-    full = mask.any(1)
-    if not full.all():
-        first = int(full.int().argmin())
-        raise UserError(f"bag {first} of a batch of {len(mask)} is empty", "leave bags without instances out")
 
 
 def _noisy_or(logits: Tensor, here: Tensor) -> Tensor:

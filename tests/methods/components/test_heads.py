@@ -338,14 +338,6 @@ def test_attention_is_a_share_of_the_bag(name: str) -> None:
     assert (found[mask] > 0).all()
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_an_empty_bag_is_an_error_that_names_it(name: str) -> None:
-    head, (instances, mask) = build(name), bags(5)
-    mask[2] = False
-    with pytest.raises(UserError, match="bag 2 of a batch of 4 is empty"):
-        head(instances, mask)
-
-
 def test_embeddings_are_no_probabilities_to_pool() -> None:
     with pytest.raises(UserError, match="method.pooling=noisy_or is of probabilities") as error:
         Pooled(5, 3, "noisy_or", "embeddings")

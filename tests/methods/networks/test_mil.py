@@ -149,13 +149,6 @@ def test_embeddings_are_the_mean_of_a_bags_own_instances() -> None:
         assert torch.allclose(embedding[i], rows.mean(0), atol=1e-6)
 
 
-def test_an_empty_bag_is_told_of() -> None:
-    method, (batch, _) = net("mil"), witnesses(5)
-    batch.mask[3] = False
-    with pytest.raises(UserError, match="bag 3 of a batch of 5 is empty"):
-        method.scores(batch)
-
-
 @pytest.mark.parametrize(("asked", "width"), [(None, 128), (7, 7)])
 def test_instances_of_bags_pass_two_layers(asked: int | None, width: int) -> None:
     shapes = [tuple(p.shape) for p in net("mil", embedding_dim=asked).encoder.parameters()]
