@@ -13,7 +13,7 @@ from retdm.methods.components.encoder import Encoder
 
 
 class Predictions(NamedTuple):
-    """Rows of a part as a method scores them: index (B,), scores (B, L) in [0, 1], target (B, L), known (B, L)."""
+    """Scores of some rows beside their labels: index (B,), scores (B, L) in [0, 1], target (B, L), known (B, L)."""
 
     index: Tensor  # type: ignore[assignment]  # as in Batch
     scores: Tensor
@@ -33,20 +33,23 @@ class Method(LightningModule):
     (:class:`retdm.methods.fitted.FittedMethod`).
 
     Args:
-        backbone: whose transform its images need.
+        backbone: the network that reads images; its transform normalises them.
         labels: names of the L labels, in the order of targets and scores.
         decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
-        seed: of all that is drawn.
+        seed: of everything that is drawn at random.
 
     Attributes:
-        takes: kinds of batches.
-        exports: its scores are tensor operations of fixed shapes, which can be written down as a program.
-        description: what the checkpoint says beside the weights, plain values.
+        takes: the kinds of batches of a data set that it can work on.
+        exports: its scores are tensor operations of fixed shapes, which can be exported as a program.
+        has_thresholds: it chooses a threshold a label on its training split, the buffer ``thresholds`` (L,).
+        description: plain values that the checkpoint holds beside the weights.
     """
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch})
     exports: ClassVar[bool] = True
+    has_thresholds: ClassVar[bool] = False
     encoder: Encoder
+    thresholds: Tensor
     pixel_mean: Tensor
     pixel_deviation: Tensor
 
@@ -55,31 +58,35 @@ class Method(LightningModule):
         self.labels = list(labels)
         self.decide, self.seed = decide, seed
         self.description: dict[str, Any] = {}
-        # Buffers, for to make a tensor of plain numbers on a GPU waits for the GPU; the checkpoint has the transform.
+        # Buffers, because making a GPU tensor of plain numbers waits for the GPU; the checkpoint has the transform.
         for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
             self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
 
     def scores(self, batch: Any) -> Tensor:
-        """Probabilities (B, L) in [0, 1] of a batch of a kind that it ``takes``."""
+        """Probabilities (B, L) in [0, 1] for a batch of a kind that it ``takes``, or for its precomputed features."""
         raise NotImplementedError
 
     @property
     def scores_instances(self) -> bool:
-        """It has ``instance_scores(batch) -> (B, N, L)`` of instances, in [0, 1]."""
+        """:meth:`instance_scores` works."""
         return False
+
+    def instance_scores(self, batch: Any) -> Tensor:
+        """Scores (B, N, L) in [0, 1] of the instances of bags, or of the regions of images."""
+        raise NotImplementedError
 
     def predictions(self, batch: Any) -> Predictions:
         return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
 
     def prepared(self, batch: Any) -> Any:
-        """A batch as a data set gives it, on the method's device and normalised: what Lightning does of a loader's."""
+        """A data set's batch on the method's device, its images normalised: as Lightning prepares a loader's batch."""
         return self.on_after_batch_transfer(type(batch)(*(column.to(self.device) for column in batch)), 0)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch._replace(image=self.normalised(batch.image)) if isinstance(batch, Batch) else batch
 
     def normalised(self, image: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) to what the backbone was trained on: float32, mean and deviation of its transform."""
+        """Images uint8 (B, 3, H, W) as float32, by the mean and deviation of the backbone's transform."""
         image = (image.float() / 255 - self.pixel_mean) / self.pixel_deviation
         return image.contiguous(memory_format=torch.channels_last)
 

@@ -7,31 +7,31 @@ import torch
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, Batch, TrainingLabels
+from retdm.batch import BagBatch, Batch, FeatureBatch, TrainingLabels
 from retdm.errors import UserError
 from retdm.methods.base import Method, draw_seed
-from retdm.methods.components.encoder import BackboneEncoder
-from retdm.methods.components.heads import Head, head_of
+from retdm.methods.components.encoder import BackboneEncoder, mean_instance
+from retdm.methods.components.heads import Head, InstanceHead, head_of
 from retdm.methods.stage import Stage, parse_stages
 from retdm.ranges import AtLeast
 
 
 class DeepMethod(Method):
-    """A network trained by gradient descent on named losses.
+    """A network trained by gradient descent on named losses: an encoder, and a head that classifies what it gives.
 
-    A method writes ``terms`` (the names of its losses), ``components`` (what a stage may train), :meth:`losses` and
-    :meth:`scores`; the rest is done here and in the callbacks of ``retdm.training``.
+    A method writes :attr:`loss_names` and :meth:`losses`. Where its network is another, it writes :meth:`make_encoder`,
+    :meth:`make_head` and :attr:`components`; settings that these need are set before ``super().__init__()``. The rest
+    is done here and in the callbacks of ``retdm.training``.
 
     Args:
-        backbone: image network.
-        labels: names of the L labels, in the order of targets and scores.
+        backbone, labels: see :class:`retdm.methods.base.Method`.
         stages: list of mappings, see :class:`retdm.methods.stage.Stage`.
         weights: weight of each loss in the total; a loss without one has weight 1.
-        clip: part -> greatest norm of its gradient.
-        embedding_dim: width of a linear layer between the backbone and what follows; None has none.
-        head: how an image's places become the labels' logits: ``average`` and ``max`` pool them before a linear layer;
-            ``csra`` and ``ml_decoder``, see ``retdm.methods.components.heads``. ``average`` is the backbone's own
-            embedding.
+        clip: component -> greatest norm of its gradient.
+        embedding_dim: width of a linear layer between the backbone and the head; None adds none.
+        head: how an image's regions become the labels' logits: ``average`` and ``max`` pool the regions before a linear
+            layer, ``average`` as the backbone itself does; for ``csra`` and ``ml_decoder`` see
+            ``retdm.methods.components.heads``.
         lr_factor: component, or a layer of one by its dotted name (``encoder.backbone``), -> what the stage's rate is
             multiplied by for it; 1 where none is named. A new layer on trained ones may learn faster than they.
         decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
@@ -41,6 +41,7 @@ class DeepMethod(Method):
 
     loss_names: ClassVar[tuple[str, ...]]
     encoder: BackboneEncoder
+    classifier: nn.Module
 
     def __init__(
         self,
@@ -59,21 +60,17 @@ class DeepMethod(Method):
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
         self.head = head
-        self.encoder = BackboneEncoder(
-            backbone,
-            embedding_dim,
-            view="embedding" if head == "average" else "cells",
-            pool="max" if head == "max" else "average",
-        )
-        self.classifier = head_of(head, self.encoder.width, len(labels))
+        self.encoder = self.make_encoder(backbone, embedding_dim)
+        self.classifier = self.make_head()
         self.stages = parse_stages(stages)
         self.weights = dict.fromkeys(self.loss_names, 1.0) | dict(weights or {})
-        for term, weight in self.weights.items():
-            if term not in self.loss_names:
-                names = ", ".join(self.loss_names)
-                raise UserError(f"method.weights.{term}: there is no such loss", f"losses: {names}")
+        for name, weight in self.weights.items():
+            if name not in self.loss_names:
+                raise UserError(
+                    f"method.weights.{name}: there is no such loss", f"losses: {', '.join(self.loss_names)}"
+                )
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-                raise UserError(f"method.weights.{term}={weight} is out of range", "it is a number from 0 up")
+                raise UserError(f"method.weights.{name}={weight} is out of range", "it is a number of at least 0")
         self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
         self.build_optimizer = optimizer
         self.stage = self.stages[-1]
@@ -82,9 +79,26 @@ class DeepMethod(Method):
 
     # What a method writes
 
+    def make_encoder(self, backbone: Backbone, width: int | None) -> BackboneEncoder:
+        """The encoder, built once; ``width`` is ``embedding_dim``."""
+        return BackboneEncoder(
+            backbone,
+            width,
+            view="embedding" if self.head == "average" else "cells",
+            pool="max" if self.head == "max" else "average",
+        )
+
+    def make_head(self) -> nn.Module:
+        """What becomes of the encoder's vectors, built once; it is kept as ``classifier``.
+
+        A :class:`retdm.methods.components.heads.InstanceHead` classifies regions or instances, every other module the
+        embedding.
+        """
+        return head_of(self.head, self.encoder.width, len(self.labels))
+
     @property
     def components(self) -> dict[str, nn.Module]:
-        """Named modules that a stage may train; together they are the whole network."""
+        """The modules that a stage may train, by name; together they are the whole network."""
         return {"encoder": self.encoder, "classifier": self.classifier}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -97,50 +111,60 @@ class DeepMethod(Method):
         return logits.sigmoid()
 
     def embed_and_classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embeddings (B, D) of images and what the classifier says of them, logits (B, L)."""
-        if self.head in ("average", "max"):
-            embedding: Tensor = self.encoder(batch)
-            return embedding, self.classifier(embedding)
-        instances, mask = self.encoder.instances(batch)
-        return instances.mean(1), self.classifier(instances, mask)
+        """Embeddings (B, D) and the labels' logits (B, L).
+
+        Of a head on instances the embedding is the mean of a row's instances; the logits are no function of it.
+        """
+        if isinstance(self.classifier, InstanceHead):
+            instances, mask = self.encoder.instances(batch)
+            return mean_instance(instances, mask), self.classifier(instances, mask)
+        embedding: Tensor = self.encoder(batch)
+        return embedding, self.classifier(embedding)
 
     @property
     def scores_instances(self) -> bool:
-        return hasattr(getattr(self, "classifier", None), "instance_logits")
+        return isinstance(self.classifier, InstanceHead) and self.classifier.classifies_instances
 
-    def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
-        """What the head says of each instance by itself (B, N, L), in [0, 1]; 0 in empty places of bags.
+    def instance_scores(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+        """Scores of each instance by itself (B, N, L), in [0, 1]; 0 in empty places of bags.
+
+        Where an attention weighs given instances or crops, a score is multiplied by it: where nothing attends, the
+        classifier was never trained. A cell of a feature map covers far more than its place, attention may rest on any
+        cell that covers the object, and the classifier alone locates it better.
 
         Raises:
-            UserError: this head looks at whole images alone.
+            UserError: this head classifies whole images alone.
         """
-        head: Any = self.classifier
-        if not self.scores_instances:
+        head = self.classifier
+        if not (isinstance(head, InstanceHead) and head.classifies_instances):
             raise UserError(f"method.head={self.head} gives no scores of regions", "method.head=csra does")
         instances, mask = self.encoder.instances(batch)
         scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
-        return scores
+        is_map = self.encoder.view == "cells" and not isinstance(batch, BagBatch)
+        return scores * head.attention_weights(instances, mask) if head.attends and not is_map else scores
 
     def use_training_labels(self, labels: TrainingLabels) -> None:
-        """Called before training, resumed or not, with the label sets that the method is trained on."""
+        """Read the label sets of the training split, before training starts or resumes."""
 
-    def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
-        """Called when a stage starts, with test views of (a sample of) the training images, to measure what the stage
-        needs to know. ``images`` is lazy: left alone it costs nothing."""
+    def on_stage_start(self, stage: Stage, batches: Iterable[Batch]) -> None:
+        """Prepare for a stage, in evaluation mode, from (a sample of) the training split as test views.
+
+        ``batches`` is lazy: unused it costs nothing.
+        """
 
     @property
     def loss_seed(self) -> int:
-        """Of what the losses draw: another one at each step, alike on all processes. In validation always the same: its
-        loss is a function of weights and data alone, or rules that watch it would act on the draw."""
+        """The seed of what the losses draw: another one at each step, alike on all processes. In validation it never
+        changes, so that the loss is a function of weights and data alone: stage rules act on it."""
         return draw_seed(self.seed, self.global_step) if self.training else self.seed
 
     # What the callbacks of retdm.training call
 
     def check_stages(self) -> None:
-        """Every name in the stages is one of this method's.
+        """Check that every name in ``stages``, ``clip`` and ``lr_factor`` is one of this method's.
 
         Raises:
-            UserError: naming the stage, the name and those there are.
+            UserError: one is not.
         """
         for key, names in (("train", tuple(self.components)), ("losses", self.loss_names)):
             for stage in self.stages:
@@ -157,13 +181,13 @@ class DeepMethod(Method):
     @property
     def active(self) -> list[str]:
         """Losses of this stage whose weight is not 0."""
-        return [term for term in self.stage.losses if self.weights[term] > 0]
+        return [name for name in self.stage.losses if self.weights[name] > 0]
 
     def set_stage(self, stage: Stage, lr: float) -> None:
-        """Let the stage's parts learn at ``lr`` and hold the others still."""
+        """Train the stage's components at ``lr`` and hold the others still."""
         self.stage, self.diagnostics = stage, {}
-        for name, part in self.components.items():
-            part.requires_grad_(name in stage.train)
+        for name, component in self.components.items():
+            component.requires_grad_(name in stage.train)
         self.set_lr(lr)
         self.train(self.training)
 
@@ -174,32 +198,33 @@ class DeepMethod(Method):
     def train(self, mode: bool = True) -> "DeepMethod":
         super().train(mode)
         if mode:
-            for name, part in self.components.items():
+            for name, component in self.components.items():
                 if name not in self.stage.train:
-                    part.eval()
+                    component.eval()
         return self
 
     # Lightning's hooks
 
-    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([self.weights[name] * terms[name] for name in self.active]).sum()
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of the active losses."""
+        return torch.stack([self.weights[name] * losses[name] for name in self.active]).sum()
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         torch.manual_seed(draw_seed(self.seed, self.global_step, self.global_rank))
-        terms = self.losses(batch)
-        if not self.active or not (total := self.total(terms)).requires_grad:
+        losses = self.losses(batch)
+        if not self.active or not (total := self.total(losses)).requires_grad:
             raise UserError(
-                f"stage {self.stage.name} has nothing to learn: no loss whose weight is above 0 depends on its parts",
+                f"stage {self.stage.name} has nothing to train: no loss whose weight is above 0 depends on its "
+                "components",
                 f"leave it out with schedule.{self.stage.name}.max_epochs=0",
             )
         self.stage_step += 1
-        terms = {name: terms[name].detach() for name in self.active}
-        return {"loss": total, "terms": terms}
+        return {"loss": total, "losses": {name: losses[name].detach() for name in self.active}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        terms = self.losses(batch)
-        terms = {name: terms[name] for name in self.active}
-        return {"loss": self.total(terms), "terms": terms, "predictions": self.predictions(batch)}
+        losses = self.losses(batch)
+        losses = {name: losses[name] for name in self.active}
+        return {"loss": self.total(losses), "losses": losses, "predictions": self.predictions(batch)}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for name, norm in self.clip.items():

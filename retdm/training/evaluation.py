@@ -43,7 +43,7 @@ class Evaluation(Callback):
         result = cast(dict[str, Any], outputs)
         rows: Predictions = result["predictions"]
         self.criteria.update(rows.scores, rows.target, rows.known, rows.index)
-        values = {f"validation/{name}": value for name, value in {**result["terms"], "loss": result["loss"]}.items()}
+        values = {f"validation/{name}": value for name, value in {**result["losses"], "loss": result["loss"]}.items()}
         # Each value is a mean over a global batch, and these are of equal size to one row: count each once.
         pl_module.log_dict(values, on_epoch=True, batch_size=1, sync_dist=True)
 

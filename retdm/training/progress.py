@@ -50,7 +50,7 @@ class EpochLines(Callback):
     ) -> None:
         result = cast(dict[str, Any], outputs)
         method = cast(DeepMethod, pl_module)
-        values = {**result["terms"], **method.diagnostics, "loss": result["loss"].detach()}
+        values = {**result["losses"], **method.diagnostics, "loss": result["loss"].detach()}
         self._steps += 1
         self._images += len(batch.index) * trainer.world_size
         for name, value in values.items():
@@ -58,7 +58,7 @@ class EpochLines(Callback):
         if self._steps > 1 and trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return  # reading values waits for the device
         values = {name: self._mean(value) for name, value in values.items()}
-        shown = {name: values[name] for name in result["terms"]}
+        shown = {name: values[name] for name in result["losses"]}
         method.log_dict(shown, prog_bar=True, logger=False, on_step=True, on_epoch=False)
         if trainer.logger is not None:
             curves = {f"train/{name}": value.item() for name, value in values.items()}

@@ -21,7 +21,7 @@ FADES = 6.0  # log odds between the brightest region of a map and a black one: o
 
 def region_maps(method: Method, batch: Batch) -> Tensor:
     """Scores of a square of regions that together are the whole image, (B, L, h, h) in [0, 1]; normalised images."""
-    found: Tensor = method.instance_scores(batch).float()  # type: ignore[operator]
+    found: Tensor = method.instance_scores(batch).float()
     side = round(found.shape[1] ** 0.5)
     maps: Tensor = found.transpose(1, 2).unflatten(2, (side, side))
     return maps
@@ -53,6 +53,6 @@ def instance_scores(method: Method, data: Data, rows: NDArray[np.int64]) -> Iter
                 pixels = F.interpolate(maps[i : i + 1], (SIDE, SIDE), mode="bilinear")[0].flatten(1).T
                 yield index, pixels.cpu().numpy()
         return
-    for batch, found in infer(method, data.batches_of(rows), method.instance_scores):  # type: ignore[arg-type]
+    for batch, found in infer(method, data.batches_of(rows), method.instance_scores):
         for index, scores, mask in zip(batch.index.tolist(), found.float(), batch.mask.bool(), strict=True):
             yield index, scores[mask].cpu().numpy()

@@ -75,7 +75,7 @@ class Stages(Callback):
         method.set_stage(self.stage, self.lr)
         method.stage_step = 0
         method.eval()
-        method.measure(self.stage, (method.prepared(batch) for batch in self.views()))
+        method.on_stage_start(self.stage, (method.prepared(batch) for batch in self.views()))
         method.train()
         for optimizer in trainer.optimizers:
             optimizer.state.clear()

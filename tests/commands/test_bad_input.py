@@ -194,7 +194,7 @@ def test_a_gpu_that_is_not_there_is_said_to_be_absent(refused: Refused, monkeypa
 def test_all_losses_switched_off_are_told_with_the_stage(tmp_path: Path, cache: Path) -> None:
     off = ("method.weights.metric=0", "method.weights.reconstruction=0", "schedule.classification.max_epochs=0")
     done = in_process("train.py", f"outputs={tmp_path}", f"data.cache={cache}", *TINY, *off)
-    assert "stage label_embedding has nothing to learn" in check_message(done)
+    assert "stage label_embedding has nothing to train" in check_message(done)
 
 
 # Data

@@ -100,8 +100,8 @@ def test_each_stage_has_finite_losses_by_name_and_their_total_is_the_weighted_su
         expected = sum(method.weights[term] * losses[term].item() for term in stage.losses)
         assert method.total(losses).item() == pytest.approx(expected, rel=1e-5)
         step = method.training_step(batch, 0)
-        assert set(step["terms"]) == set(stage.losses)
-        assert not any(term.requires_grad for term in step["terms"].values())
+        assert set(step["losses"]) == set(stage.losses)
+        assert not any(loss.requires_grad for loss in step["losses"].values())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -134,7 +134,7 @@ def test_a_stage_whose_losses_are_all_switched_off_says_so(ready: Ready, name: s
     method.weights = dict.fromkeys(method.loss_names, 0.0)
     for stage in method.stages:
         method.set_stage(stage, 0.1)
-        with pytest.raises(UserError, match=f"stage {stage.name} has nothing to learn") as error:
+        with pytest.raises(UserError, match=f"stage {stage.name} has nothing to train") as error:
             method.training_step(batch, 0)
         assert f"schedule.{stage.name}.max_epochs=0" in error.value.hint
 
@@ -413,24 +413,24 @@ def test_the_unit_is_the_mean_distance_of_training_embeddings_from_their_mean(re
         yield batches[0]
 
     at_stage(method, "classification")
-    method.measure(method.stage, never())
+    method.on_stage_start(method.stage, never())
     assert method.unit == 1
     at_stage(method, "label_embedding")
-    method.measure(method.stage, iter(batches))
+    method.on_stage_start(method.stage, iter(batches))
 
     embeddings = [embedding.double() for batch in batches for embedding in method.encoder(batch)]
     mean = sum(embeddings) / len(embeddings)
     spread = sum(((embedding - mean) ** 2).sum().sqrt().item() for embedding in embeddings) / len(embeddings)
     assert method.unit.item() == pytest.approx(spread, rel=1e-4)
     at_stage(method, "joint")
-    method.measure(method.stage, never())  # once measured it stays
+    method.on_stage_start(method.stage, never())  # once measured it stays
     assert "unit" in method.state_dict()
 
 
 def test_a_unit_that_is_a_number_is_not_measured(ready: Ready) -> None:
     method, _ = ready("method=retdm", "method.unit=2.5")
     at_stage(method, "label_embedding")
-    method.measure(method.stage, iter([]))
+    method.on_stage_start(method.stage, iter([]))
     assert isinstance(method, RETDM)
     assert method.unit == 2.5
 
@@ -495,10 +495,10 @@ def test_embeddings_that_are_all_alike_are_no_unit(ready: Ready, caplog: pytest.
     caplog.set_level(logging.INFO, "retdm")
     at_stage(method, "label_embedding")
     alike = batch._replace(image=batch.image[:1].expand_as(batch.image))
-    method.measure(method.stage, iter([alike]))
+    method.on_stage_start(method.stage, iter([alike]))
     assert method.unit == 1
     assert "all alike" in caplog.text
-    method.measure(method.stage, iter([batch]))  # the next stage looks again
+    method.on_stage_start(method.stage, iter([batch]))  # the next stage looks again
     assert method.unit != 1
 
 

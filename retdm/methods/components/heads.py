@@ -1,12 +1,8 @@
 """Heads: from instances (an image's regions, a bag's rows) to the labels' logits. Notation: B bags, N places for
-instances, D features, L labels, mask (B, N) of the places that hold one, at least one a bag.
-
-What a head says of an instance by itself, where it can, are its ``instance_logits``. They are no truth about the
-instance: nothing but the bags' labels taught them.
-"""
+instances, D features, L labels, mask (B, N) of the places that hold an instance, at least one a bag."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +15,7 @@ Head = Literal["average", "max", "csra", "ml_decoder"]
 
 
 def head_of(name: Head, dim: int, labels: int) -> nn.Module:
-    """A classifier of ``labels`` outputs: of one vector (B, D) for ``average`` and ``max``, else of instances."""
+    """A head with an output a label: linear on one vector (B, D) for ``average`` and ``max``, else on instances."""
     if name == "csra":
         return CSRA(dim, labels)
     if name == "ml_decoder":
@@ -27,23 +23,47 @@ def head_of(name: Head, dim: int, labels: int) -> nn.Module:
     return nn.Linear(dim, labels)
 
 
-class CSRA(nn.Module):
-    """Class-specific residual attention (Zhu & Wu, ICCV 2021): mean over places + ``share`` * attended mean, of scores
-    by weights of length 1.
+class InstanceHead(nn.Module):
+    """A head on instances.
 
-    The paper's classifier has no bias, for its features are never negative; ours may be standardised.
+    Attributes:
+        classifies_instances: it has ``instance_logits``. These are trained by the bags' labels alone.
+        attends: it has ``attention_weights``.
+    """
+
+    classifies_instances: ClassVar[bool] = True
+    attends: ClassVar[bool] = False
+
+    def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, D) -> logits (B, L)"""
+        raise NotImplementedError
+
+    def instance_logits(self, instances: Tensor) -> Tensor:
+        """Logits of each instance by itself, (B, N, D) -> (B, N, L)."""
+        raise NotImplementedError
+
+    def attention_weights(self, instances: Tensor, mask: Tensor) -> Tensor:
+        """The share of each instance in a label's decision, (B, N, L); 1 in sum, 0 in empty places."""
+        raise NotImplementedError
+
+
+class CSRA(InstanceHead):
+    """Class-specific residual attention (Zhu & Wu, ICCV 2021): the mean score over places + ``share`` times their
+    attended mean. Each label's weights have length 1.
+
+    The paper's classifier has no bias, because its features are never negative; here they may be standardised.
 
     Args:
         dim: D.
         labels: L.
-        share: lambda, of the attended score.
-        temperature: of the softmax over places, from 0 up; infinite, it is the maximum.
+        share: lambda, the weight of the attended mean.
+        temperature: factor of the scores in the softmax over places, at least 0; infinite: the maximum.
     """
 
     def __init__(self, dim: int, labels: int, share: float = 0.2, temperature: float = 1.0) -> None:
         super().__init__()
-        first = nn.Linear(dim, labels)
-        self.weight = nn.Parameter(first.weight.detach().clone())
+        self.weight = nn.Parameter(torch.empty(labels, dim))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as a linear layer's
         self.bias = nn.Parameter(torch.zeros(labels))
         self.share, self.temperature = share, temperature
 
@@ -58,21 +78,22 @@ class CSRA(nn.Module):
         return pool(scores, mask, "mean") + self.share * attended
 
     def instance_logits(self, instances: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, L)"""
         return F.linear(instances, F.normalize(self.weight, dim=1), self.bias)
 
 
-class MLDecoder(nn.Module):
-    """A decoder layer whose queries are the labels (Ridnik et al., WACV 2023): fixed random queries attend to the
-    instances, and each answers for its share of the labels.
+class MLDecoder(InstanceHead):
+    """A transformer decoder layer (ML-Decoder: Ridnik et al., WACV 2023): fixed random queries attend to the instances,
+    and each answers for its share of the labels.
 
     Args:
         dim: D.
         labels: L.
-        width: of the decoder.
-        queries: at most; L where there are fewer labels.
+        width: features of a query.
+        queries: how many there are at most; L where there are fewer labels.
+        heads: attention heads.
     """
 
+    classifies_instances = False
     queries: Tensor
 
     def __init__(self, dim: int, labels: int, width: int = 256, queries: int = 100, heads: int = 8) -> None:
@@ -86,7 +107,7 @@ class MLDecoder(nn.Module):
         self.between = nn.Sequential(
             nn.Linear(width, 4 * width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(4 * width, width)
         )
-        share = -(-labels // count)  # labels a query answers for
+        share = -(-labels // count)  # labels for which a query answers
         self.weight = nn.Parameter(torch.empty(count, width, share))
         self.bias = nn.Parameter(torch.zeros(labels))
         nn.init.xavier_normal_(self.weight)
@@ -102,17 +123,17 @@ class MLDecoder(nn.Module):
         return logits[:, : self.labels] + self.bias
 
 
-class Pooled(nn.Module):
-    """A linear classifier and a pooling.
+class Pooled(InstanceHead):
+    """A linear classifier of instances, and a pooling of its scores or of what it reads.
 
     Args:
         dim: D.
         labels: L.
         pooling, sharpness, top: see :func:`retdm.methods.components.pooling.pool`.
-        space: what is pooled: ``scores`` (logits) of instances, or their ``embeddings``, feature by feature.
+        space: pools the ``scores`` (logits) of instances, or their ``embeddings``, feature by feature.
 
     Raises:
-        UserError: embeddings cannot be pooled so.
+        UserError: ``pooling`` works on probabilities, and embeddings are none.
     """
 
     def __init__(
@@ -128,7 +149,7 @@ class Pooled(nn.Module):
         super().__init__()
         if space == "embeddings" and pooling not in OF_NUMBERS:
             raise UserError(
-                f"method.pooling={pooling} is of probabilities, which embeddings are not",
+                f"method.pooling={pooling} works on probabilities, and embeddings are none",
                 f"with method.space=embeddings it is one of: {', '.join(OF_NUMBERS)}",
             )
         self.linear = nn.Linear(dim, labels)
@@ -145,20 +166,22 @@ class Pooled(nn.Module):
         return pool(values, mask, self.pooling, sharpness=self.sharpness, top=self.top)
 
     def instance_logits(self, instances: Tensor) -> Tensor:
-        """What a bag of one instance alone would get, (B, N, D) -> (B, N, L)"""
+        """Logits of a bag with this instance alone, (B, N, D) -> (B, N, L)."""
         logits: Tensor = self.linear(instances)
         return logits
 
 
-class DetectorClassifier(nn.Module):
-    """Two linear maps: a detector, where to look for a label, and a classifier, whether it is there. P of a label is
-    the mean p of the classifier, weighted by the detector's softmax over instances (Bilen & Vedaldi, CVPR 2016,
-    without their softmax over classes; Kong et al., TASLP 2020).
+class DetectorClassifier(InstanceHead):
+    """Two linear maps of instances: a classifier, and a detector that weighs its probabilities. A label's probability
+    is their mean, weighted by the detector's softmax over instances (Bilen & Vedaldi, CVPR 2016, without their softmax
+    over classes; Kong et al., TASLP 2020).
 
     Args:
         dim: D.
         labels: L.
     """
+
+    attends = True
 
     def __init__(self, dim: int, labels: int) -> None:
         super().__init__()
@@ -168,12 +191,11 @@ class DetectorClassifier(nn.Module):
         """(B, N, D) -> logits (B, L)"""
         return attended_score(self.linear(instances), self.detector(instances), mask)
 
-    def attention(self, instances: Tensor, mask: Tensor) -> Tensor:
-        """Each instance's share in a label's P, (B, N, L); 1 in sum, 0 in empty places."""
+    def attention_weights(self, instances: Tensor, mask: Tensor) -> Tensor:
         return log_attention(self.detector(instances), mask).exp()
 
     def instance_logits(self, instances: Tensor) -> Tensor:
-        """The classifier's, (B, N, D) -> (B, N, L)"""
+        """Logits of the classifier, (B, N, D) -> (B, N, L)."""
         logits: Tensor = self.linear(instances)
         return logits
 
@@ -184,8 +206,8 @@ class Relevance(nn.Module):
     Args:
         dim: D.
         labels: L.
-        width: of V h.
-        gated: False leaves the sigmoid out.
+        width: rows of V and of U.
+        gated: with the factor sigmoid(U h).
     """
 
     def __init__(self, dim: int, labels: int, width: int = 128, *, gated: bool = True) -> None:
@@ -203,13 +225,15 @@ class Relevance(nn.Module):
         return found
 
 
-class GatedAttention(nn.Module):
-    """Attention-based deep multiple-instance learning (Ilse, Tomczak & Welling, ICML 2018), one attention a label:
-    a = softmax over instances of their relevance, a label's logit is linear in the sum of a h.
+class GatedAttention(InstanceHead):
+    """Attention-based deep multiple-instance learning (Ilse, Tomczak & Welling, ICML 2018) with one attention a label:
+    a is the softmax over instances of their relevance, and a label's logit is linear in the sum of a h.
 
     Args:
         dim, labels, width, gated: see :class:`Relevance`.
     """
+
+    attends = True
 
     def __init__(self, dim: int, labels: int, width: int = 128, *, gated: bool = True) -> None:
         super().__init__()
@@ -218,26 +242,12 @@ class GatedAttention(nn.Module):
     def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) -> logits (B, L)"""
         logits = self.instance_logits(instances).where(mask[..., None], 0)  # linear of the mean is the mean of linear
-        return (self.attention(instances, mask) * logits).sum(1)
+        return (self.attention_weights(instances, mask) * logits).sum(1)
 
-    def attention(self, instances: Tensor, mask: Tensor) -> Tensor:
-        """How much each instance counts for a label, (B, N, L); 1 in sum, 0 in empty places. No probability of it."""
+    def attention_weights(self, instances: Tensor, mask: Tensor) -> Tensor:
         return log_attention(self.relevance(instances), mask).exp()
 
     def instance_logits(self, instances: Tensor) -> Tensor:
-        """What a bag of one instance alone would get, (B, N, D) -> (B, N, L)"""
+        """Logits of a bag with this instance alone, (B, N, D) -> (B, N, L)."""
         logits: Tensor = self.linear(instances)
         return logits
-
-
-def check_pooled(head: str) -> None:
-    """A method without a classifier has one vector an image.
-
-    Raises:
-        UserError: the head is neither ``average`` nor ``max``.
-    """
-    if head not in ("average", "max"):
-        raise UserError(
-            f"method.head={head} is a classifier, which this method has not",
-            "method.head=average or max, which pool an image's places",
-        )

@@ -1,8 +1,8 @@
-"""Pooling: what a bag says, from what its instances say. Notation: B bags, N places for instances, L labels, mask
+"""Pooling: from the logits of instances to those of their bag. Notation: B bags, N places for instances, L labels, mask
 (B, N) of the places that hold an instance, n of them in a bag; s a logit, p = sigmoid(s).
 
-What is made of probabilities is computed of their logarithms, so that no logit, however large, becomes an infinite one
-or loses its gradient: the logit of P is log P - log(1 - P), and both have exact forms.
+Probabilities are pooled by their logarithms, so that no logit, however large, becomes infinite or loses its gradient:
+the logit of P is log P - log(1 - P), and both have exact forms.
 """
 
 from typing import Literal, assert_never
@@ -12,28 +12,28 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 Pooling = Literal["max", "mean", "lse", "topk", "mean_score", "noisy_or", "linear_softmax"]
-OF_NUMBERS = ("max", "mean", "lse", "topk")  # of any numbers; the others are of probabilities alone
-SMALL = 1e-3  # below it a few terms of a series are exact
+OF_NUMBERS = ("max", "mean", "lse", "topk")  # pool any numbers; the others work on probabilities alone
+SMALL = 1e-3  # below it two terms of a series are exact
 LOW = -20.0
 
 
 def pool(logits: Tensor, mask: Tensor, pooling: Pooling, *, sharpness: float = 5.0, top: float = 0.1) -> Tensor:
-    """Logits of bags, from those of their instances: (B, N, L) -> (B, L). What stands in empty places is never read.
+    """Logits of bags (B, L), from those of their instances (B, N, L). Empty places are never read.
 
     Args:
-        logits: of instances.
+        logits: (B, N, L), of instances.
         mask: bool (B, N), at least one True a bag.
         pooling: a bag's logit is, or is that of the probability P:
 
-            - ``max``: the greatest s. One instance learns at a time.
+            - ``max``: the greatest s. Only one instance gets a gradient.
             - ``mean``: the mean s.
             - ``lse``: log(mean exp(r s)) / r, between the two.
-            - ``topk``: the mean of the greatest s, a share ``top`` of the n, at least one.
+            - ``topk``: the mean of the greatest s: a share ``top`` of the n, at least one.
             - ``mean_score``: P = the mean p.
-            - ``noisy_or``: P = 1 - product of (1 - p). Many unsure instances make a sure bag.
+            - ``noisy_or``: P = 1 - product of (1 - p). Many instances of low p make a high P.
             - ``linear_softmax``: P = sum of p^2 / sum of p, the mean p weighted by itself.
-        sharpness: r of ``lse``, above 0: a small one is the mean, a large one the maximum.
-        top: of ``topk``.
+        sharpness: r of ``lse``, above 0: near 0 it is the mean, large it is the maximum.
+        top: the share that ``topk`` takes, above 0 and at most 1.
     """
     here = mask[..., None]
     logits = logits.where(here, 0)
@@ -64,7 +64,7 @@ def pool(logits: Tensor, mask: Tensor, pooling: Pooling, *, sharpness: float = 5
 
 
 def attended_score(logits: Tensor, relevance: Tensor, mask: Tensor) -> Tensor:
-    """Logit of P = sum of a p, a the softmax of ``relevance`` over a bag's instances: (B, N, L) twice -> (B, L).
+    """Logit (B, L) of P = sum of a p, where a is the softmax of ``relevance`` (B, N, L) over a bag's instances.
 
     As the a sum to 1, 1 - P = sum of a (1 - p).
     """
@@ -74,14 +74,14 @@ def attended_score(logits: Tensor, relevance: Tensor, mask: Tensor) -> Tensor:
 
 
 def log_attention(relevance: Tensor, mask: Tensor) -> Tensor:
-    """log of the softmax over a bag's instances, (B, N, L); -inf in empty places."""
+    """Logarithm of the softmax over a bag's instances, (B, N, L); -inf in empty places."""
     return relevance.where(mask[..., None], -torch.inf).log_softmax(1)
 
 
 def _noisy_or(logits: Tensor, here: Tensor) -> Tensor:
     """log(exp(S) - 1), S = the sum of log(1 + exp(s)) = -log(1 - P).
 
-    Where all s are low S is 0 in numbers that computers have, but its logarithm is not.
+    Where all s are low, S underflows to 0, but its logarithm does not.
     """
     low = logits.clamp(max=LOW)  # log log(1 + exp(s)) = s - exp(s) / 2 there
     term = torch.logaddexp(logits, torch.zeros_like(logits))

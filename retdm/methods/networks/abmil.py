@@ -11,11 +11,11 @@ from retdm.ranges import AtLeast
 
 
 class ABMIL(BagNet):
-    """A bag's embedding is its instances', weighted by an attention, one a label.
+    """One attention a label over a bag's instances, and a linear classifier of their attended mean.
 
     Args:
         attention_dim: width of the attention's hidden layer.
-        gated: False is the paper's attention without its gate.
+        gated: with the paper's gate.
         regions: see :class:`retdm.methods.networks.bag_net.BagNet`.
     """
 
@@ -30,8 +30,11 @@ class ABMIL(BagNet):
         gated: bool = True,
         **regions: Any,
     ) -> None:
+        self.attention_dim, self.gated = attention_dim, gated
         super().__init__(backbone, labels, **regions)
-        self.classifier = GatedAttention(self.encoder.width, len(labels), attention_dim, gated=gated)
+
+    def make_head(self) -> GatedAttention:
+        return GatedAttention(self.encoder.width, len(self.labels), self.attention_dim, gated=self.gated)
 
     @property
     def components(self) -> dict[str, nn.Module]:

@@ -1,4 +1,4 @@
-"""What networks for bags share: given bags, or images as the regions that their backbone sees."""
+"""The base of networks on bags: bags that the data gives, or images as bags of their regions."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -9,23 +9,24 @@ from retdm.backbones.base import Backbone
 from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
-from retdm.methods.components.encoder import BAG_WIDTH, BackboneEncoder, Regions, mean_instance
+from retdm.methods.components.encoder import BAG_WIDTH, BackboneEncoder, Regions
+from retdm.methods.components.heads import InstanceHead
 from retdm.methods.deep import DeepMethod
 from retdm.ranges import AtLeast
 
 
 class BagNet(DeepMethod):
-    """An image net on instances and a head that makes a bag's logits of them, trained on binary cross-entropy.
+    """An encoder of instances and a head that classifies bags of them, trained on binary cross-entropy.
 
-    A subclass sets ``classifier``, a head of ``retdm.methods.components.heads`` with ``instance_logits``.
+    A subclass writes :meth:`make_head`, an :class:`retdm.methods.components.heads.InstanceHead`.
 
     Args:
-        backbone, labels: see :class:`retdm.methods.deep.DeepMethod`.
-        embedding_dim: width of the layers between instances and the head; None has none on images' regions, and 128 on
-            given bags.
-        instances: what an image's instances are: ``cells`` of the backbone's last map, or crops of a ``grid``.
+        backbone, labels: see :class:`retdm.methods.base.Method`.
+        embedding_dim: width of the layers between instances and the head; None adds none on images' regions, and is 128
+            on bags that the data gives.
+        instances: the instances of an image: ``cells`` of the backbone's last map, or crops of a ``grid``.
         grid: crops a side.
-        training: see :class:`retdm.methods.deep.DeepMethod`; ``head`` is the subclass's.
+        training: see :class:`retdm.methods.deep.DeepMethod`; without ``head``.
     """
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch, BagBatch})
@@ -42,30 +43,20 @@ class BagNet(DeepMethod):
         **training: Any,
     ) -> None:
         if "head" in training:
-            raise UserError(f"method.head={training['head']}: this method has its own", "method=bce lets choose a head")
+            raise UserError(
+                f"method.head={training['head']}: this method has its own",
+                "methods on whole images, such as method=bce, take one",
+            )
         if embedding_dim is None and isinstance(backbone, NoBackbone):
             embedding_dim = BAG_WIDTH
+        self.regions, self.grid = instances, grid
         super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
-        self.encoder = BackboneEncoder(backbone, embedding_dim, view=instances, grid=grid)
 
-    def embed_and_classify(self, batch: Batch | BagBatch) -> tuple[Tensor, Tensor]:
-        """Mean embeddings (B, D) of the instances, and logits (B, L)."""
-        instances, mask = self.encoder.instances(batch)
-        return mean_instance(instances, mask), self.classifier(instances, mask)
+    def make_encoder(self, backbone: Backbone, width: int | None) -> BackboneEncoder:
+        return BackboneEncoder(backbone, width, view=self.regions, grid=self.grid)
 
-    def instance_scores(self, batch: Batch | BagBatch) -> Tensor:
-        """What the head says of each instance (B, N, L), in [0, 1]; 0 in empty places of bags.
-
-        Where an attention weighs given instances or crops, a score is multiplied by it: where nobody attends, the
-        classifier was never asked. A cell of a map sees far beyond its place, attention may rest on any that has
-        seen the thing, and the classifier alone tells its place better.
-        """
-        head: Any = self.classifier
-        instances, mask = self.encoder.instances(batch)
-        scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
-        if hasattr(head, "attention") and not (self.encoder.view == "cells" and not isinstance(batch, BagBatch)):
-            scores = scores * head.attention(instances, mask)
-        return scores
+    def make_head(self) -> InstanceHead:
+        raise NotImplementedError
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         _, logits = self.embed_and_classify(batch)

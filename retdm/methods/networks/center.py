@@ -1,4 +1,4 @@
-"""Center loss beside binary cross-entropy: embeddings stay near the centres of their labels."""
+"""Center loss beside binary cross-entropy: embeddings are drawn to the centres of their labels."""
 
 from typing import Annotated, Any, Literal
 
@@ -15,13 +15,13 @@ from retdm.ranges import AtLeast, Between
 class Center(DeepMethod):
     """Binary cross-entropy and center loss on one embedding (Wen et al., ECCV 2016; the CL rows of Li et al., 2020).
 
-    The paper of RETDM does not say what becomes of images with several labels; see :func:`retdm.losses.center_loss`.
-    The centres start at 0 and are in the checkpoint. No gradient reaches them: once a training step they move by their
-    own rule, :func:`retdm.losses.moved_centers`.
+    RETDM's paper does not say how images with several labels are treated; see :func:`retdm.losses.center_loss`. The
+    centres start at 0 and are in the checkpoint. They get no gradient: at each training step they move by their own
+    rule, :func:`retdm.losses.moved_centers`.
 
     Args:
         embedding_dim: D, width of the embedding.
-        center_rate: of the centres' rule, from 0 to 1 (½ in the paper).
+        center_rate: how far a step moves the centres, from 0 to 1 (½ in the paper).
         reduction: ``mean`` or ``sum`` of the classification loss over labels.
         training: see :class:`retdm.methods.deep.DeepMethod`.
     """
@@ -42,7 +42,7 @@ class Center(DeepMethod):
         super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
         self.center_rate, self.reduction = center_rate, reduction
         self.register_buffer("centers", torch.zeros(len(labels), self.encoder.width))
-        self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # what the centres move by when the step is done
+        self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # by which the centres move at the end of the step
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         embedding, logits = self.embed_and_classify(batch)
@@ -54,7 +54,7 @@ class Center(DeepMethod):
         }
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        # Not when the batch ends: a checkpoint of this step is written before that.
+        # Not at the end of the batch: a checkpoint of this step is written before that.
         super().on_before_optimizer_step(optimizer)
         if "center" in self.active and self.last_step is not None:
             self.centers.copy_(moved_centers(self.centers, *self.last_step, rate=self.center_rate))

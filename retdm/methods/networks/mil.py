@@ -1,4 +1,4 @@
-"""Multiple-instance networks that pool: a label is in a bag as its instances say."""
+"""Multiple-instance network that pools: a bag's scores are its instances' scores, pooled."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ from retdm.ranges import Above, Between
 
 
 class MIL(BagNet):
-    """Scores of instances, or their embeddings, pooled.
+    """A linear classifier whose scores of instances are pooled, or which reads their pooled embeddings.
 
     Args:
         pooling, space, sharpness, top: see :class:`retdm.methods.components.heads.Pooled`.
@@ -36,14 +36,18 @@ class MIL(BagNet):
         top: Annotated[float, Between(0, 1, with_low=False)] = 0.1,
         **regions: Any,
     ) -> None:
+        self.pooling, self.space, self.sharpness, self.top = pooling, space, sharpness, top
         super().__init__(backbone, labels, **regions)
-        self.classifier = Pooled(self.encoder.width, len(labels), pooling, space, sharpness=sharpness, top=top)
+
+    def make_head(self) -> Pooled:
+        width, labels = self.encoder.width, len(self.labels)
+        return Pooled(width, labels, self.pooling, self.space, sharpness=self.sharpness, top=self.top)
 
     @torch.no_grad()
-    def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
-        """Set the bias of noisy-or before the first step: where n instances are unsure, a bag of them is all but sure,
-        and its negatives would push everything down at once."""
-        if self.classifier.pooling == "noisy_or" and stage is self.stages[0]:
-            _, mask = self.encoder.instances(next(iter(images)))
+    def on_stage_start(self, stage: Stage, batches: Iterable[Batch]) -> None:
+        """Set the bias of noisy-or before the first step: n instances of probability 1/2 give a bag a probability near
+        1, and its negatives would push all of them down at once."""
+        if self.pooling == "noisy_or" and stage is self.stages[0]:
+            _, mask = self.encoder.instances(next(iter(batches)))
             size = gather_rows(mask.sum(1)).float().mean()
             self.classifier.linear.bias.copy_(-size.log())

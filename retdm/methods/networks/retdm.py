@@ -17,6 +17,7 @@ from retdm.losses import (
     squared_error,
     two_way_terms,
 )
+from retdm.methods.components.heads import InstanceHead
 from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast
@@ -24,26 +25,26 @@ from retdm.ranges import Above, AtLeast
 log = logging.getLogger(__name__)
 
 LARGEST_RATIO = 5.0  # of the metric's gradient to the classification's at the embedding; beyond it, runs collapsed
-VANISHED = 0.01  # of the classification's gradient at probabilities of 1/2: less is no measure of anything
+VANISHED = 0.01  # share of the classification's gradient at probabilities of 1/2 below which a ratio to it says nothing
 ALIKE = 1e-5  # share of the embeddings' length below which their spread is rounding
 
 
 class RETDM(DeepMethod):
-    """Image net and label net that meet in one embedding space.
+    """An encoder of images and a network of label sets (``label_net``) that embed both in one space.
 
-    The total is classification + metric + reconstruction, each times its weight (eq. 13); the metric is
+    The total loss is classification + metric + reconstruction, each times its weight (eq. 13); the metric is
     way 1 + ``mu`` * way 2 (eq. 8), so that ``mu: 0`` is the paper's one-way variant.
 
     Args:
         embedding_dim: D, width of both embeddings (512 in the paper).
-        k: neighbouring label sets that an image and its label set are told apart from (10 in the paper).
-        unit: what distances are divided by: ``spread``, the mean distance of training embeddings from their mean,
-            measured where the metric first trains; or a number, 1 being the paper's literal reading.
+        k: neighbouring label sets, the rivals of an image's own one (10 in the paper).
+        unit: divides the distances: a number, 1 in a literal reading of the paper; or ``spread``, the mean distance of
+            training embeddings from their mean when the first stage with the metric starts.
         temperature: divides the distances too.
         violation: weight of the hinge on rivals nearer than the own partner (eq. 6).
         mu: weight of way 2 (eq. 8; 1 in the paper).
-        pool: where way 1's rivals come from: the ``batch``, or all label sets of the ``train`` part.
-        rival_image: way 2's image of a neighbouring set: ``random`` among the batch's, or the ``first``.
+        pool: rivals of way 1 are label sets of the ``batch``, or of the whole ``train`` split.
+        rival_image: the image of a neighbouring set in way 2: a ``random`` one of the batch, or the ``first``.
         reduction: ``mean`` or ``sum`` of the classification loss over labels.
         training: see :class:`retdm.methods.deep.DeepMethod`.
     """
@@ -87,41 +88,41 @@ class RETDM(DeepMethod):
     def use_training_labels(self, labels: TrainingLabels) -> None:
         complete = labels.known.all(dim=1)  # a row with an unknown label has no label set
         sets, counts = labels.target[complete].float().unique(dim=0, return_counts=True)
-        # Not in the checkpoint: they belong to the data, and a prediction needs none of them.
+        # Not in the checkpoint: they belong to the data, and no prediction needs them.
         self.register_buffer("train_sets", sets, persistent=False)
         self.register_buffer("train_counts", counts, persistent=False)
         self.register_buffer("frequency", labels.frequency, persistent=False)
 
-    def measure(self, stage: Stage, images: Iterable[Batch]) -> None:
+    def on_stage_start(self, stage: Stage, batches: Iterable[Batch]) -> None:
+        """Measure the unit of the metric where its first stage starts."""
         if not (self.measures_unit and "metric" in self.active):
             return
-        if self.unit != 1.0:  # measured by an earlier stage; changing it later would change the loss in mid-course
+        if self.unit != 1.0:  # measured before an earlier stage: another unit would make another loss of it
             return
         with torch.inference_mode():
-            local = torch.cat([self.encoder(batch) for batch in images])
+            local = torch.cat([self.encoder(batch) for batch in batches])
             embeddings = gather_rows(local)
             spread = (embeddings - embeddings.mean(0)).norm(dim=1).mean()
             if spread <= ALIKE * embeddings.norm(dim=1).mean():
-                log.info("unit of the metric: 1, for %d training embeddings are all alike", len(embeddings))
+                log.info("unit of the metric: 1, because %d training embeddings are all alike", len(embeddings))
                 return
             self.unit.fill_(spread)
         log.info("unit of the metric: %.3f, the spread of %d training embeddings", self.unit, len(embeddings))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         image, logits = self.embed_and_classify(batch)
-        # Of the other heads the logits are no function of the embedding.
-        pooled = self.head in ("average", "max")
+        pooled = not isinstance(self.classifier, InstanceHead)  # else the logits are no function of the embedding
         first = pooled and self.training and self.stage_step == 0 and {"metric", "classification"} <= set(self.active)
         if first and not image.requires_grad:
             image = image.detach().requires_grad_()
             logits = self.classifier(image)
-        terms = {"classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)}
+        losses = {"classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)}
         if {"metric", "reconstruction"} & set(self.active):
             label = self.label_net(batch.target)
-            terms["reconstruction"] = squared_error(self.reconstruction(label), batch.target, batch.known)
+            losses["reconstruction"] = squared_error(self.reconstruction(label), batch.target, batch.known)
             if "metric" in self.active:
                 ways = self._ways(image, label, batch)
-                terms["metric"] = ways.way1 + self.mu * ways.way2
+                losses["metric"] = ways.way1 + self.mu * ways.way2
                 self.diagnostics = {
                     "own_distance": ways.own_distance,
                     "way1_over_chance": ways.nll1 / ways.chance1.clamp(min=1e-12),
@@ -131,11 +132,11 @@ class RETDM(DeepMethod):
             at_half = binary_cross_entropy(
                 logits - logits.detach(), batch.target, batch.known, reduction=self.reduction
             )
-            self._log_gradient_ratio(image, terms, at_half)
-        return terms
+            self._log_gradient_ratio(image, losses, at_half)
+        return losses
 
     def _ways(self, image: Tensor, label: Tensor, batch: Batch) -> TwoWay:
-        """Both ways over the global batch: neighbours are looked for in all its rows."""
+        """Both ways over the global batch: every row of it can be a rival."""
         target, complete = gather_rows(batch.target), gather_rows(batch.known.all(dim=1))
         pool: dict[str, Tensor] = {}
         if self.pool == "train":
@@ -158,18 +159,18 @@ class RETDM(DeepMethod):
             **pool,
         )
 
-    def _log_gradient_ratio(self, image: Tensor, terms: dict[str, Tensor], at_half: Tensor) -> None:
-        """The step into the image net is what makes the joint stage unstable: say how large it is beforehand.
+    def _log_gradient_ratio(self, image: Tensor, losses: dict[str, Tensor], at_half: Tensor) -> None:
+        """Log the ratio of the metric's gradient to the classification's at the embedding; warn where it is too large.
 
-        ``at_half`` is what the classification would be if all probabilities were 1/2. Where its own gradient has
-        vanished beside that, because all is learnt, a ratio to it warns of nothing.
+        ``at_half`` is the classification loss if all probabilities were 1/2. Where the loss's own gradient has vanished
+        beside its gradient, because every label is fitted, the ratio warns of nothing.
         """
 
         def size(name: str, loss: Tensor) -> float:
             (gradient,) = torch.autograd.grad(self.weights[name] * loss, image, retain_graph=True)
             return float(gradient.norm())
 
-        metric, classification = (size(name, terms[name]) for name in ("metric", "classification"))
+        metric, classification = (size(name, losses[name]) for name in ("metric", "classification"))
         ratio = metric / max(classification, 1e-12)
         if self.logger is not None:
             self.logger.log_metrics({f"work/{self.stage.name}_gradient_ratio": ratio}, step=self.global_step)

@@ -194,14 +194,14 @@ def test_gated_attention_worked_numbers(gated: bool, size: int, shares: list[flo
         nn.init.zeros_(relevance.gate.bias)
         relevance.gate.weight.data = torch.tensor([[0.5, 0.5]]).double()
     instances = torch.tensor([[[1.0, 0], [0, 1], [1, 1]]]).double()
-    found = head.attention(instances, torch.arange(3)[None] < size)
+    found = head.attention_weights(instances, torch.arange(3)[None] < size)
     assert found.flatten().tolist() == pytest.approx(shares, abs=6e-7)
 
 
 def test_gated_attention_classifies_the_attended_mean_of_each_label() -> None:
     head, (instances, mask) = build("gated"), bags(5)
     assert isinstance(head, GatedAttention)
-    logits, shares = head(instances, mask), head.attention(instances, mask)
+    logits, shares = head(instances, mask), head.attention_weights(instances, mask)
     for b, size in enumerate(SIZES):
         for label in range(3):
             mean = torch.stack([shares[b, i, label] * instances[b, i] for i in range(size)]).sum(0)
@@ -332,13 +332,13 @@ def test_gradients_of_a_head_are_those_of_its_values(name: str) -> None:
 def test_attention_is_a_share_of_the_bag(name: str) -> None:
     head: Any = build(name)
     instances, mask = bags(5)
-    found = head.attention(instances, mask)
+    found = head.attention_weights(instances, mask)
     assert torch.allclose(found.sum(1), torch.ones(4, 3).double())
     assert found[~mask].eq(0).all()
     assert (found[mask] > 0).all()
 
 
 def test_embeddings_are_no_probabilities_to_pool() -> None:
-    with pytest.raises(UserError, match="method.pooling=noisy_or is of probabilities") as error:
+    with pytest.raises(UserError, match="method.pooling=noisy_or works on probabilities") as error:
         Pooled(5, 3, "noisy_or", "embeddings")
     assert "topk" in error.value.hint

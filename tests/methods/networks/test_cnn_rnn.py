@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retdm.batch import Batch
-from retdm.methods.networks.cnn_rnn import CNNRNN, PADDING, LabelRNN, label_sequence, told_probability
+from retdm.methods.networks.cnn_rnn import CNNRNN, PADDING, LabelRNN, label_probability, label_sequence
 from retdm.runs.build import build_data, build_method
 from retdm.runs.settings import RunSettings
 
@@ -94,10 +94,10 @@ def test_the_loss_is_minus_the_log_of_the_true_paths_probability(tiny: Callable[
     batch = Batch(torch.arange(2), image, target, torch.ones(2, 4, dtype=torch.bool))
     loss = method.losses(batch)["sequence"]
     seen = method.encoder(batch)
-    ended = probability(method.rnn, seen[0], [2, 0]) - sum(
-        probability(method.rnn, seen[0], [2, 0, label]) for label in (1, 3)
+    ended = probability(method.classifier, seen[0], [2, 0]) - sum(
+        probability(method.classifier, seen[0], [2, 0, label]) for label in (1, 3)
     )
-    whole = probability(method.rnn, seen[1], [2, 0, 3, 1])
+    whole = probability(method.classifier, seen[1], [2, 0, 3, 1])
     torch.testing.assert_close(loss, -(ended.log() + whole.log()) / 2)
 
 
@@ -125,16 +125,16 @@ def test_it_finds_what_a_greedy_search_misses() -> None:
         return rows.log().where(~told.all(1)[:, None], torch.tensor([-torch.inf, -torch.inf, 0])), state
 
     images = [torch.zeros(3, 1)]
-    torch.testing.assert_close(told_probability(step, images, 2, 2, beams=1), torch.tensor([[0.5, 0.6]] * 3))
+    torch.testing.assert_close(label_probability(step, images, 2, 2, beams=1), torch.tensor([[0.5, 0.6]] * 3))
     both = torch.tensor([[0.5 + 0.4 * 0.9, 0.4 + 0.5 * 0.4]] * 3)
-    torch.testing.assert_close(told_probability(step, images, 2, 2, beams=2), both)
+    torch.testing.assert_close(label_probability(step, images, 2, 2, beams=2), both)
 
 
 @pytest.mark.parametrize("length", [1, 2, 4])
 def test_where_all_paths_are_followed_the_probability_is_exact(length: int) -> None:
     rnn, images = lively(), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found = told_probability(rnn.step, rnn.start(rnn.projected(images)), 4, length, beams=24)
+        found = label_probability(rnn.step, rnn.start(rnn.projected(images)), 4, length, beams=24)
         for image, scores in zip(images, found, strict=True):
             exact = torch.zeros(4)
             for told in range(1, length + 1):
@@ -148,7 +148,7 @@ def test_where_all_paths_are_followed_the_probability_is_exact(length: int) -> N
 def test_with_few_beams_a_followed_path_speaks_for_those_that_end_as_it_does(beams: int) -> None:
     rnn, images = lively(), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found = told_probability(rnn.step, rnn.start(rnn.projected(images)), 4, 3, beams)
+        found = label_probability(rnn.step, rnn.start(rnn.projected(images)), 4, 3, beams)
         for image, scores in zip(images, found, strict=True):
             expected = torch.zeros(4)
             followed: dict[tuple[int, ...], float] = {(): 1.0}
@@ -187,9 +187,9 @@ def in_order(chance: Callable[[Tensor], Tensor], labels: int) -> Any:
 
 def test_independent_labels_have_their_probabilities_with_as_many_beams_as_labels() -> None:
     step = in_order(lambda told: torch.full_like(told, 0.3), 10)
-    found = told_probability(step, [torch.zeros(1, 1)], 10, 10, beams=16)
+    found = label_probability(step, [torch.zeros(1, 1)], 10, 10, beams=16)
     torch.testing.assert_close(found, torch.full((1, 10), 0.3), atol=1e-4, rtol=0)
-    few = told_probability(step, [torch.zeros(1, 1)], 10, 10, beams=4)
+    few = label_probability(step, [torch.zeros(1, 1)], 10, 10, beams=4)
     assert (few < 0.3001).all() and few[0, -1] > 0.1
 
 
@@ -208,7 +208,7 @@ def test_what_is_not_followed_is_nearly_made_up_for(seed: int) -> None:
             mass *= one if mark else 1 - one
         exact += mass * torch.tensor(told)
     wrong = [
-        (told_probability(in_order(chance, 10), [torch.zeros(1, 1)], 10, 10, beams)[0] - exact).abs().max()
+        (label_probability(in_order(chance, 10), [torch.zeros(1, 1)], 10, 10, beams)[0] - exact).abs().max()
         for beams in (4, 16, 1024)
     ]
     assert wrong[2] < 1e-5 and wrong[1] < 0.03 and wrong[1] < wrong[0]

@@ -79,7 +79,7 @@ def net(name: str, backbone: Any = None, **more: Any) -> Any:
 def test_a_net_learns_labels_of_bags_and_which_instance_carries_them(name: str) -> None:
     method, (batch, _) = net(name), witnesses()
     method.encoder.set_moments(batch.bag[batch.mask].mean(0), batch.bag[batch.mask].std(0))
-    method.measure(method.stages[0], iter([batch]))
+    method.on_stage_start(method.stages[0], iter([batch]))
     optimizer = torch.optim.SGD(method.parameters(), lr=0.2, momentum=0.9)
     for _ in range(80):
         optimizer.zero_grad()
@@ -157,14 +157,14 @@ def test_instances_of_bags_pass_two_layers(asked: int | None, width: int) -> Non
 
 def test_noisy_or_begins_with_bags_as_unsure_as_their_instances_are_many() -> None:
     method, (batch, _) = net("mil, noisy or"), witnesses()
-    method.measure(method.stages[0], iter([batch]))
+    method.on_stage_start(method.stages[0], iter([batch]))
     size = batch.mask.sum(1).double().mean().item()
     assert method.classifier.linear.bias.tolist() == pytest.approx([-np.log(size)] * 3, rel=1e-5)
     before = method.classifier.linear.bias.clone()
-    method.measure(Stage(**{**STAGES[0], "name": "later"}), iter(()))
+    method.on_stage_start(Stage(**{**STAGES[0], "name": "later"}), iter(()))
     assert torch.equal(method.classifier.linear.bias, before)
     other = net("mil")
-    other.measure(other.stages[0], iter(()))  # reads nothing for nothing
+    other.on_stage_start(other.stages[0], iter(()))  # reads nothing for nothing
 
 
 # On images
