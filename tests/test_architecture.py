@@ -47,6 +47,22 @@ def imported(file: Path) -> Iterator[tuple[str, int]]:
             yield from ((name, node.lineno) for name in names)
 
 
+def module_of(file: Path) -> str:
+    return ".".join(("retdm", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def modules_known_by(file: Path, modules: set[str]) -> set[str]:
+    """Files of the package that a file imports, inside functions and for type checkers alone too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inside & modules or {str(node.module)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & modules - {module_of(file)}
+
+
 def rooms_known_by(file: Path) -> Iterator[tuple[str, int]]:
     for name, line in imported(file):
         words = name.split(".")
@@ -76,6 +92,16 @@ def test_the_plan_has_no_circle() -> None:
         free = {room for room, allowed in left.items() if not allowed}
         assert free, f"these know each other: {sorted(left)}"
         left = {room: allowed - free for room, allowed in left.items() if room not in free}
+
+
+def test_no_two_files_import_each_other_by_whatever_way_round() -> None:
+    files = {module_of(file): file for file in PACKAGE.rglob("*.py")}
+    left = {name: modules_known_by(file, set(files)) for name, file in files.items()}
+    assert len(left["retdm.commands.train"]) > 10
+    while left:
+        free = {name for name, known in left.items() if not known & left.keys()}
+        assert free, f"each of these imports, over others, itself: {sorted(left)}"
+        left = {name: known for name, known in left.items() if name not in free}
 
 
 def test_single_files_know_no_room_but_the_package_itself_and_its_commands() -> None:

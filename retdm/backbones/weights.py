@@ -8,20 +8,30 @@ from difflib import get_close_matches
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from retdm.errors import UserError
 from retdm.files import damaged_record
 
-if TYPE_CHECKING:
-    from retdm.backbones.base import Backbone
-
 BEST_CHECKPOINT = "checkpoints/best.ckpt"  # in a run folder
 MARK = "backbone.net."  # in a run's checkpoint, what stands before a backbone's own names
+
+
+class Weighted(Protocol):
+    """A backbone as far as its weights are concerned, see :class:`retdm.backbones.Backbone`."""
+
+    name: ClassVar[str]
+    imagenet: ClassVar[WeightsEnum | None]
+    last_layer: ClassVar[str | None]
+    net: nn.Module
+    random_layer: str | None
+
+    @classmethod
+    def torchvision_name(cls, name: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class WeightsReport:
         return "; ".join(parts)
 
 
-def load_weights(backbone: "Backbone", weights: str) -> WeightsReport:
+def load_weights(backbone: Weighted, weights: str) -> WeightsReport:
     """Fills ``backbone.net`` and says with what.
 
     Args:
@@ -116,12 +126,12 @@ def find_file(weights: str) -> Path:
     return path
 
 
-def imagenet_name(backbone: "Backbone | type[Backbone]") -> str:
+def imagenet_name(backbone: Weighted | type[Weighted]) -> str:
     """The file name of torchvision's ImageNet weights; it holds the start of the content's hash."""
     return str(_imagenet(backbone).url).rpartition("/")[2]
 
 
-def fetch_imagenet(backbone: "Backbone") -> Path:
+def fetch_imagenet(backbone: Weighted) -> Path:
     """The file of torchvision's ImageNet weights, downloaded where it is not in PyTorch's cache yet."""
     entry = _imagenet(backbone)
     path = Path(torch.hub.get_dir(), "checkpoints", imagenet_name(backbone))
@@ -174,7 +184,7 @@ def _file_hash(path: Path, *status: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _imagenet(backbone: "Backbone | type[Backbone]") -> WeightsEnum:
+def _imagenet(backbone: Weighted | type[Weighted]) -> WeightsEnum:
     if backbone.imagenet is None:
         raise UserError(
             f"there are no ImageNet weights for {backbone.name}", "backbone.weights=none or the path of a file"

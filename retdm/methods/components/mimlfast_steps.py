@@ -9,8 +9,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from retdm.methods.on_bags.mimlfast import EACH
-
 Array = NDArray[np.float64]
 compiled = njit(fastmath={"reassoc", "contract"})  # sums may be cut into lanes; infinity stays infinity
 
@@ -52,8 +50,12 @@ def one_by_one(
     weights: Any,
     rates: Any,
     draws: Array,
+    each: int,
 ) -> float:
-    """One round through all pairs, in the authors' order; see ``retdm.methods.on_bags.mimlfast.Round``."""
+    """One round through all pairs, in the authors' order; see ``retdm.methods.on_bags.mimlfast.Round``.
+
+    Every ``each`` pairs the weights enter their averages.
+    """
     space, concepts, space_sum, concepts_sum, counts = weights
     eta, lambda_, norm = rates
     dummy = len(concepts) - 1
@@ -89,7 +91,7 @@ def one_by_one(
             add(concepts[other, other_k], -step, seen[other_at], 0.0, seen[other_at], norm)
             for j in range(len(space)):
                 add(space[j], step * x[start + own_at, j], w_own, -step * x[start + other_at, j], w_other, norm)
-        if counts[0] > 0 and place % EACH == EACH - 1:
+        if counts[0] > 0 and place % each == each - 1:
             space_sum += space
             concepts_sum += concepts
             counts[1] += 1
