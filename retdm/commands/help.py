@@ -20,6 +20,7 @@ GROUPS = {
     "optimizer": "optimizers",
     "schedule": "schedules",
     "trainer": "trainers",
+    "logger": "loggers",
     "experiment": "experiments",
     "hydra/launcher": "launchers of the runs of a sweep",
 }

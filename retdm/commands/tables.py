@@ -86,13 +86,13 @@ def print_report(folder: RunFolder, title: str, report: dict[str, Any], *, per_l
     if left_out:
         out.print("left out: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left_out.items()))
     out.print()
-    for name, place in (
-        ("checkpoint", shown(folder.best)),
-        ("pictures", shown(folder.pictures)),
-        ("curves", f"tensorboard --logdir {shown(folder.path)}"),
-        ("next", next_command),
+    for name, place, there in (
+        ("checkpoint", shown(folder.best), True),
+        ("pictures", shown(folder.pictures), folder.pictures.exists()),
+        ("curves", f"tensorboard --logdir {shown(folder.path)}", (folder.path / "tensorboard").exists()),
+        ("next", next_command, True),
     ):
-        if name == "pictures" and not folder.pictures.exists():
+        if not there:
             continue
         # The last line is a contract: plain, never wrapped.
         print(f"{name:<11}{place}" if name != "next" else place, flush=True)

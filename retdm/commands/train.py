@@ -108,7 +108,9 @@ def train(settings: RunSettings, *, in_sweep: bool = False) -> Path:
     """
     build.prepare_process()
     build.check_takes(settings)
-    _, devices, nodes, _ = build.processes(settings)  # a missing GPU is told of before anything is read
+    # A missing GPU or package is reported before anything is read.
+    _, devices, nodes, _ = build.processes(settings)
+    build.logger_settings(settings).check()
     if _is_fitted(settings) and (count := nodes * count_of(devices)) > 1:
         raise UserError(
             f"{settings.choices['method']} is fitted by one process, not by {count}",
@@ -270,7 +272,7 @@ def _fit(folder: RunFolder, settings: RunSettings, data: Data, method: FittedMet
     """Fit a method on the features of its frozen backbone, and evaluate it."""
     build.give_distances(settings, data, method)
     method.to(device_of(settings.trainer))
-    logger = build.build_logger(folder.path)
+    logger = build.logger_settings(settings).build(folder.path)
     started = time.monotonic()
     method.fit(*data.examples("train"))
     seconds = time.monotonic() - started
@@ -335,7 +337,7 @@ def train_deep(
     evaluation = Evaluation()
     callbacks: list[Callback] = [
         evaluation,
-        EpochLines(stages),  # before the stages move on
+        EpochLines(stages, folder.history),  # before the stages move on
         stages,
         Pictures(folder.pictures, data, stages, evaluation),
         checkpoints,

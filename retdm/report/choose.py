@@ -169,7 +169,8 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that change results or that a run cannot do without, flat."""
-    kept = {key: settings[key] for key in ("data", "backbone", "method", "optimizer", "seed")}
+    kept = {key: settings[key] for key in ("data", "backbone", "method", "seed")}
+    kept["optimizer"] = settings.get("optimizer", {})
     if settings.get("run") is None:
         kept["outputs"] = settings["outputs"]  # where the splits lie that were run already
     kept["trainer"] = {"precision": settings["trainer"]["precision"]}

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ import torch
 import yaml
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from retdm.backbones import Backbone, NoBackbone
@@ -32,6 +31,7 @@ from retdm.runs.setting_checks import parameters_of
 from retdm.runs.settings import RunSettings
 from retdm.training.distances import use_distances
 from retdm.training.features import precompute_features
+from retdm.training.loggers import LoggerSettings
 from retdm.training.optimizers import OptimizerSettings
 from retdm.training.saving import CheckpointFiles
 
@@ -215,7 +215,7 @@ def build_trainer(settings: RunSettings, folder: Path, callbacks: list[Callback]
             strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
             sync_batchnorm=trained_norm,
             max_epochs=epochs,
-            logger=build_logger(folder),
+            logger=logger_settings(settings).build(folder) or False,
             callbacks=callbacks,
             plugins=[CheckpointFiles()],
             enable_checkpointing=any(_is_checkpoint(callback) for callback in callbacks),
@@ -231,16 +231,10 @@ def build_trainer(settings: RunSettings, folder: Path, callbacks: list[Callback]
     return trainer
 
 
-def build_logger(folder: Path) -> Logger | None:
-    """Where a run's curves and pictures go, beside its own files."""
-    return Curves(folder, name="", version="tensorboard", default_hp_metric=False)
-
-
-class Curves(TensorBoardLogger):
-    """TensorBoard sorts groups by name and opens the first two: criteria and losses, not the epoch of Lightning."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics({"work/epoch" if name == "epoch" else name: value for name, value in metrics.items()}, step)
+def logger_settings(settings: RunSettings) -> LoggerSettings:
+    """The settings of the logger that a run chose."""
+    chosen: LoggerSettings = settings.classes["logger"](**_own(settings.logger))
+    return chosen
 
 
 def _is_checkpoint(callback: Callback) -> bool:

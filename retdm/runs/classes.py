@@ -8,6 +8,7 @@ from retdm.batch import BagBatch, Batch
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.registry import resolve
+from retdm.training.loggers import LoggerSettings
 from retdm.training.optimizers import OptimizerSettings
 
 EXAMPLES = {
@@ -15,21 +16,23 @@ EXAMPLES = {
     "method": "retdm.methods.networks.bce.BCE",
     "backbone": "retdm.backbones.vgg.VGG16",
     "optimizer": "retdm.training.optimizers.SGD",
+    "logger": "retdm.training.loggers.TensorBoard",
 }
 KINDS = {
     "data": "no source of images or bags",
     "method": "no method",
     "backbone": "no backbone",
     "optimizer": "no settings of an optimizer",
+    "logger": "no settings of a logger",
 }
-BASES = {"method": Method, "backbone": Backbone, "optimizer": OptimizerSettings}
+BASES = {"method": Method, "backbone": Backbone, "optimizer": OptimizerSettings, "logger": LoggerSettings}
 
 
 def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = False) -> Any:
     """The class that a group's ``_target_`` names, known to be of that group before anything of it is called.
 
     Args:
-        group: ``data``, ``method``, ``backbone`` or ``optimizer``.
+        group: ``data``, ``method``, ``backbone``, ``optimizer`` or ``logger``.
         config: its settings.
         trusted_only: see :func:`retdm.registry.resolve`.
 

@@ -21,7 +21,7 @@ from retdm.runs.setting_checks import RUN, check_groups, check_keys, parameters_
 from retdm.runs.setting_types import fits
 from retdm.runs.settings import RunSettings
 
-GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer", "experiment")
+GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer", "logger", "experiment")
 
 
 def register_resolvers() -> None:
@@ -62,7 +62,7 @@ def settings_of(config: DictConfig, chosen: dict[str, Any]) -> RunSettings:
         content["backbone"], choices["backbone"] = {}, "none"
     if "stages" not in content["method"]:  # it is fitted
         content["optimizer"] = {}
-    classes |= resolve_classes(content, ("backbone", "optimizer"))
+    classes |= resolve_classes(content, ("backbone", "optimizer", "logger"))
     check_groups(content, classes, choices)
     place(content["data"], classes["data"])
     if content["seed"] < 0:

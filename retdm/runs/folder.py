@@ -44,7 +44,10 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
         self.test = self.path / "test.json"
         self.predictions = self.path / "predictions.npz"
-        self.tensorboard = self.path / "tensorboard"
+        self.history = self.path / "history.jsonl"
+        self.loggers = [
+            self.path / name for name in ("tensorboard", "csv", "wandb", "mlruns")
+        ]  # see training/loggers.py
         self.pictures = self.path / "pictures"
         self.log = self.path / "log.txt"
         self.error = self.path / "error.txt"
@@ -70,7 +73,8 @@ class RunFolder:
             self.test,
             self.predictions,
             self.checkpoints,
-            self.tensorboard,
+            self.history,
+            *self.loggers,
             self.pictures,
             self.log,
             self.error,

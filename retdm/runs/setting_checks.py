@@ -14,7 +14,7 @@ from retdm.runs.plain import short
 from retdm.runs.setting_types import fits, in_words, mapped
 
 RUN: dict[str, Any] = {
-    **dict.fromkeys(("data", "backbone", "method", "optimizer", "schedule", "trainer"), dict[str, Any]),
+    **dict.fromkeys(("data", "backbone", "method", "optimizer", "schedule", "trainer", "logger"), dict[str, Any]),
     "seed": int,
     "outputs": str,
     "run": str | None,

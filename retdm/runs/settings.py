@@ -25,8 +25,8 @@ class RunSettings:
     """The settings of one run, complete and checked.
 
     Attributes:
-        data, method, backbone, optimizer, trainer: the keys of each group with their values; ``backbone`` is empty
-            where the data gives bags, ``optimizer`` where the method is fitted.
+        data, method, backbone, optimizer, trainer, logger: the keys of each group with their values; ``backbone`` is
+            empty where the data gives bags, ``optimizer`` where the method is fitted.
         choices: group -> name of the YAML file that was chosen for it.
         classes: group -> the class that its ``_target_`` names.
         recorded: the identity that the run's own files hold; None computes it.
@@ -40,6 +40,7 @@ class RunSettings:
     backbone: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     refit: bool = False
     precompute: bool = False

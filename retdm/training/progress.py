@@ -1,7 +1,8 @@
-"""What a run says while it works."""
+"""A run's progress, epoch by epoch: on the screen, in the log, for the logger and in ``history.jsonl``."""
 
 import logging
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -10,19 +11,25 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
 from retdm.methods.deep import DeepMethod
+from retdm.training.history import append_epoch, keep_epochs
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
 
 
 class EpochLines(Callback):
-    """One line an epoch: stage, losses by name, validation criteria, images a second. Also feeds the curves.
+    """One line an epoch: stage, losses by name, validation criteria, images a second; and the logger's curves.
 
-    What it has added up of an epoch is in the checkpoint, so a run that is stopped there reports the same means.
+    It stands before :class:`Stages` in the list of callbacks. The losses summed so far are in the checkpoint, so a run
+    that is stopped inside an epoch reports the same means.
+
+    Args:
+        stages: of the fit.
+        history: the run folder's ``history.jsonl``, which gets each epoch too; None writes none.
     """
 
-    def __init__(self, stages: Stages) -> None:
-        self.stages = stages
+    def __init__(self, stages: Stages, history: Path | None = None) -> None:
+        self.stages, self.history = stages, history
         self._sums: dict[str, torch.Tensor] = {}  # of this process, over the epoch's steps so far
         self._steps = self._images = 0
         self._since = time.monotonic()
@@ -41,6 +48,10 @@ class EpochLines(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self._trainer = trainer
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if self.history is not None and trainer.is_global_zero:
+            keep_epochs(self.history, sum(stage["epochs"] for stage in self.stages.history))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._images, self._since, self._validated = 0, time.monotonic(), 0.0
@@ -69,7 +80,8 @@ class EpochLines(Callback):
         self._validated = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        seconds = (self._validated or time.monotonic()) - self._since
+        now = time.monotonic()
+        seconds = (self._validated or now) - self._since
         means = {name: self._mean(total / self._steps).item() for name, total in self._sums.items()}
         self._sums, self._steps = {}, 0
         method = cast(DeepMethod, pl_module)
@@ -92,6 +104,28 @@ class EpochLines(Callback):
             f"| {rate:.0f} images/s",
         ]
         log.info("%s", "  ".join(words))
+        if self.history is not None and trainer.is_global_zero:
+            prefix = "validation/"
+            append_epoch(
+                self.history,
+                {
+                    "epoch": trainer.current_epoch + 1,
+                    "stage": self.stages.stage.name,
+                    "rates": {
+                        group["name"]: group["lr"]
+                        for group in trainer.optimizers[0].param_groups
+                        if group["name"].split(".")[0] in self.stages.stage.train
+                    },
+                    "train": means,
+                    "validation": {
+                        name.removeprefix(prefix): value.item()
+                        for name, value in metrics.items()
+                        if name.startswith(prefix)
+                    },
+                    "seconds": round(now - self._since, 3),
+                    "images_per_second": round(rate, 1),
+                },
+            )
         self._warn_of_collapse(means)
 
     def _mean(self, value: torch.Tensor) -> torch.Tensor:

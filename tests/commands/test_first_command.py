@@ -66,8 +66,9 @@ def test_the_table_has_every_criterion_under_both_rules_as_metrics_json_has_it(s
 
 
 def test_the_run_folder_has_every_file_that_is_promised_and_nothing_half_written(run: Path) -> None:
-    promised = "config.yaml split.json checkpoints metrics.json predictions.npz tensorboard log.txt pictures"
-    assert {path.name for path in run.iterdir()} >= set(promised.split())
+    files = "config.yaml split.json history.jsonl metrics.json predictions.npz log.txt"
+    folders = "checkpoints tensorboard pictures"
+    assert {path.name for path in run.iterdir()} >= {*files.split(), *folders.split()}
     assert {path.name for path in (run / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
     assert list((run / "pictures").glob("*.png"))
     assert not list(run.rglob("*.part"))

@@ -85,6 +85,14 @@ def assert_same_end(one: Path, other: Path, *checkpoints: str) -> None:
         del stage["minutes"]  # of a clock
     for key in ("test", "validation", "per_label", "stages"):
         assert a[key] == b[key]
+    assert epochs_of(one) == epochs_of(other)
+
+
+def epochs_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of ``history.jsonl`` without what a clock says."""
+    lines = [json.loads(text) for text in (folder / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    return [{key: line[key] for key in line if key not in ("seconds", "images_per_second")} for line in lines]
 
 
 @pytest.fixture(scope="module")

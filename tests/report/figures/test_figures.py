@@ -10,20 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
-from torch.utils.tensorboard import SummaryWriter
 
 from retdm.figure_text import label_names
 from retdm.report.collect import Group, find_runs, group_runs
 from retdm.report.figures import write as figures
 from retdm.report.figures.draw_over_settings import draw_heat_map, draw_learning_curves, draw_setting_curve
 from retdm.report.figures.draw_per_label import draw_co_occurrence, draw_label_precision
-from retdm.report.figures.draw_training import History, draw_convergence
+from retdm.report.figures.draw_training import Training, draw_convergence
 from retdm.report.figures.drawing import COLOURS, styles_of
-from retdm.report.figures.history import convergence, history_of
 from retdm.report.figures.over_settings import characteristics, learning_curves, settings
 from retdm.report.figures.per_label import co_occurrence, label_precision
 from retdm.report.figures.shown_groups import Drawn, choose
+from retdm.report.figures.training import convergence, training_of
 from retdm.report.figures.write import predictions, write_figures
+from retdm.training.history import append_epoch
 
 LABELS = ("sea", "<b>$x", "tree$")
 CRITERIA = {"mAP": 0.8, "O-F1": 0.7, "average_precision": 0.9, "coverage_normalised": 0.2, "hamming_loss": 0.1}
@@ -342,41 +342,34 @@ def test_a_run_without_predictions_is_in_no_figure_of_labels_together(make: Make
 # Training
 
 
-def logged(folder: Path, rows: list[tuple[str, float, int]]) -> None:
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for tag, value, step in rows:
-            writer.add_scalar(tag, value, step)
+def write_history(folder: Path, stages: list[str], **values: list[float | None]) -> None:
+    """An epoch for each stage named; ``values`` by part and name, as ``train_loss``."""
+    for epoch, stage in enumerate(stages, 1):
+        line: dict[str, Any] = {"epoch": epoch, "stage": stage, "train": {}, "validation": {}}
+        for key, of_epochs in values.items():
+            part, _, name = key.partition("_")
+            line[part][name] = of_epochs[epoch - 1]
+        append_epoch(folder / "history.jsonl", line)
 
 
-def test_a_training_is_told_by_epoch_with_its_stages(make: Make, tmp_path: Path) -> None:
-    folder = make("retdm", 0, stages=(("first", 1), ("joint", 2)))
-    epochs = [("epoch", float(step // 2), step) for step in (1, 3, 5)]  # each at its end
-    losses = [("train/loss", value, step) for step, value in enumerate((4, 2, 9, 7, 5, 1), 1)]  # after each step
-    scores = [("validation/mAP", value, step) for value, step in ((0.5, 1), (0.6, 3), (0.7, 5))]
-    logged(folder, [*epochs, *losses, *scores])
-    logged(folder, [("epoch", 2.0, 0), ("test/mAP", 0.9, 0)])  # what test.py adds
-    history = history_of(groups_in(tmp_path)[0].runs[0])
-    assert history is not None
-    assert history.stages == [("first", 1, 1), ("joint", 2, 3)]
-    assert history.train_loss == {1: 3.0, 2: 8.0, 3: 3.0}
-    assert history.validation_map == pytest.approx({1: 0.5, 2: 0.6, 3: 0.7})
-    assert history.validation_loss == {}
-    logged(folder, [("train/epoch_loss", value, step) for value, step in ((3.5, 1), (8.5, 3), (2.5, 5))])
-    history = history_of(groups_in(tmp_path)[0].runs[0])
-    assert history is not None and history.train_loss == {1: 3.5, 2: 8.5, 3: 2.5}  # of all steps, logged or not
+def test_losses_and_validation_map_are_drawn_by_epoch_with_the_stages(make: Make, tmp_path: Path) -> None:
+    folder = make("retdm", 0)
+    scores: list[float | None] = [0.5, 0.6, 0.7]
+    write_history(folder, ["first", "joint", "joint"], train_loss=[3.0, 8.0, None], validation_mAP=scores)
+    training = training_of(groups_in(tmp_path)[0].runs[0])
+    assert training == Training([("first", 1, 1), ("joint", 2, 3)], {1: 3.0, 2: 8.0}, {}, {1: 0.5, 2: 0.6, 3: 0.7})
     (drawn,) = convergence(groups_in(tmp_path), ["retdm"])
     left, right = drawn.figure.axes  # type: ignore[union-attr]
     # The loss is broken where a stage begins, the score is not.
-    assert [len(np.asarray(line.get_xdata())) for line in left.get_lines()] == [1, 0, 2, 0]
+    assert [len(np.asarray(line.get_xdata())) for line in left.get_lines()] == [1, 0, 1, 0]
     assert [len(np.asarray(line.get_xdata())) for line in right.get_lines()] == [3]
     assert [text.get_text() for text in right.texts] == ["1", "2"]
     assert left.get_title(loc="left") == "retdm: 1 first, 2 joint"
 
 
-def test_a_run_that_logged_nothing_has_no_history(make: Make, tmp_path: Path) -> None:
+def test_a_run_of_no_epochs_has_no_curves(make: Make, tmp_path: Path) -> None:
     make("retdm", 0, stages=(("first", 1),))
-    make("bce", 0)
-    assert [history_of(group.runs[0]) for group in groups_in(tmp_path)] == [None, None]
+    assert list(convergence(groups_in(tmp_path), ["retdm"])) == []
 
 
 def test_the_picture_is_that_of_the_last_stage_of_the_group_best_on_validation(make: Make, tmp_path: Path) -> None:
@@ -422,7 +415,7 @@ def test_every_figure_is_written_with_its_title_and_caption(
         folder = make(
             "bce", 0, train_size=size, images=size, scores=rng.random((9, 3)), target=target, stages=(("a", 1),)
         )
-        logged(folder, [("epoch", 0.0, 0), ("train/loss", 1.0, 0)])
+        write_history(folder, ["a"], train_loss=[1.0])
         (folder / "pictures").mkdir()
         Image.new("RGB", (8, 8), "red").save(folder / "pictures" / "predictions-a.png")
     make("bce", 0, data="own set/../x")
@@ -481,6 +474,6 @@ def fits(figure: Figure) -> None:
 
 
 def test_a_history_with_a_hundred_epochs_is_drawn() -> None:
-    history = History([("a", 1, 60), ("b", 61, 100)], {e: 1 / e for e in range(1, 101)}, {}, {})
-    figure = draw_convergence("t", {"bce": history}, styles_of([("bce", "bce")], ["bce"]))
+    training = Training([("a", 1, 60), ("b", 61, 100)], {e: 1 / e for e in range(1, 101)}, {}, {})
+    figure = draw_convergence("t", {"bce": training}, styles_of([("bce", "bce")], ["bce"]))
     assert figure.axes[0].get_xlim() == (0.5, 100.5)
