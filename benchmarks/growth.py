@@ -36,8 +36,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retdm.bags import Bags
 from retdm.methods.components.bag_distances import Kind
-from retdm.methods.fitted import BagMethod
-from retdm.methods.on_bags.base import scores_of
+from retdm.methods.on_bags.base import BagMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.runs.build import build_method
 from retdm.runs.compose import compose_settings
@@ -136,7 +135,7 @@ def of_method(words: str, sizes: dict[str, int], repeat: int, key: str, factor: 
     train, new = drawn(**shape, seed=1), drawn(**shape, seed=2)
     method = made(words, shape["labels"], shape["features"])
     fit = seconds(lambda: method.fit(*train), repeat)
-    return Cost(fit, seconds(lambda: scores_of(method, new.examples), repeat))
+    return Cost(fit, seconds(lambda: method.scores_of(new.examples), repeat))
 
 
 def of_methods(names: list[str], sizes: dict[str, int], limit: float, repeat: int) -> Iterator[list[str]]:

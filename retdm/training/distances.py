@@ -14,7 +14,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from retdm.bags import Bags, RegionBags
 from retdm.data.cached_array import CachedArray, cached_array
 from retdm.data.module import Data
-from retdm.methods.components.bag_distances import Array, Kind, block_distances, blocks, measured
+from retdm.methods.components.bag_distances import Kind, block_distances, blocks
+from retdm.methods.components.labels import Array
+from retdm.methods.components.standardise import shift_and_spread
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.screen import track
 
@@ -38,7 +40,7 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
     bags, n = data.bags, len(data.source)
     train = np.zeros(n, bool)
     train[data.splits["train"]] = True
-    shift, spread = measured(method.scale, _instances_of(bags, train))
+    shift, spread = shift_and_spread(method.scale, _instances_of(bags, train))
     if folder is None:
         table: NDArray[np.float32] | CachedArray
         _compute(method.distance, bags, shift, spread, table := np.zeros((n, n), np.float32))

@@ -1,37 +1,35 @@
-"""Distances between bags, exact. Notation: n bags, T instances in all, D features; a and b are two lists of bags.
+"""Distances between bags, exact. Notation: n bags, T instances in all, D features; a and b are two sets of bags.
 
 The ground distance between instances is Euclidean.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, linprog
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from retdm.bags import Bags
 
 Array = NDArray[np.float64]
 Kind = Literal["max_hausdorff", "average_hausdorff", "min_hausdorff", "emd"]
-Scale = Literal["minmax", "standard", "none"]
-BLOCK = 1024  # instances of one block of bags, whose distances to those of another are held at once
-CANCELS = 1e-6  # share of the squared norms below which a product has lost too many digits of a squared distance
-REPAIRED = 1 << 22  # numbers of differences that are held at once
-EXPANDED = 400  # side of the assignment problem above which a linear program is faster
+BLOCK = 1024  # instances of a block of bags; distances of all pairs of two blocks are held at once
+CANCELS = 1e-6  # share of the squared norms below which a matrix product loses too many digits of a squared distance
+REPAIRED = 1 << 22  # differences that are held at once
+EXPANDED = 400  # pieces above which a linear program is faster than the assignment
 
 
 def bag_distances(kind: Kind, a: Bags, b: Bags) -> NDArray[np.float32]:
-    """All distances between the bags of two lists. (n of a, n of b)
+    """The distances of each bag of a to each of b, float32 (n of a, n of b).
 
     Args:
-        kind: ``max_hausdorff``: the farthest that an instance of either bag lies from the other bag, that is from its
-            nearest instance. ``average_hausdorff``: the mean of that over the instances of both bags (Zhang,
-            ICTAI 2010). ``min_hausdorff``: the nearest that two instances lie. ``emd``: the earth mover's distance,
-            each bag's instances of equal weight and 1 together.
+        kind: ``max_hausdorff``: the largest distance of an instance of either bag to the other bag, that is to its
+            nearest instance there. ``average_hausdorff``: the mean of these over the instances of both bags (Zhang,
+            ICTAI 2010). ``min_hausdorff``: the smallest distance between two instances. ``emd``: the earth mover's
+            distance, each bag's instances having equal weights that sum to 1.
         a, b: bags, none of them empty.
     """
     found = np.empty((len(a), len(b)), np.float32)
@@ -86,9 +84,9 @@ def squared_distances(x: NDArray[Any], y: NDArray[Any]) -> Array:
 
 
 def earth_movers_distance(cost: Array) -> float:
-    """What it costs to move n equal heaps to m equal places, 1 in all, at the ``cost`` (n, m) of moving 1.
+    """The least cost of moving n equal heaps, 1 in all, to m equal places, at the ``cost`` (n, m) of moving 1.
 
-    Heaps and places are cut into equal pieces, as many as the least common multiple of n and m: an assignment problem.
+    Heaps and places are divided into equal pieces, as many as the least common multiple of n and m, and assigned.
     """
     n, m = cost.shape
     if n == 1 or m == 1:
@@ -101,27 +99,3 @@ def earth_movers_distance(cost: Array) -> float:
         return float(linprog(cost.ravel(), A_eq=scipy.sparse.vstack([leaving, coming]), b_eq=amounts).fun)
     square = cost if n == m else cost.repeat(pieces // n, 0).repeat(pieces // m, 1)
     return float(square[linear_sum_assignment(square)].sum() / pieces)
-
-
-def measured(scale: Scale, instances: Iterable[NDArray[Any]]) -> tuple[Array, Array]:
-    """What is taken off each feature and what it is then divided by, (D,) each.
-
-    Args:
-        scale: ``minmax`` takes features to [0, 1], ``standard`` to mean 0 and deviation 1; one that never changes is
-            not divided. ``none`` leaves them.
-        instances: parts (T, D) of all instances, at least one.
-    """
-    minmax, standard, width = MinMaxScaler(), StandardScaler(), 0
-    for part in instances:
-        width = part.shape[1]
-        if scale == "minmax":
-            minmax.partial_fit(part.astype(np.float64))
-        elif scale == "standard":
-            standard.partial_fit(part.astype(np.float64))
-        else:
-            break
-    if scale == "minmax":
-        return minmax.data_min_, 1 / minmax.scale_
-    if scale == "standard":
-        return standard.mean_, standard.scale_
-    return np.zeros(width), np.ones(width)

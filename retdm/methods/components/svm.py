@@ -1,6 +1,6 @@
-"""Support vector machines, one a label, learnt by scikit-learn and told again in torch.
+"""Support vector machines, one a label, fitted by scikit-learn and evaluated in torch.
 
-Notation: n training rows, F features, L labels, T rows that support some machine, B rows to score.
+Notation: n training rows, F features, L labels, T support rows (of some label's machine), B rows to score.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sklearn.svm import SVC
 from torch import Tensor
 
-from retdm.methods.components.shallow import constant_labels, smoothed_prior
+from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
+from retdm.methods.components.softsign import inverse_softsign_score
 
-Array = NDArray[np.float64]
-SMALL = 300_000  # numbers in the rows; below, threads cost more than they gain
+SMALL = 300_000  # numbers in the rows, up to which threads cost more than they gain
 CHUNK = 1 << 22  # kernel values that are held at once
 
 
@@ -23,8 +23,8 @@ class Machines(NamedTuple):
     """f_l(x) = sum over the training rows of duals_l k(row, x) + intercepts_l.
 
     Attributes:
-        duals: (L, n), 0 for rows that do not support the label's machine, and for a label of one class.
-        intercepts: (L,); of a label of one class what :func:`inverse_softsign_score` makes of its smoothed share.
+        duals: (L, n), 0 for rows that do not support the label's machine, and for a constant label.
+        intercepts: (L,); of a constant label :func:`inverse_softsign_score` of its smoothed prior.
     """
 
     duals: Array
@@ -32,7 +32,7 @@ class Machines(NamedTuple):
 
     @property
     def support(self) -> NDArray[np.int64]:
-        """Places (T,) of the training rows that support some machine."""
+        """Numbers (T,) of the training rows that support some machine."""
         return np.flatnonzero((self.duals != 0).any(0))
 
 
@@ -54,25 +54,25 @@ def fit_machines(
         C: weight of the hinge losses.
         gamma: of exp(-gamma ||x - x'||²).
     """
-    one = constant_labels(target, known)
+    fits = np.flatnonzero(~constant_labels(target, known))
     duals, intercepts = np.zeros(target.T.shape), inverse_softsign_score(smoothed_prior(target, known))
     model = SVC(kernel=kernel, C=C, gamma=gamma, cache_size=500)
     # libsvm lets other threads run and draws nothing.
     jobs = -1 if x.size > SMALL else 1
-    places = [np.flatnonzero(known[:, j]) for j in np.flatnonzero(~one)]
+    places = [np.flatnonzero(known[:, j]) for j in fits]
     found = Parallel(n_jobs=jobs, prefer="threads")(
-        delayed(_fit)(model, x, rows, target[rows, j] > 0) for rows, j in zip(places, np.flatnonzero(~one), strict=True)
+        delayed(_fit)(model, x, rows, target[rows, j] > 0) for rows, j in zip(places, fits, strict=True)
     )
-    for (support, dual, intercept), rows, j in zip(found, places, np.flatnonzero(~one), strict=True):
+    for (support, dual, intercept), rows, j in zip(found, places, fits, strict=True):
         duals[j, rows[support]] = dual
         intercepts[j] = intercept
     return Machines(duals, intercepts)
 
 
-def _fit(settings: SVC, x: Array, rows: NDArray[np.int64], marks: NDArray[np.bool_]) -> tuple[Any, Any, float]:
+def _fit(settings: SVC, x: Array, rows: NDArray[np.int64], positive: Bools) -> tuple[Any, Any, float]:
     model = SVC(**settings.get_params())
     chosen = x[rows][:, rows] if model.kernel == "precomputed" else x[rows]
-    model.fit(chosen, marks)
+    model.fit(chosen, positive)
     return model.support_, model.dual_coef_[0], float(model.intercept_[0])
 
 
@@ -83,7 +83,7 @@ def scale_of(x: Array) -> float:
 
 
 def rbf_decision(rows: Tensor, support: Tensor, duals: Tensor, intercepts: Tensor, gamma: float | Tensor) -> Tensor:
-    """Rows (B, F), support (T, F), duals (L, T), intercepts (L,), all float64 -> decision values (B, L)."""
+    """Decision values (B, L) of rows (B, F), from support (T, F), duals (L, T) and intercepts (L,); all float64."""
     chunk = max(1, CHUNK // max(1, len(support)))
     squares = (support**2).sum(1)
     found = []
@@ -91,10 +91,3 @@ def rbf_decision(rows: Tensor, support: Tensor, duals: Tensor, intercepts: Tenso
         distance = (part**2).sum(1, keepdim=True) + squares - 2 * part @ support.T
         found.append(torch.exp(-gamma * distance.clamp(min=0)) @ duals.T + intercepts)
     return torch.cat(found)
-
-
-def inverse_softsign_score(score: Array) -> Array:
-    """The decision value whose ``retdm.methods.fitted.softsign_score`` is this score; above 0 and below 1."""
-    signed = 2 * np.asarray(score, np.float64) - 1
-    value: Array = signed / (1 - np.abs(signed))
-    return value

@@ -1,7 +1,7 @@
 """A bag as one vector, the mean and extremes of its instances, and a support vector machine a label on it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -11,15 +11,17 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
 from retdm.errors import UserError
-from retdm.methods.components.shallow import check_positive, mean_and_deviation
+from retdm.methods.components.labels import Bools
+from retdm.methods.components.softsign import softsign_score
+from retdm.methods.components.standardise import standardised
 from retdm.methods.components.svm import fit_machines, rbf_decision, scale_of
-from retdm.methods.fitted import softsign_score
-from retdm.methods.on_bags.base import TunedBagMethod, batches
+from retdm.methods.on_bags.base import BagMethod, batches
+from retdm.ranges import Above
 
 Part = Literal["mean", "max", "min"]
 
 
-class BagEmbedding(TunedBagMethod):
+class BagEmbedding(BagMethod):
     """RBF machines on ``parts`` of each bag side by side, standardised over the training bags.
 
     Such vectors are older than their names ("simple MI", the min-max kernel of Gärtner et al., ICML 2002).
@@ -28,10 +30,10 @@ class BagEmbedding(TunedBagMethod):
         parts: of ``mean``, ``max`` and ``min``, each over the instances of a bag, feature by feature.
         C: weight of the machines' losses.
         gamma: of their kernel exp(-gamma ||x - x'||²); None is 1 / (features times their variance).
-        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`.
+        fitted: see :class:`retdm.methods.on_bags.base.BagMethod`.
     """
 
-    tuned = ("C",)
+    candidates = {"C": (0.3, 1.0, 3.0, 10.0, 30.0)}
     fitted_buffers = ("mean", "deviation", "support", "duals", "intercepts", "rbf_gamma")
     mean: Tensor  # (F,) F the features of all parts
     deviation: Tensor  # (F,)
@@ -46,22 +48,18 @@ class BagEmbedding(TunedBagMethod):
         labels: list[str],
         *,
         parts: Sequence[Part] = ("mean", "max", "min"),
-        C: float = 1.0,
-        gamma: float | None = None,
-        candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
+        C: Annotated[float, Above(0)] = 1.0,
+        gamma: Annotated[float, Above(0)] | None = None,
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, candidates=candidates, **fitted)
-        check_positive(C=C, gamma=1.0 if gamma is None else gamma)
-        if not parts or any(part not in get_args(Part) for part in parts):
-            raise UserError(f"method.parts={list(parts)} is not known", "name some of: mean, max, min")
+        super().__init__(backbone, labels, **fitted)
+        if not parts:
+            raise UserError("method.parts is empty", "name some of: mean, max, min")
         self.parts, self.C, self.gamma = tuple(parts), C, gamma
 
-    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: Bools) -> None:
         found = [embedding(bag, mask, self.parts) for bag, mask, _ in batches(examples, torch.device("cpu"))]
-        x = torch.cat(found).numpy()
-        mean, deviation = mean_and_deviation(x, standardise=True)
-        x = (x - mean) / deviation
+        x, mean, deviation = standardised(torch.cat(found).numpy())
         gamma = scale_of(x) if self.gamma is None else self.gamma
         machines = fit_machines(x, target, known, C=self.C, gamma=gamma)
         support = machines.support

@@ -1,7 +1,6 @@
 """A bag as the histogram of its instances' visual words (Csurka et al., ECCV workshop 2004)."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -12,41 +11,38 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
-from retdm.errors import UserError
-from retdm.methods.components.shallow import (
-    check_positive,
-    clusters,
-    constant_labels,
-    mean_and_deviation,
-    smoothed_prior,
-)
+from retdm.methods.components.clustering import k_means
+from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
+from retdm.methods.components.softsign import softsign_score
+from retdm.methods.components.standardise import standardised
 from retdm.methods.components.svm import fit_machines
-from retdm.methods.fitted import softsign_score
-from retdm.methods.on_bags.base import TunedBagMethod, batches
+from retdm.methods.on_bags.base import BagMethod, batches
+from retdm.ranges import Above, AtLeast
 
 CHUNK = 1 << 22  # numbers that are held at once where histograms are compared
 
 
-class BagOfWords(TunedBagMethod):
-    """Words are means of clusters of the training instances; a bag is the share of its instances nearest to each.
+class BagOfWords(BagMethod):
+    """A classifier on a bag's histogram: the share of its instances that is nearest to each word, words being means of
+    clusters of the training instances.
 
     Args:
-        words: how many; at most as many as there are different instances.
+        words: their number; at most as many as there are different instances.
         classifier: on the histograms: ``logistic`` regression, or ``chi2``, a support vector machine with the kernel
             exp(-gamma sum of (h - h')² / (h + h')).
         C: weight of the classifier's losses.
         gamma: of the chi² kernel.
         standardise: divide each feature by its deviation over the training instances before clustering.
-        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`.
+        fitted: see :class:`retdm.methods.on_bags.base.BagMethod`.
     """
 
-    tuned = ("C",)
+    candidates = {"C": (0.3, 1.0, 3.0, 10.0, 30.0)}
     fitted_buffers = ("mean", "deviation", "centres", "support", "coefficients", "intercepts")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
     centres: Tensor  # (K, D) the words, standardised
-    support: Tensor  # (T, K) histograms that support machines; (0, K) for logistic
-    coefficients: Tensor  # (L, T) of the support, or for logistic (L, K) of the words
+    support: Tensor  # (T, K) support histograms of machines; (0, K) for logistic
+    coefficients: Tensor  # (L, T) duals of the support, or for logistic (L, K)
     intercepts: Tensor  # (L,)
 
     def __init__(
@@ -54,24 +50,19 @@ class BagOfWords(TunedBagMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        words: int = 100,
+        words: Annotated[int, AtLeast(1)] = 100,
         classifier: Literal["logistic", "chi2"] = "logistic",
-        C: float = 10.0,
-        gamma: float = 1.0,
+        C: Annotated[float, Above(0)] = 10.0,
+        gamma: Annotated[float, Above(0)] = 1.0,
         standardise: bool = True,
-        candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, candidates=candidates, **fitted)
-        check_positive(words=words, C=C, gamma=gamma)
-        if classifier not in ("logistic", "chi2"):
-            raise UserError(f"method.classifier={classifier} is not known", "logistic or chi2")
+        super().__init__(backbone, labels, **fitted)
         self.words, self.classifier, self.C, self.gamma, self.standardise = words, classifier, C, gamma, standardise
 
-    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
-        instances = examples.instances.astype(np.float64)
-        mean, deviation = mean_and_deviation(instances, self.standardise)
-        found, _ = clusters((instances - mean) / deviation, self.words, self.seed)
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: Bools) -> None:
+        instances, mean, deviation = standardised(examples.instances.astype(np.float64), self.standardise)
+        found, _ = k_means(instances, self.words, self.seed)
         self.set_fitted(mean=mean, deviation=deviation, centres=found)
         x = torch.cat([self.histograms(bag, mask).cpu() for bag, mask, _ in batches(examples, self.device)]).numpy()
         if self.classifier == "chi2":
@@ -97,7 +88,7 @@ class BagOfWords(TunedBagMethod):
         return softsign_score(kernel @ self.coefficients.T + self.intercepts)
 
     def details(self) -> dict[str, Any]:
-        """C that was used, and the words that were found."""
+        """C that was used, and the number of words that were found."""
         return super().details() | {"words": len(self.centres)}
 
 
@@ -111,14 +102,12 @@ def chi2_distance(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def _logistic(
-    x: NDArray[Any], target: NDArray[Any], known: NDArray[Any], C: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coefficients (L, K) and intercepts (L,), each label on the rows where it is known."""
-    share, one = smoothed_prior(target, known), constant_labels(target, known)
-    coefficients, intercepts = np.zeros((target.shape[1], x.shape[1])), np.log(share / (1 - share))
-    for j in np.flatnonzero(~one):
-        rows = known[:, j].astype(bool)
+def _logistic(x: Array, target: NDArray[Any], known: Bools, C: float) -> tuple[Array, Array]:
+    """Coefficients (L, K) and intercepts (L,) of each label on the rows x (n, K) where it is known."""
+    prior = smoothed_prior(target, known)
+    coefficients, intercepts = np.zeros((target.shape[1], x.shape[1])), np.log(prior / (1 - prior))
+    for j in np.flatnonzero(~constant_labels(target, known)):
+        rows = known[:, j]
         model = LogisticRegression(C=C, max_iter=1000).fit(x[rows], target[rows, j] > 0)
         coefficients[j], intercepts[j] = model.coef_[0], model.intercept_[0]
     return coefficients, intercepts

@@ -1,7 +1,7 @@
-"""What methods on bags share. Notation: n bags, T instances in all, B bags and N places of a batch, L labels."""
+"""What methods on bags share. Notation: n bags, B bags and N places of a batch, D features, L labels."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,118 +10,96 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
-from retdm.errors import UserError
-from retdm.methods.components.shallow import Array, Bools, check_positive, lowest_loss
-from retdm.methods.fitted import BagMethod
+from retdm.batch import BagBatch, Batch, FeatureBatch
+from retdm.methods.components.encoder import BackboneEncoder, Regions
+from retdm.methods.components.labels import Array, Bools
+from retdm.methods.fitted import FittedMethod
+from retdm.methods.tuning import FoldScores, wrong_cells
+from retdm.ranges import AtLeast
 
 BATCH = 256  # bags that are padded at once
 
 
-def batches(examples: Bags, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """All bags in their order as scoring takes them: float64 (B, N, D), mask (B, N), index (B,)."""
-    for start in range(0, len(examples), BATCH):
-        part = examples.take(slice(start, start + BATCH))
-        bag, mask = (torch.from_numpy(array).to(device) for array in part.pad())
-        yield bag, mask, torch.from_numpy(part.index).to(device)
+class BagMethod(FittedMethod):
+    """A method that is fitted to bags: those of a data set, or images as the regions of a frozen backbone.
 
-
-def scores_of(method: BagMethod, examples: Bags) -> Array:
-    """(n, L) in [0, 1]"""
-    found = [method.bag_decision(*batch).cpu() for batch in batches(examples, method.device)]
-    scores: Array = torch.cat(found).numpy()
-    return scores
-
-
-class TunedBagMethod(BagMethod):
-    """A method on bags that can choose some of its settings by 5 folds of the training bags.
-
-    A subclass writes :meth:`fit_once`, or :meth:`fit` itself with :meth:`choose` where folds share some work.
+    A subclass writes :meth:`fit_once`, which takes n :class:`retdm.bags.Bags`, :meth:`bag_decision` and, where it can
+    score instances, :meth:`instance_decision`.
 
     Args:
-        tune: set :attr:`tuned` to the candidate with the fewest :meth:`cross_validation_loss`, at a tie the earlier.
-        candidates: one value a setting of ``tuned``, or a number where that names one; all above 0.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
-
-    Attributes:
-        tuned: names of settings.
+        backbone, labels: see :class:`retdm.methods.fitted.FittedMethod`.
+        instances: of an image: ``cells`` of the backbone's last map, or crops of a ``grid``.
+        grid: crops a side.
+        fitted: see :class:`retdm.methods.fitted.FittedMethod`. Trials are compared by their wrong cells.
     """
 
-    tuned: ClassVar[tuple[str, ...]]
-    chosen: Tensor  # () int64, the place of the candidate that was chosen; -1 before
+    takes: ClassVar[frozenset[type]] = frozenset({Batch, BagBatch})
+    encoder: BackboneEncoder
 
     def __init__(
         self,
         backbone: Backbone,
         labels: list[str],
         *,
-        tune: bool = False,
-        candidates: Sequence[float | Sequence[float]],
+        instances: Regions = "cells",
+        grid: Annotated[int, AtLeast(1)] = 3,
         **fitted: Any,
     ) -> None:
         super().__init__(backbone, labels, **fitted)
-        self.tune = tune
-        self.candidates = [tuple(one) if isinstance(one, Sequence) else (one,) for one in candidates]
-        for one in self.candidates:
-            if len(one) != len(self.tuned):
-                raise UserError(f"method.candidates holds {list(one)}", f"expected values of {', '.join(self.tuned)}")
-            check_positive(candidates=one)
-        if not self.candidates:
-            raise UserError("method.candidates is empty", f"method.tune chooses {', '.join(self.tuned)} from it")
-        self.register_buffer("chosen", torch.tensor(-1))
+        self.encoder = BackboneEncoder(backbone.freeze(), view=instances, grid=grid)
 
     # What a method writes
 
-    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
-        """:meth:`fit` with the settings as they stand."""
+    def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+        """Scores in [0, 1] of bags, float64 (B, L).
+
+        Args:
+            bag: (B, N, D) float64.
+            mask: (B, N).
+            index: (B,) places in the data set, -1 for a bag of none.
+        """
         raise NotImplementedError
 
-    def cross_validation_loss(self, scores: Array, target: NDArray[Any], known: Bools) -> float:
-        """What a candidate is judged by, less being better: how many known cells score on the other side of the
-        method's own ``thresholds``, or of 1/2. All (n, L)."""
-        thresholds = getattr(self, "thresholds", torch.tensor(0.5)).cpu().numpy()
-        return float((((scores >= thresholds) != (target > 0)) & known).sum())
+    def instance_decision(self, bag: Tensor, mask: Tensor) -> Tensor:
+        """Scores in [0, 1] of the instances of bags (B, N, D) float64 with their mask (B, N). (B, N, L)"""
+        raise NotImplementedError
 
     # What is shared
 
-    def fit(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
+    def scores(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+        self.check_fitted()
+        instances, mask = self.encoder.instances(batch)
+        return self.bag_decision(instances.double(), mask, batch.index)
+
+    @property
+    def scores_instances(self) -> bool:
+        return type(self).instance_decision is not BagMethod.instance_decision
+
+    def instance_scores(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+        """A score in [0, 1] of each instance (B, N, L); see :meth:`instance_decision`."""
+        self.check_fitted()
+        instances, mask = self.encoder.instances(batch)
+        return self.instance_decision(instances.double(), mask)
+
+    def scores_of(self, bags: Bags) -> Array:
+        """Scores of n bags, (n, L)."""
+        scores: Array = torch.cat([self.bag_decision(*batch).cpu() for batch in batches(bags, self.device)]).numpy()
+        return scores
+
+    def fold_scores(self, examples: Bags, target: NDArray[Any], known: NDArray[np.bool_]) -> FoldScores:
         def scores(fitted: Bools, held: Bools) -> Array:
             self.fit_once(examples.take(fitted), target[fitted], known[fitted])
-            return scores_of(self, examples.take(held))
+            return self.scores_of(examples.take(held))
 
-        if self.tune:
-            self.choose(scores, target, known)
-        self.fit_once(examples, target, known)
+        return scores
 
-    def choose(self, scores: Callable[[Bools, Bools], Array], target: NDArray[Any], known: NDArray[Any]) -> None:
-        """Set the settings ``tuned`` to the best candidate; ``scores`` of (bags to fit (n,), bags to score (n,)) are
-        those after learning from the former."""
-
-        def cross_validation_loss(place: int, fitted: Bools, held: Bools) -> float:
-            self._take(place)
-            return self.cross_validation_loss(scores(fitted, held), target[held], known[held].astype(bool))
-
-        self._take(lowest_loss(range(len(self.candidates)), cross_validation_loss, len(target), self.seed))
-
-    def details(self) -> dict[str, Any]:
-        """The settings of ``tuned`` as they were used."""
-        return {name: getattr(self, name) for name in self.tuned}
-
-    def _take(self, place: int) -> None:
-        self.chosen.fill_(place)
-        for name, value in zip(self.tuned, self.candidates[place], strict=True):
-            setattr(self, name, value)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.setdefault(f"{prefix}chosen", torch.tensor(-1))  # a checkpoint from before there was any
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        if self.chosen >= 0:  # what was chosen may be asked for when bags are scored
-            self._take(int(self.chosen))
+    def cross_validation_loss(self, scores: Array, target: NDArray[Any], known: NDArray[np.bool_]) -> float:
+        return wrong_cells(scores, target, known)
 
 
-def wrong_pairs(scores: Array, target: NDArray[Any], known: Bools) -> float:
-    """The share of pairs of a label that a bag carries and one that it lacks where the former scores no higher, summed
-    over the bags that have such pairs. All (n, L)."""
-    carried, lacking = (target > 0) & known, (target == 0) & known
-    wrong = (carried[:, :, None] & lacking[:, None] & (scores[:, :, None] <= scores[:, None])).sum((1, 2))
-    pairs = carried.sum(1) * lacking.sum(1)
-    return float((wrong / np.maximum(pairs, 1)).sum())
+def batches(bags: Bags, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """All bags in their order, as :meth:`BagMethod.bag_decision` takes them: bag (B, N, D), mask (B, N), index (B,)."""
+    for start in range(0, len(bags), BATCH):
+        part = bags.take(slice(start, start + BATCH))
+        bag, mask = (torch.from_numpy(array).to(device) for array in part.pad())
+        yield bag, mask, torch.from_numpy(part.index).to(device)

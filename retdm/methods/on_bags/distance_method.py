@@ -1,9 +1,9 @@
-"""What methods share that see bags by their distances to training bags alone.
+"""What methods share to which a bag is its distances to training bags.
 
 Notation: n training bags, K of them kept, B bags to score, D features, L labels.
 """
 
-from typing import Any, ClassVar, Protocol, get_args
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
-from retdm.errors import UserError
-from retdm.methods.components.bag_distances import Array, Kind, Scale, bag_distances, measured
-from retdm.methods.components.shallow import Bools
-from retdm.methods.fitted import softsign_score
-from retdm.methods.on_bags.base import TunedBagMethod
+from retdm.methods.components.bag_distances import Kind, bag_distances
+from retdm.methods.components.labels import Array, Bools
+from retdm.methods.components.softsign import softsign_score
+from retdm.methods.components.standardise import Scale, shift_and_spread
+from retdm.methods.on_bags.base import BagMethod
+from retdm.methods.tuning import FoldScores
 
 
 class Table(Protocol):
@@ -27,18 +28,19 @@ class Table(Protocol):
         ...
 
 
-class DistanceMethod(TunedBagMethod):
+class DistanceMethod(BagMethod):
     """A method on bags that writes :meth:`fit_distances` and :meth:`values_at`.
 
-    Distances come from a table of the whole data set where one was given (:meth:`give_table`), else they are computed;
-    both ways give the same scores.
+    Distances are read from a table of the whole data set after :meth:`give_table`, else they are computed; both ways
+    give the same scores.
 
     Args:
-        distance: which, see :func:`retdm.methods.components.bag_distances.bag_distances`.
-        scale: of instances before, see :func:`retdm.methods.components.bag_distances.measured`; measured over the
-            training bags' (with a table, of the training part, whatever ``refit`` adds) and kept for new bags.
-            MIMLSVM's authors measured it over all bags, those to be tested too.
-        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`.
+        distance: see :func:`retdm.methods.components.bag_distances.bag_distances`.
+        scale: of instances before distances are computed, see
+            :func:`retdm.methods.components.standardise.shift_and_spread`; measured over the training bags (with a
+            table over the training split, whatever ``refit`` adds) and kept for new bags. MIMLSVM's authors measured
+            it over all bags, those of the test too.
+        fitted: see :class:`retdm.methods.on_bags.base.BagMethod`.
 
     Attributes:
         table: (N, N) distances between all bags of the data set.
@@ -47,7 +49,7 @@ class DistanceMethod(TunedBagMethod):
     fitted_buffers: ClassVar[tuple[str, ...]] = ("shift", "spread", "kept_instances", "kept_offsets", "kept_index")
     shift: Tensor  # (D,)
     spread: Tensor  # (D,)
-    kept_instances: Tensor  # float32 (T, D), as they came
+    kept_instances: Tensor  # float32 (T, D), not scaled
     kept_offsets: Tensor  # (K + 1,)
     kept_index: Tensor  # (K,) places in the data set
 
@@ -61,56 +63,57 @@ class DistanceMethod(TunedBagMethod):
         **fitted: Any,
     ) -> None:
         super().__init__(backbone, labels, **fitted)
-        for key, value, kinds in (("distance", distance, Kind), ("scale", scale, Scale)):
-            if value not in get_args(kinds):
-                raise UserError(f"method.{key}={value} is not known", f"it is one of: {', '.join(get_args(kinds))}")
         self.distance, self.scale = distance, scale
         self.table: Table | None = None
+        self._between: Array = np.zeros((0, 0))  # (n, n) distances between the training bags while fit runs
 
     # What a method writes
 
     def fit_distances(self, between: Array, target: NDArray[Any], known: Bools) -> NDArray[np.int64]:
-        """Learn from the distances (n, n) between the training bags, with their label sets (n, L).
+        """Fit to the distances (n, n) between the training bags, with their label sets (n, L).
 
         Returns:
-            Those of the n bags, in ascending order and at least one, whose distances :meth:`values_at` asks for.
+            Numbers of the bags to keep, in ascending order and at least one: those whose distances :meth:`values_at`
+            takes.
         """
         raise NotImplementedError
 
     def values_at(self, distances: Tensor) -> Tensor:
-        """Distances (B, K) float64 of bags to the kept ones, to decision values (B, L), 0 for one half."""
+        """Decision values (B, L), of which 0 scores 1/2, from the distances (B, K) float64 to the kept bags."""
         raise NotImplementedError
 
     # What is shared
 
     def give_table(self, table: Table, shift: Array, spread: Array) -> None:
-        """Distances (N, N) between all bags of the data set, and the scale (D,) of instances behind them."""
+        """Take distances from a table (N, N) of all bags of the data set, whose instances were scaled by (D,) each."""
         self.table = table
         self.set_fitted(shift=shift, spread=spread)
 
     def fit(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
-        known = known.astype(bool)
         if self.table is None:
-            shift, spread = measured(self.scale, [examples.instances])
+            shift, spread = shift_and_spread(self.scale, [examples.instances])
             self.set_fitted(shift=shift, spread=spread)
             bags = self._scaled(examples)
-            between = bag_distances(self.distance, bags, bags).astype(np.float64)
+            self._between = bag_distances(self.distance, bags, bags).astype(np.float64)
         else:
-            between = self.table[examples.index][:, examples.index].astype(np.float64)
+            self._between = self.table[examples.index][:, examples.index].astype(np.float64)
+        super().fit(examples, target, known)
+        self._between = np.zeros((0, 0))
+
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: Bools) -> None:
+        kept = examples.take(self.fit_distances(self._between, target, known))
+        self.set_fitted(kept_instances=kept.instances, kept_offsets=kept.offsets, kept_index=kept.index)
+
+    def fold_scores(self, examples: Bags, target: NDArray[Any], known: Bools) -> FoldScores:
+        between = self._between
 
         def scores(fitted: Bools, held: Bools) -> Array:
-            rows = np.flatnonzero(fitted)
-            kept = rows[self.fit_distances(between[fitted][:, fitted], target[fitted], known[fitted])]
+            kept = np.flatnonzero(fitted)[self.fit_distances(between[fitted][:, fitted], target[fitted], known[fitted])]
             values = self.values_at(torch.from_numpy(between[held][:, kept]).to(self.device))
             found: Array = softsign_score(values).cpu().numpy()
             return found
 
-        if self.tune:
-            self.choose(scores, target, known)
-        used = np.zeros(len(target), bool)
-        used[self.fit_distances(between, target, known)] = True
-        kept = examples.take(used)
-        self.set_fitted(kept_instances=kept.instances, kept_offsets=kept.offsets, kept_index=kept.index)
+        return scores
 
     def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor:
         where = index.cpu().numpy()

@@ -3,32 +3,33 @@
 The kernel is that of Zhang, Marszałek, Lazebnik and Schmid (IJCV 2007) for images as sets of local features.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.methods.components.bag_distances import Array, Kind, Scale
-from retdm.methods.components.shallow import Bools, check_positive
+from retdm.methods.components.bag_distances import Kind
+from retdm.methods.components.labels import Array, Bools
+from retdm.methods.components.standardise import Scale
 from retdm.methods.components.svm import fit_machines
 from retdm.methods.on_bags.distance_method import DistanceMethod
+from retdm.ranges import Above
 
 
 class EMDSVM(DistanceMethod):
     """One machine a label on the kernel exp(-d / width), ``width`` the mean distance between training bags.
 
     Where that kernel is not positive semidefinite on the training bags, its negative eigenvalues are set to 0, and the
-    values of new bags are projected alike. A label of one class scores (positives + 1) / (rows + 2).
+    values of new bags are projected in the same way. A constant label scores (positives + 1) / (rows + 2).
 
     Args:
         C: weight of the machines' losses.
-        distance, scale, tune, candidates, fitted: see :class:`retdm.methods.on_bags.distance_method.DistanceMethod`.
+        distance, scale, fitted: see :class:`retdm.methods.on_bags.distance_method.DistanceMethod`.
     """
 
-    tuned = ("C",)
+    candidates = {"C": (1.0, 3.0, 10.0, 30.0, 100.0)}
     fitted_buffers = (*DistanceMethod.fitted_buffers, "width", "duals", "intercepts")
     width: Tensor  # ()
     duals: Tensor  # (L, K)
@@ -39,14 +40,12 @@ class EMDSVM(DistanceMethod):
         backbone: Backbone,
         labels: list[str],
         *,
-        C: float = 10.0,
+        C: Annotated[float, Above(0)] = 10.0,
         distance: Kind = "emd",
         scale: Scale = "none",
-        candidates: Sequence[float] = (1.0, 3.0, 10.0, 30.0, 100.0),
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, distance=distance, scale=scale, candidates=candidates, **fitted)
-        check_positive(C=C)
+        super().__init__(backbone, labels, distance=distance, scale=scale, **fitted)
         self.C = C
 
     def fit_distances(self, between: Array, target: NDArray[Any], known: Bools) -> NDArray[np.int64]:

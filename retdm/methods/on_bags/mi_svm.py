@@ -1,7 +1,6 @@
 """mi-SVM and MI-SVM (Andrews, Tsochantaridis and Hofmann, NIPS 2002), one a label."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,32 +11,32 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
-from retdm.errors import UserError
-from retdm.methods.components.shallow import check_positive, constant_labels, mean_and_deviation, smoothed_prior
-from retdm.methods.components.svm import SMALL, inverse_softsign_score, rbf_decision, scale_of
-from retdm.methods.fitted import softsign_score
-from retdm.methods.on_bags.base import TunedBagMethod
+from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
+from retdm.methods.components.softsign import inverse_softsign_score, softsign_score
+from retdm.methods.components.standardise import standardised
+from retdm.methods.components.svm import SMALL, rbf_decision, scale_of
+from retdm.methods.on_bags.base import BagMethod
+from retdm.ranges import Above, AtLeast
 
-Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 
 class Found(NamedTuple):
-    """A label's machine: duals of the pool's rows (P,), or for ``linear`` coefficients (D,); and each round's loss."""
+    """A label's machine: duals of the pool's rows (P,), or for ``linear`` coefficients (D,); the objective a round."""
 
     weights: Array
     intercept: float
     objective: list[float]
 
 
-class MiSVM(TunedBagMethod):
-    """A machine on instances, f; a bag scores what the highest of its instances does.
+class MiSVM(BagMethod):
+    """A machine f on instances; a bag scores as its highest instance does.
 
-    Both take turns: learn f, then choose again what positive bags mean. mi-SVM marks each of their instances by the
-    sign of f, the highest always positive, and starts with all positive. MI-SVM (``witness``) takes of each positive
-    bag the highest instance alone, and starts with the mean. All instances of negative bags are negative. They end when
-    the choice stays, or after ``rounds``. No turn raises the machines' objective, but for MI-SVM's first: a mean may
-    score above all that it is the mean of.
+    Both methods alternate between fitting f and choosing the instances that represent positive bags. mi-SVM labels each
+    of their instances by the sign of f, the highest always positive, and starts with all positive. MI-SVM (``witness``)
+    takes the highest instance alone of each positive bag, and starts with the mean. All instances of negative bags are
+    negative. They end when the choice stays, or after ``rounds``. No round raises the machines' objective but MI-SVM's
+    first, because a mean may score above all that it is the mean of.
 
     Args:
         witness: MI-SVM.
@@ -46,10 +45,10 @@ class MiSVM(TunedBagMethod):
         C: weight of the machines' losses.
         gamma: None is 1 / (features times the variance of the instances, which is 1 after standardising).
         rounds: at most.
-        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`. The paper names no grid.
+        fitted: see :class:`retdm.methods.on_bags.base.BagMethod`. The paper names no candidates.
     """
 
-    tuned = ("C",)
+    candidates = {"C": (0.3, 1.0, 3.0, 10.0, 30.0)}
     fitted_buffers = ("mean", "deviation", "support", "weights", "intercepts", "rbf_gamma")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
@@ -65,44 +64,38 @@ class MiSVM(TunedBagMethod):
         *,
         witness: bool = False,
         kernel: Literal["rbf", "linear"] = "rbf",
-        C: float = 1.0,
-        gamma: float | None = None,
-        rounds: int = 8,
-        candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0, 30.0),
+        C: Annotated[float, Above(0)] = 1.0,
+        gamma: Annotated[float, Above(0)] | None = None,
+        rounds: Annotated[int, AtLeast(1)] = 8,
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, candidates=candidates, **fitted)
-        check_positive(C=C, gamma=1.0 if gamma is None else gamma, rounds=rounds)
-        if kernel not in ("rbf", "linear"):
-            raise UserError(f"method.kernel={kernel} is not known", "rbf or linear")
+        super().__init__(backbone, labels, **fitted)
         self.witness, self.kernel, self.C, self.gamma, self.rounds = witness, kernel, C, gamma, rounds
         self.objective: list[float] = []
 
-    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
-        x = examples.instances.astype(np.float64)
-        mean, deviation = mean_and_deviation(x, standardise=True)
-        x = (x - mean) / deviation
-        owner = examples.bag_index()
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: Bools) -> None:
+        x, mean, deviation = standardised(examples.instances.astype(np.float64))
+        bag = examples.bag_index()
         means = np.add.reduceat(x, examples.offsets[:-1]) / examples.sizes[:, None]
         pool = np.concatenate([x, means]) if self.witness else x
         gamma = scale_of(x) if self.gamma is None else self.gamma
-        teaches = np.flatnonzero(~constant_labels(target, known))
+        fits = np.flatnonzero(~constant_labels(target, known))
         # Both solvers let other threads run and draw nothing.
         found: list[Found] = Parallel(n_jobs=-1 if x.size > SMALL else 1, prefer="threads")(
-            delayed(_alternate)(self._machine(gamma), pool, owner, target[:, j] > 0, known[:, j] > 0, self.rounds)
-            for j in teaches
+            delayed(_alternate)(self._machine(gamma), pool, bag, target[:, j] > 0, known[:, j], self.rounds)
+            for j in fits
         )
         weights = np.zeros((len(self.labels), pool.shape[self.kernel == "linear"]))
         intercepts = inverse_softsign_score(smoothed_prior(target, known))
-        for j, label in zip(teaches, found, strict=True):
+        for j, label in zip(fits, found, strict=True):
             weights[j], intercepts[j] = label.weights, label.intercept
         support = np.flatnonzero((weights != 0).any(0)) if self.kernel == "rbf" else np.zeros(0, np.int64)
         self.set_fitted(mean=mean, deviation=deviation, rbf_gamma=np.array(gamma), intercepts=intercepts)
         self.set_fitted(support=pool[support], weights=weights[:, support] if self.kernel == "rbf" else weights)
-        # A label that has ended stays at its last.
+        # A label whose rounds have ended keeps its last objective.
         most = max((len(label.objective) for label in found), default=0)
-        at = [[label.objective[min(turn, len(label.objective) - 1)] for label in found] for turn in range(most)]
-        self.objective = [float(sum(turn)) for turn in at]
+        each = [[label.objective[min(place, len(label.objective) - 1)] for label in found] for place in range(most)]
+        self.objective = [float(sum(row)) for row in each]
 
     def _machine(self, gamma: float) -> SVC | LinearSVC:
         if self.kernel == "rbf":
@@ -126,41 +119,41 @@ class MiSVM(TunedBagMethod):
         return softsign_score(self.values(bag))
 
     def details(self) -> dict[str, Any]:
-        """C that was used; what the machines of all labels minimise, after each round; how many instances support
-        them."""
+        """C that was used, the objective of all labels' machines after each round, and the number of support
+        instances."""
         return super().details() | {"objective": self.objective, "support": len(self.support)}
 
 
 def _alternate(
     model: SVC | LinearSVC,
     pool: Array,
-    owner: Places,
-    carried: NDArray[np.bool_],
-    known: NDArray[np.bool_],
+    bag: Places,
+    labelled: Bools,
+    known: Bools,
     rounds: int,
 ) -> Found:
-    """One label.
+    """Fit one label's machine.
 
     Args:
         model: the solver.
-        pool: instances (T, D), and for MI-SVM the means of all n bags behind them.
-        owner: (T,) the bag of each instance, never falling.
-        carried: (n,) bags with the label.
+        pool: instances (T, D), followed for MI-SVM by the means of all n bags.
+        bag: (T,) the bag of each instance, in ascending order.
+        labelled: (n,) bags that have the label.
         known: (n,)
         rounds: at most.
     """
-    witness = len(pool) > len(owner)
-    positive, negative = np.flatnonzero((carried & known)[owner]), np.flatnonzero((~carried & known)[owner])
-    chosen = len(owner) + np.flatnonzero(carried & known) if witness else positive
+    witness = len(pool) > len(bag)
+    positive, negative = np.flatnonzero((labelled & known)[bag]), np.flatnonzero((~labelled & known)[bag])
+    chosen = len(bag) + np.flatnonzero(labelled & known) if witness else positive
     objective = []
     for _ in range(rounds):
         rows = np.sort(np.concatenate([chosen if witness else positive, negative]))
-        marks = np.isin(rows, chosen)
-        model.fit(pool[rows], marks)
+        signs = np.isin(rows, chosen)
+        model.fit(pool[rows], signs)
         values = _values(model, pool, rows)
-        objective.append(_objective(model, values[rows], marks))
-        last_of_bag = np.diff(owner[positive], append=-1) != 0
-        highest = positive[np.lexsort((values[positive], owner[positive]))[last_of_bag]]
+        objective.append(_objective(model, values[rows], signs))
+        last_of_bag = np.diff(bag[positive], append=-1) != 0
+        highest = positive[np.lexsort((values[positive], bag[positive]))[last_of_bag]]
         again = highest if witness else np.union1d(positive[values[positive] > 0], highest)
         if np.array_equal(again, chosen):
             break
@@ -173,7 +166,7 @@ def _alternate(
 
 
 def _values(model: SVC | LinearSVC, pool: Array, rows: Places) -> Array:
-    """The decision value (P,) of each row of the pool; the machine was fitted on ``rows``."""
+    """The decision value (P,) of each row of the pool, by a machine that was fitted to ``rows``."""
     if isinstance(model, LinearSVC):
         linear: Array = pool @ model.coef_[0] + model.intercept_[0]
         return linear
@@ -183,9 +176,9 @@ def _values(model: SVC | LinearSVC, pool: Array, rows: Places) -> Array:
     return values  # twenty times faster than the solver's own
 
 
-def _objective(model: SVC | LinearSVC, values: Array, marks: NDArray[np.bool_]) -> float:
-    """What the solver minimises, at what it found: half the squared norm + C times the (squared) hinge losses."""
-    hinge = np.maximum(0, 1 - np.where(marks, values, -values))
+def _objective(model: SVC | LinearSVC, values: Array, signs: Bools) -> float:
+    """The solver's objective at its solution: half the squared norm + C times the (squared) hinge losses."""
+    hinge = np.maximum(0, 1 - np.where(signs, values, -values))
     if isinstance(model, LinearSVC):  # which penalises the intercept too
         squares = (model.coef_**2).sum() + (model.intercept_**2).sum()
         return float(squares / 2 + model.C * (hinge**2).sum())

@@ -1,12 +1,12 @@
 """MIMLfast (Huang, Gao & Zhou, AAAI 2014): sub-concepts of labels in a space that all labels share.
 
-Notation: n bags, T instances in all, d features, D dimensions of the shared space, L labels and C = L + 1 with the
-dummy behind them, K sub-concepts each.
+Notation: n bags, T instances in all, d features, D dimensions of the shared space, L labels, C = L + 1 with the dummy
+label behind them, K sub-concepts of each.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import product
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,19 +16,19 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
 from retdm.errors import UserError
-from retdm.methods.components.shallow import Bools, check_positive, constant_labels, mean_and_deviation, smoothed_prior
-from retdm.methods.fitted import softsign_score
-from retdm.methods.on_bags.base import TunedBagMethod, wrong_pairs
+from retdm.methods.components.labels import Array, Bools, constant_labels, constant_scores
+from retdm.methods.components.softsign import softsign_score
+from retdm.methods.components.standardise import standardised
+from retdm.methods.on_bags.base import BagMethod
+from retdm.methods.tuning import wrong_pairs
+from retdm.ranges import Above, AtLeast
 
-Array = NDArray[np.float64]
 Places = NDArray[np.int64]
-# Of D, C, K, epochs: values of the paper's grid, more epochs, and last the settings of another copy of the release.
-CANDIDATES = (*product((100, 200), (1.0, 5.0, 10.0), (5,), (10, 50)), (200, 15.0, 1, 25))
-EACH = 10  # pairs from one weight that enters the average to the next
+EACH = 10  # pairs between two weights that enter the average
 
 
 class Rates(NamedTuple):
-    """A step's length: ``eta`` / (1 + ``lambda_`` t ``eta``) at the t-th step; and the norm that no column exceeds."""
+    """The length of the t-th step, ``eta`` / (1 + ``lambda_`` t ``eta``), and the norm that no column exceeds."""
 
     eta: float
     lambda_: float
@@ -36,9 +36,9 @@ class Rates(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The shared space (d, D) and the sub-concepts (C, K, D): as they stand, and summed up ``counts[1]`` times.
+    """The shared space (d, D) and the sub-concepts (C, K, D): present values, and sums for the averages.
 
-    ``counts`` int64 (2,): steps so far, and weights in the sums.
+    ``counts`` int64 (2,): steps so far, and terms of the sums.
     """
 
     space: Array
@@ -48,40 +48,44 @@ class Weights(NamedTuple):
     counts: Places
 
 
-class MIMLfast(TunedBagMethod):
-    """Ranks the labels of a bag above those that it lacks; between both stands a dummy label, and so decides sets.
+class MIMLfast(BagMethod):
+    """Ranks the positive labels of a bag above its negative ones, and a dummy label between them, which decides sets.
 
-    An instance x scores max_k w_lk·Vx for a label, a bag what its highest instance does, F_l. Each step takes a bag and
-    one of its labels, or the dummy, which every bag has but ranks below its labels; draws labels that the bag lacks, or
-    the dummy, until one comes within 1 of it; and moves V and the two sub-concepts by the rank which the number of
-    draws tells. The weights are averages over the steps. As in the authors' release, a label is said to be there where
-    F_l > F_dummy + ``margin``, and the highest always (``decide: t_criterion``).
+    An instance x scores max_k w_lk·Vx for a label, and a bag scores as its highest instance does, F_l. Each step takes
+    a bag and one of its positive labels, or the dummy, which is ranked below these; draws negative labels, or the
+    dummy, until one comes within 1 of it; and moves V and the two sub-concepts in proportion to the rank that the
+    number of draws implies. The weights are averages over the steps. As in the authors' release, a label is predicted
+    where F_l > F_dummy + ``margin``, and the highest always (``decide: t_criterion``).
 
-    A label of one class takes no part and scores (positives + 1) / (rows + 2).
+    A constant label is left out and scores (positives + 1) / (rows + 2).
 
     Args:
-        variant: ``published`` goes through the pairs one by one as the release does, compiled (extra ``fast``);
-            ``minibatch`` takes ``batch`` of them at once with the same weights, and adds their steps: other numbers,
-            and no compiler.
+        variant: ``published`` takes the pairs of a bag and a label one by one as the release does, compiled (extra
+            ``fast``); ``minibatch`` takes ``batch`` of them at once with the same weights, and adds their steps: other
+            numbers, and no compiler.
         D: dimensions of the shared space.
-        C: norm of the columns of V and W at the start, and the most they have.
+        C: norm of the columns of V and W at the start, and the largest they may have.
         K: sub-concepts of each label.
         epochs: rounds through all pairs.
         eta: length of the first step.
         lambda_: how fast steps shorten.
-        margin: by how much F_l is to exceed the dummy's for a score above 1/2.
+        margin: by how much F_l must exceed the dummy's for a score above 1/2.
         batch: pairs a step of ``minibatch``.
-        standardise: instances by their mean and deviation over the training bags; the method hangs on their scale.
-        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`. Candidates are judged by
-            :func:`retdm.methods.on_bags.base.wrong_pairs`, as in the paper by the ranking loss.
+        standardise: instances by their mean and deviation over the training bags; the method depends on their scale.
+        fitted: see :class:`retdm.methods.on_bags.base.BagMethod`. Trials are compared by
+            :func:`retdm.methods.tuning.wrong_pairs`, the ranking loss, as in the paper.
     """
 
-    tuned = ("D", "C", "K", "epochs")
-    fitted_buffers = ("mean", "deviation", "concepts", "fixed")
+    # Values of the paper's grid, more epochs, and last the settings of another copy of the release.
+    candidates = (
+        {"D": (100, 200), "C": (1.0, 5.0, 10.0), "K": (5,), "epochs": (10, 50)},
+        {"D": (200,), "C": (15.0,), "K": (1,), "epochs": (25,)},
+    )
+    fitted_buffers = ("mean", "deviation", "concepts", "constant")
     mean: Tensor  # (d,)
     deviation: Tensor  # (d,)
     concepts: Tensor  # (C, K, d), in the instances' own space
-    fixed: Tensor  # (L,) scores of labels of one class, NaN for others
+    constant: Tensor  # (L,) scores of constant labels, NaN of others
 
     def __init__(
         self,
@@ -89,51 +93,42 @@ class MIMLfast(TunedBagMethod):
         labels: list[str],
         *,
         variant: Literal["published", "minibatch"] = "published",
-        D: int = 100,
-        C: float = 10.0,
-        K: int = 5,
-        epochs: int = 10,
-        eta: float = 0.005,
-        lambda_: float = 1e-5,
+        D: Annotated[int, AtLeast(1)] = 100,
+        C: Annotated[float, Above(0)] = 10.0,
+        K: Annotated[int, AtLeast(1)] = 5,
+        epochs: Annotated[int, AtLeast(1)] = 10,
+        eta: Annotated[float, Above(0)] = 0.005,
+        lambda_: Annotated[float, AtLeast(0)] = 1e-5,
         margin: float = 1.0,
-        batch: int = 32,
+        batch: Annotated[int, AtLeast(1)] = 32,
         standardise: bool = True,
-        candidates: Sequence[Sequence[float]] = CANDIDATES,
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, candidates=candidates, **fitted)
-        check_positive(D=D, C=C, K=K, epochs=epochs, eta=eta, batch=batch)
-        if lambda_ < 0:
-            raise UserError(f"method.lambda_={lambda_} is out of range", "it is a number from 0 up")
-        if variant not in ("published", "minibatch"):
-            raise UserError(f"method.variant={variant} is not known", "published or minibatch")
+        super().__init__(backbone, labels, **fitted)
         self.variant, self.D, self.C, self.K, self.epochs = variant, D, C, K, epochs
         self.eta, self.lambda_, self.batch = eta, lambda_, batch
         self.margin, self.standardise = margin, standardise
         self.objective: list[float] = []
 
-    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
-        x = examples.instances.astype(np.float64)
-        mean, deviation = mean_and_deviation(x, self.standardise)
-        x = (x - mean) / deviation
-        one = constant_labels(target, known)
-        marks = np.ones((len(target), len(self.labels) + 1), np.int8)
-        marks[:, :-1] = np.where(known & ~one, np.where(target > 0, 1, -1), 0)
-        lacks = marks == -1
-        lacks[:, -1] = True
-        lacking, ends = np.nonzero(lacks)[1], np.append(0, lacks.sum(1).cumsum())
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: Bools) -> None:
+        x, mean, deviation = standardised(examples.instances.astype(np.float64), self.standardise)
+        counts = known & ~constant_labels(target, known)
+        dummy = np.ones((len(target), 1), bool)
+        positive = np.concatenate([counts & (target > 0), dummy], 1)
+        negative = np.concatenate([counts & (target == 0), dummy], 1)
+        negatives, ends = np.nonzero(negative)[1], np.append(0, negative.sum(1).cumsum())
         run = published() if self.variant == "published" else minibatch(self.batch)
         rng = np.random.default_rng(self.seed)
-        rates = Rates(float(self.eta), float(self.lambda_), float(self.C))  # machine code is made for each type
-        weights = start(x.shape[1], self.D, marks.shape[1], self.K, rates.norm, rng)
+        rates = Rates(float(self.eta), float(self.lambda_), float(self.C))  # machine code is compiled for each type
+        weights = start(x.shape[1], self.D, positive.shape[1], self.K, rates.norm, rng)
         self.objective = []
         for _ in range(self.epochs):
-            pairs = rng.permutation(np.argwhere(marks > 0))
-            draws = rng.random((len(pairs), marks.shape[1]))
-            self.objective.append(run(x, examples.offsets, lacking, ends, pairs, weights, rates, draws))
+            pairs = rng.permutation(np.argwhere(positive))
+            draws = rng.random((len(pairs), positive.shape[1]))
+            self.objective.append(run(x, examples.offsets, negatives, ends, pairs, weights, rates, draws))
         space, concepts = averaged(weights)
-        fixed = np.where(one, smoothed_prior(target, known), np.nan)
-        self.set_fitted(mean=mean, deviation=deviation, concepts=concepts @ space.T, fixed=fixed)
+        constant = constant_scores(target, known)
+        self.set_fitted(mean=mean, deviation=deviation, concepts=concepts @ space.T, constant=constant)
 
     def values(self, bag: Tensor) -> Tensor:
         """Instances (B, N, d) to max_k w_lk·Vx (B, N, C)."""
@@ -149,14 +144,13 @@ class MIMLfast(TunedBagMethod):
 
     def _scores(self, values: Tensor, margin: float) -> Tensor:
         above = values[..., :-1] - values[..., -1:] - margin
-        return softsign_score(above).where(self.fixed.isnan(), self.fixed)
+        return softsign_score(above).where(self.constant.isnan(), self.constant)
 
     def cross_validation_loss(self, scores: Array, target: NDArray[Any], known: Bools) -> float:
         return wrong_pairs(scores, target, known)
 
     def details(self) -> dict[str, Any]:
-        """Settings that were used; of each epoch, by how much the drawn labels came within 1 of those they were drawn
-        for, on average."""
+        """The settings that were used, and of each epoch the mean excess over the margin of 1 by drawn labels."""
         return super().details() | {"objective": self.objective}
 
 
@@ -169,24 +163,24 @@ def start(d: int, D: int, C: int, K: int, norm: float, rng: np.random.Generator)
 
 
 def averaged(weights: Weights) -> tuple[Array, Array]:
-    """Mean space and concepts; as they stand where there were too few pairs for any mean."""
+    """Mean space and concepts; the present ones where there were too few pairs for a mean."""
     count = weights.counts[1]
     if not count:
         return weights.space, weights.concepts
     return weights.space_sum / count, weights.concepts_sum / count
 
 
-# One round through all pairs of a bag with a label of its own, changing the weights: of
-#   x float64 (T, d); offsets (n + 1,) where each bag's instances begin and the last's end;
-#   lacking (S,) the labels that a bag lacks, the dummy behind them, bag after bag;
-#   ends (n + 1,) where each bag's begin and the last's end;
-#   pairs (P, 2) of a bag and a label in the order to take them; weights; rates; draws (P, C) in [0, 1).
-# Returns by how much the drawn labels came within 1, mean over the pairs; 0 for a pair where none did.
+# One round through all pairs of a bag and a positive label, which changes the weights in place. It takes
+#   x float64 (T, d), instances, bag after bag; offsets (n + 1,), where each bag's begin and the last's end;
+#   negatives (S,), the negative labels of each bag with the dummy behind them, bag after bag;
+#   ends (n + 1,), where each bag's begin and the last's end;
+#   pairs (P, 2) of a bag and a label, in the order to take them; weights; rates; draws (P, C) in [0, 1).
+# It returns the mean over the pairs of 1 - F_l + F_drawn where a label was drawn for which that is above 0, else 0.
 Round = Callable[[Array, Places, Places, Places, Places, Weights, Rates, Array], float]
 
 
 def published() -> Round:
-    """Pair by pair, in machine code.
+    """A round that takes the pairs one by one, in machine code.
 
     Raises:
         UserError: numba is not installed.
@@ -196,19 +190,18 @@ def published() -> Round:
     except ImportError as error:
         raise UserError(
             "method.variant=published needs the package numba",
-            'pip install "retdm[fast]", or method.variant=minibatch, which takes the pairs in another way',
+            'pip install "retdm[fast]", or method.variant=minibatch, which takes several pairs at once',
         ) from error
-    steps: Any = one_by_one
-    return lambda *given: float(steps(*given, EACH))
+    return partial(one_by_one, each=EACH)
 
 
 def minibatch(size: int) -> Round:
-    """``size`` pairs at a time: their steps are what they were alone, and are added."""
+    """A round that takes ``size`` pairs at a time: each has the step that it would have alone, and steps are added."""
 
     def run(
         x: Array,
         offsets: Places,
-        lacking: Places,
+        negatives: Places,
         ends: Places,
         pairs: Places,
         weights: Weights,
@@ -222,16 +215,16 @@ def minibatch(size: int) -> Round:
         for begin in range(0, len(pairs), size):
             bag, label = pairs[begin : begin + size].T
             instances, mask = map(torch.from_numpy, Bags(x, offsets, np.arange(len(offsets) - 1)).take(bag).pad())
-            seen = instances @ space  # (B, N, D)
-            products = (seen @ concepts.flatten(0, 1).T).unflatten(-1, (dummy + 1, K))  # (B, N, C, K)
+            mapped = instances @ space  # (B, N, D)
+            products = (mapped @ concepts.flatten(0, 1).T).unflatten(-1, (dummy + 1, K))  # (B, N, C, K)
             products = products.masked_fill(~mask[..., None, None], -torch.inf)
             value, at = (found.numpy() for found in products.transpose(1, 2).flatten(2).max(-1))  # (B, C)
             candidates = ends[bag + 1] - ends[bag] - (label == dummy)
             row = np.arange(len(bag))
             drawn = ends[bag][:, None] + (draws[begin : begin + size] * candidates[:, None]).astype(np.int64)
-            other = lacking[drawn.clip(max=len(lacking) - 1)]
+            other = negatives[drawn.clip(max=len(negatives) - 1)]
             gap = 1 - value[row, label][:, None] + value[row[:, None], other]
-            gap[np.arange(dummy + 1) >= candidates[:, None]] = 0  # so many are drawn, and no more
+            gap[np.arange(dummy + 1) >= candidates[:, None]] = 0  # no more labels are drawn than there are
             first = (gap > 0).argmax(1)
             row = row[gap[row, first] > 0]
             first, label, other = first[row], label[row], other[row, first[row]]
@@ -244,7 +237,7 @@ def minibatch(size: int) -> Round:
             instance, k = np.divmod(at[rows, labels], K)
             sub = torch.from_numpy(labels * K + k)
             moved = instances[rows, instance].T @ (length * concepts.view(-1, D)[sub])
-            concepts.view(-1, D).index_add_(0, sub, length * seen[rows, instance])
+            concepts.view(-1, D).index_add_(0, sub, length * mapped[rows, instance])
             space += moved
             for columns in (space, concepts):
                 columns *= (rates.norm / columns.norm(dim=-1, keepdim=True)).clamp(max=1)

@@ -1,12 +1,11 @@
 """Rank-loss support instance machines (Briggs, Fern and Raich, KDD 2012; with Lou in ACM TKDD 7(3), 2013).
 
-The objective and its turns are the paper's. Rebuilt are the features (standardised, with a constant), the number of
-turns and steps, that the best turn is kept, and the rule of label sets, which the paper does not state: a threshold of
-each label, the one with the fewest errors on the training bags.
+The objective and its alternation are the paper's. Reconstructed are the features (standardised, with a constant), the
+number of rounds and steps, keeping the best round, and the rule of label sets, which the paper does not state: each
+label's threshold with the fewest errors on the training bags.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,17 +14,15 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
-from retdm.errors import UserError
-from retdm.methods.components.shallow import check_positive, constant_labels, mean_and_deviation, smoothed_prior
-from retdm.methods.components.svm import inverse_softsign_score
-from retdm.methods.fitted import softsign_score
-from retdm.methods.on_bags.base import TunedBagMethod, batches, scores_of
-
-Array = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from retdm.methods.components.labels import Array, Bools, constant_labels, constant_scores
+from retdm.methods.components.softsign import inverse_softsign_score, softsign_score
+from retdm.methods.components.standardise import mean_and_deviation
+from retdm.methods.on_bags.base import BagMethod, batches
+from retdm.methods.tuning import wrong_cells
+from retdm.ranges import Above, AtLeast
 
 
-class RankLossSIM(TunedBagMethod):
+class RankLossSIM(BagMethod):
     """A bag's score for a label is w_l . x_l, where x_l is the bag's support instance for the label.
 
     With ``softmax`` it is the sum of a_x x over the bag's instances, a the softmax of w_l . x; with ``max`` the one
@@ -33,24 +30,25 @@ class RankLossSIM(TunedBagMethod):
 
         1/2 lambda ||W||² + mean over bags of [mean over p in Y, q not in Y of max(0, 1 - (F_p - F_q))]
 
-    by turns: with the support instances held (at first the bags' means) the problem is convex, and Pegasos takes
-    ``steps`` steps, one bag each; then they are chosen again. The turn with the least objective is kept. Bags without
-    two known labels of which one applies and the other does not teach nothing.
+    in rounds: with the support instances fixed (at first the bags' means) the problem is convex, and Pegasos takes
+    ``steps`` steps, one bag each; then they are chosen again. The round with the least objective is kept. Bags without
+    a known positive and a known negative label do not count.
 
     Args:
         support: ``softmax`` or ``max``.
         penalty: lambda.
-        rounds: turns.
-        steps: of Pegasos, in each turn; the mean of the second half is its result.
-        tune, candidates, fitted: see :class:`retdm.methods.on_bags.base.TunedBagMethod`.
+        rounds: of both in turn.
+        steps: of Pegasos, in each round; its result is the mean over the second half.
+        fitted: see :class:`retdm.methods.on_bags.base.BagMethod`. Trials are compared by the wrong cells at the
+            method's own thresholds.
     """
 
-    tuned = ("penalty",)
-    fitted_buffers = ("mean", "deviation", "weights", "constants", "thresholds")
+    candidates = {"penalty": (1e-4, 1e-3, 1e-2, 1e-1)}
+    fitted_buffers = ("mean", "deviation", "weights", "constant", "thresholds")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
-    weights: Tensor  # (L, D + 1), the last that of the constant feature 1
-    constants: Tensor  # (L,) the value of a label of one class, NaN for others
+    weights: Tensor  # (L, D + 1), the last for the constant feature 1
+    constant: Tensor  # (L,) decision values of constant labels, NaN of others
     thresholds: Tensor  # (L,) of scores
 
     def __init__(
@@ -59,39 +57,37 @@ class RankLossSIM(TunedBagMethod):
         labels: list[str],
         *,
         support: Literal["softmax", "max"] = "softmax",
-        penalty: float = 1e-2,
-        rounds: int = 10,
-        steps: int = 4000,
-        candidates: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1),
+        penalty: Annotated[float, Above(0)] = 1e-2,
+        rounds: Annotated[int, AtLeast(1)] = 10,
+        steps: Annotated[int, AtLeast(1)] = 4000,
         decide: str = "train_threshold",
         **fitted: Any,
     ) -> None:
-        super().__init__(backbone, labels, candidates=candidates, decide=decide, **fitted)
-        check_positive(penalty=penalty, rounds=rounds, steps=steps)
-        if support not in ("softmax", "max"):
-            raise UserError(f"method.support={support} is not known", "softmax or max")
+        super().__init__(backbone, labels, decide=decide, **fitted)
         self.support, self.penalty, self.rounds, self.steps = support, penalty, rounds, steps
         self.objective: list[float] = []
 
-    def fit_once(self, examples: Bags, target: NDArray[Any], known: NDArray[Any]) -> None:
-        mean, deviation = mean_and_deviation(examples.instances.astype(np.float64), standardise=True)
-        one = constant_labels(target, known)
-        constants = np.where(one, inverse_softsign_score(smoothed_prior(target, known)), np.nan)
-        zeros = np.zeros((len(self.labels), len(mean) + 1))  # all instances alike: support instances are means
-        self.set_fitted(mean=mean, deviation=deviation, constants=constants, weights=zeros)
-        carried, lacking = (target > 0) & (known > 0) & ~one, (target == 0) & (known > 0) & ~one
+    def fit_once(self, examples: Bags, target: NDArray[Any], known: Bools) -> None:
+        mean, deviation = mean_and_deviation(examples.instances.astype(np.float64))
+        counts = known & ~constant_labels(target, known)
+        constant = inverse_softsign_score(constant_scores(target, known))
+        zeros = np.zeros((len(self.labels), len(mean) + 1))  # with which all support instances are means
+        self.set_fitted(mean=mean, deviation=deviation, constant=constant, weights=zeros)
+        positive, negative = (target > 0) & counts, (target == 0) & counts
         draws = np.random.default_rng(self.seed)
-        held = self._supports(examples, "softmax")
-        turns, self.objective = [], []
+        supports = self._supports(examples, "softmax")
+        found, self.objective = [], []
         for _ in range(self.rounds):
-            weights = pegasos(held, carried, lacking, self.penalty, self.steps, draws)
+            weights = pegasos(supports, positive, negative, self.penalty, self.steps, draws)
             self.set_fitted(weights=weights)
-            held = self._supports(examples, self.support)
-            turns.append(weights)
-            self.objective.append(objective(weights, held, carried, lacking, self.penalty))
-        self.set_fitted(weights=turns[int(np.argmin(self.objective))])
-        scores = scores_of(self, examples)
-        self.set_fitted(thresholds=thresholds_of(scores, target > 0, known > 0))
+            supports = self._supports(examples, self.support)
+            found.append(weights)
+            self.objective.append(objective(weights, supports, positive, negative, self.penalty))
+        self.set_fitted(weights=found[int(np.argmin(self.objective))])
+        self.set_fitted(thresholds=thresholds_of(self.scores_of(examples), target > 0, known))
+
+    def cross_validation_loss(self, scores: Array, target: NDArray[Any], known: Bools) -> float:
+        return wrong_cells(scores, target, known, self.thresholds.cpu().numpy())
 
     def _supports(self, examples: Bags, kind: str) -> Array:
         """The support instances (n, L, D + 1) of all bags."""
@@ -112,30 +108,30 @@ class RankLossSIM(TunedBagMethod):
 
     def bag_decision(self, bag: Tensor, mask: Tensor, index: Tensor) -> Tensor:
         _, support = self._attended(bag, mask, self.support)
-        return softsign_score((support * self.weights).sum(2).where(self.constants.isnan(), self.constants))
+        return softsign_score((support * self.weights).sum(2).where(self.constant.isnan(), self.constant))
 
     def instance_decision(self, bag: Tensor, mask: Tensor) -> Tensor:
         values, _ = self._attended(bag, mask, self.support)
-        return softsign_score(values.where(self.constants.isnan(), self.constants))
+        return softsign_score(values.where(self.constant.isnan(), self.constant))
 
     def details(self) -> dict[str, Any]:
-        """The penalty that was used, and after each turn the objective with support instances chosen anew."""
+        """The penalty that was used, and the objective after each round, with support instances chosen anew."""
         return super().details() | {"objective": self.objective}
 
 
 def pegasos(
-    supports: Array, carried: Bools, lacking: Bools, penalty: float, steps: int, draws: np.random.Generator
+    supports: Array, positive: Bools, negative: Bools, penalty: float, steps: int, draws: np.random.Generator
 ) -> Array:
     """Weights (L, D) that nearly minimise :func:`objective` (Shalev-Shwartz, Singer and Srebro, ICML 2007).
 
     Args:
-        supports: (n, L, D), held.
-        carried, lacking: (n, L), the labels to compare.
+        supports: support instances (n, L, D).
+        positive, negative: (n, L), the labels to compare.
         penalty: lambda.
         steps: of one bag each, the t-th of length 1 / (lambda t).
         draws: of the bags.
     """
-    pairs = [(np.flatnonzero(row), np.flatnonzero(other)) for row, other in zip(carried, lacking, strict=True)]
+    pairs = [(np.flatnonzero(row), np.flatnonzero(other)) for row, other in zip(positive, negative, strict=True)]
     usable = np.array([i for i, (p, q) in enumerate(pairs) if len(p) and len(q)], np.int64)
     weights = np.zeros(supports.shape[1:])
     total, most = np.zeros_like(weights), penalty**-0.5
@@ -158,33 +154,33 @@ def pegasos(
     return mean
 
 
-def objective(weights: Array, supports: Array, carried: Bools, lacking: Bools, penalty: float) -> float:
-    """What is minimised: weights (L, D), supports (n, L, D), carried and lacking (n, L)."""
+def objective(weights: Array, supports: Array, positive: Bools, negative: Bools, penalty: float) -> float:
+    """The objective of :class:`RankLossSIM`: weights (L, D), supports (n, L, D), positive and negative (n, L)."""
     f = np.einsum("ld,nld->nl", weights, supports)
     losses = []
-    for row, p, q in zip(f, carried, lacking, strict=True):
+    for row, p, q in zip(f, positive, negative, strict=True):
         if p.any() and q.any():
             losses.append(np.maximum(0, 1 - (row[p][:, None] - row[q])).mean())
     return float(penalty / 2 * (weights**2).sum() + (np.mean(losses) if losses else 0))
 
 
-def thresholds_of(scores: Array, carried: Bools, known: Bools) -> Array:
-    """For each label the threshold with the fewest errors among its known cells, at a tie the highest. (n, L) -> (L,)
+def thresholds_of(scores: Array, positive: Bools, known: Bools) -> Array:
+    """Each label's threshold with the fewest errors among its known cells, at a tie the highest. (n, L) -> (L,)
 
     Thresholds lie midway between neighbouring distinct scores, and between the outer ones and 0 and 1. A score of at
-    least the threshold is a yes.
+    least the threshold is a positive.
     """
     found = np.full(scores.shape[1], 0.5)
     for label in range(scores.shape[1]):
         rows = known[:, label]
-        values, marks = scores[rows, label], carried[rows, label]
+        values, truth = scores[rows, label], positive[rows, label]
         if not len(values):
             continue
         distinct, place = np.unique(values, return_inverse=True)
-        yes = np.bincount(place, marks, len(distinct))
-        no = np.bincount(place, ~marks, len(distinct))
+        positives = np.bincount(place, truth, len(distinct))
+        negatives = np.bincount(place, ~truth, len(distinct))
         # Errors with the threshold below the k-th distinct score: positives under it, negatives from it on.
-        errors = np.append(0, yes.cumsum()) + no.sum() - np.append(0, no.cumsum())
+        errors = np.append(0, positives.cumsum()) + negatives.sum() - np.append(0, negatives.cumsum())
         edges = np.concatenate([[0], distinct, [1]])
         best = len(errors) - 1 - int(np.argmin(errors[::-1]))
         found[label] = (edges[best] + edges[best + 1]) / 2

@@ -1,20 +1,19 @@
-"""LMMO-kNN (Liu & Tsang, AAAI 2015; Liu, Xu, Tsang & Zhang, TPAMI 2019): nearest neighbours under a learnt metric.
+"""LMMO-kNN (Liu & Tsang, AAAI 2015; Liu, Xu, Tsang & Zhang, TPAMI 2019): nearest neighbours under a fitted metric.
 
 Notation: n training rows, F features, L labels, U places of neighbours, k neighbours.
 
-Images are mapped to the space of label sets by ridge regression, p = xV, and a metric Q is learnt there under which an
+Images are mapped to the space of label sets by ridge regression, p = xV, and a metric Q is fitted there under which an
 image lies nearer to its own label set y than to the sets z of its neighbours, by a margin of their Hamming distance:
 
     min over Q ⪰ 0 of  ½‖Q‖² + C · mean over (i, z) of  max(0, Δ(y_i, z) + d(p_i, y_i) − d(p_i, z))²,
     d(p, y) = (p − y)ᵀ Q (p − y).
 
-An image's score is the mean label set of its k nearest training rows. The authors' code was not at hand. Theirs is one
+An image's score is the mean label set of its k nearest training rows. The authors' code was not at hand. They have one
 slack an image, the largest over its neighbours; here each neighbour has its own, which makes the objective smooth.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -23,19 +22,11 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.errors import UserError
-from retdm.methods.components.shallow import (
-    Array,
-    Bools,
-    check_grid,
-    check_positive,
-    constant_labels,
-    mean_and_deviation,
-    nearest,
-    smoothed_prior,
-    tuned,
-)
-from retdm.methods.fitted import FittedMethod
+from retdm.methods.components.labels import Array, Bools, constant_scores, smoothed_prior
+from retdm.methods.components.neighbours import nearest
+from retdm.methods.components.standardise import standardised
+from retdm.methods.on_features.base import FeatureMethod
+from retdm.ranges import Above, AtLeast
 
 log = logging.getLogger("retdm")
 
@@ -44,27 +35,28 @@ Neighbours = Literal["labels", "images"]
 ROUNDS, TOLERANCE = 500, 1e-7  # of the gradient method; relative fall of the objective
 
 
-class LMMOkNN(FittedMethod):
-    """Mean label set of the k training rows nearest in the space of label sets, under a learnt metric.
+class LMMOkNN(FeatureMethod):
+    """The mean label set of the k training rows that are nearest in the space of label sets, under a fitted metric.
 
-    An unknown cell stands at its label's share, and the margin counts no cell that is unknown in either set; the ridge
-    regression of a label reads the rows where it is known. A label of one class scores (positives + 1) / (rows + 2).
+    An unknown cell counts as its label's smoothed prior, and the margin counts no cell that is unknown in either set;
+    the ridge regression of a label reads the rows where it is known. A constant label scores
+    (positives + 1) / (rows + 2).
 
     Args:
         k: neighbours, in training and in scoring.
         ridge: penalty of the regression's squares against the sum of squared errors.
         C: weight of the violations against ½‖Q‖².
-        neighbours: what an image is compared with: the training rows' ``images``, as the regression maps them, or their
-            ``labels``, of which those of equal sets all lie at one distance. The papers' texts admit both.
-        votes: ``weighted``: each of the k nearest distinct places has the number of its rows divided by its squared
-            distance; with images a score is 0 or 1 where all neighbours agree, with labels scores seldom tie but lie
-            near one half. ``equal``: each of the k nearest rows has one; with labels one frequent set takes all.
-        standardise: divide each feature by its deviation over the training rows, its mean taken off.
-        tune: choose ``ridge`` of ``grid`` by the log-loss of 5 folds of the training rows.
-        grid: values of ``ridge``.
-        fitted: see :class:`retdm.methods.fitted.FittedMethod`.
+        neighbours: what an image is compared with: the training ``images``, as the regression maps them, or their
+            ``labels``, where rows of equal label sets are all at the same distance. The papers allow both readings.
+        votes: ``weighted``: each of the k nearest distinct places votes with the number of its rows divided by its
+            squared distance; with images a score is 0 or 1 where all neighbours agree, with labels scores seldom tie
+            but lie near one half. ``equal``: each of the k nearest rows has one vote; with labels one frequent set
+            takes all votes.
+        standardise: subtract each feature's mean over the training rows and divide by its deviation.
+        fitted: see :class:`retdm.methods.on_features.base.FeatureMethod`.
     """
 
+    candidates = {"ridge": (3000.0, 1000.0, 300.0, 100.0, 30.0)}
     fitted_buffers = ("projection", "intercept", "root", "places", "sets", "rows_at", "constant")
     projection: Tensor  # V, (F, L)
     intercept: Tensor  # (L,)
@@ -72,48 +64,34 @@ class LMMOkNN(FittedMethod):
     places: Tensor  # (U, L), after ``root``
     sets: Tensor  # (U, L) label set of each place
     rows_at: Tensor  # (U,) training rows at each place
-    constant: Tensor  # (L,) score of a label of one class, NaN of others
+    constant: Tensor  # (L,) scores of constant labels, NaN of others
 
     def __init__(
         self,
         backbone: Backbone,
         labels: list[str],
         *,
-        k: int = 20,
-        ridge: float = 300.0,
-        C: float = 100.0,
+        k: Annotated[int, AtLeast(1)] = 20,
+        ridge: Annotated[float, Above(0)] = 300.0,
+        C: Annotated[float, Above(0)] = 100.0,
         neighbours: Neighbours = "images",
         votes: Votes = "weighted",
         standardise: bool = True,
-        tune: bool = False,
-        grid: Sequence[float] = (30.0, 100.0, 300.0, 1000.0, 3000.0),
         **fitted: Any,
     ) -> None:
         super().__init__(backbone, labels, **fitted)
-        check_positive(k=k, ridge=ridge, C=C)
-        for key, value, kinds in (("neighbours", neighbours, Neighbours), ("votes", votes, Votes)):
-            if value not in get_args(kinds):
-                raise UserError(f"method.{key}={value} is not known", f"it is one of: {', '.join(get_args(kinds))}")
-        if tune:
-            check_grid(grid, "ridge")
         self.k, self.ridge, self.C, self.neighbours, self.votes = k, ridge, C, neighbours, votes
-        self.standardise, self.tune, self.grid = standardise, tune, tuple(sorted(grid, reverse=True))
+        self.standardise = standardise
         self.objective: list[float] = []
 
     def fit(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
-        if self.tune:
-            self.ridge = tuned(self, "ridge", self.grid, examples, target, known)
-        self.fit_once(examples, target, known)
+        super().fit(examples, target, known)
         first, last = self.objective[0], self.objective[-1]
         log.info("metric: objective %.6g, after %d rounds %.6g", first, len(self.objective) - 1, last)
 
-    def fit_once(self, examples: NDArray[Any], target: NDArray[Any], known: NDArray[Any]) -> None:
-        """:meth:`fit` with ridge as it stands."""
-        x = np.asarray(examples, np.float64)
-        mean, deviation = mean_and_deviation(x, self.standardise)
-        x = (x - mean) / deviation
-        share, known = smoothed_prior(target, known), known.astype(bool)
-        y = np.where(known, target > 0, share)
+    def fit_once(self, examples: NDArray[Any], target: NDArray[Any], known: Bools) -> None:
+        x, mean, deviation = standardised(np.asarray(examples, np.float64), self.standardise)
+        y = np.where(known, target > 0, smoothed_prior(target, known))
         v, intercept = ridge_lines(x, y, known, self.ridge)
         mapped = x @ v + intercept
         rows = torch.from_numpy(x).to(self.device)
@@ -136,7 +114,7 @@ class LMMOkNN(FittedMethod):
             places=places,
             sets=sets,
             rows_at=rows_at,
-            constant=np.where(constant_labels(target, known), share, np.nan),
+            constant=constant_scores(target, known),
         )
 
     def decision(self, features: Tensor) -> Tensor:
@@ -154,11 +132,11 @@ class LMMOkNN(FittedMethod):
 
     def details(self) -> dict[str, Any]:
         """The ridge that was used, and the objective of the metric, round by round."""
-        return {"ridge": self.ridge, "objective": self.objective}
+        return super().details() | {"objective": self.objective}
 
 
 def ridge_lines(x: Array, y: Array, known: Bools, penalty: float) -> tuple[Array, Array]:
-    """Ridge regression of each label on the rows where it is known; the intercept is free.
+    """Ridge regression of each label on the rows where it is known; intercepts are not penalised.
 
     Args:
         x: (n, F).
@@ -167,7 +145,7 @@ def ridge_lines(x: Array, y: Array, known: Bools, penalty: float) -> tuple[Array
         penalty: of squared coefficients against the sum of squared errors.
 
     Returns:
-        Coefficients (F, L), intercepts (L,); those of a label that is known nowhere are 0.
+        Coefficients (F, L), intercepts (L,); both are 0 for a label that is known nowhere.
     """
     coefficients, intercepts = np.zeros((x.shape[1], y.shape[1])), np.zeros(y.shape[1])
     patterns, which = np.unique(known, axis=1, return_inverse=True)  # labels known in the same rows: one solution
@@ -181,7 +159,7 @@ def ridge_lines(x: Array, y: Array, known: Bools, penalty: float) -> tuple[Array
 
 
 def rivals(y: Array, near: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows (i, j) of the constraints: j among i's neighbours, of another label set, each set once for each i.
+    """Pairs of rows (i, j), one a constraint: j is i's nearest neighbour with its label set, which is not i's.
 
     Args:
         y: (n, L) label sets.

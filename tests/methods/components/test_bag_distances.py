@@ -8,7 +8,7 @@ import pytest
 
 from retdm.bags import Bags
 from retdm.methods.components import bag_distances as distances
-from retdm.methods.components.bag_distances import Kind, bag_distances, blocks, earth_movers_distance, measured
+from retdm.methods.components.bag_distances import Kind, bag_distances, blocks, earth_movers_distance
 
 KINDS = get_args(Kind)
 
@@ -72,13 +72,3 @@ def test_the_linear_program_and_the_assignment_agree(shape: tuple[int, int], mon
     assigned = earth_movers_distance(cost)
     monkeypatch.setattr(distances, "EXPANDED", 0)
     assert earth_movers_distance(cost) == pytest.approx(assigned, rel=1e-9)
-
-
-def test_the_scale_is_that_of_all_parts_and_a_constant_feature_is_not_divided() -> None:
-    x = np.array([[1, 5], [2, 5], [3, 5], [7, 5]], np.float32)
-    parts = [x[:1], x[1:]]
-    for scale, expected in (("minmax", (x - [1, 5]) / [6, 1]), ("standard", (x - x.mean(0)) / [x[:, 0].std(), 1])):
-        shift, spread = measured(scale, parts)  # type: ignore[arg-type]
-        np.testing.assert_allclose((x - shift) / spread, expected, rtol=1e-6)
-    shift, spread = measured("none", parts)
-    np.testing.assert_array_equal((x - shift) / spread, x)

@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_toys import LABELS, Toy, check_reloads, decisions, scored, toy, with_unknown
+from fitted_toys import LABELS, Toy, decisions, scored, toy
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import chi2_kernel
 from sklearn.svm import SVC
 
 from retdm.backbones import NoBackbone
-from retdm.errors import UserError
 from retdm.methods.on_bags import bag_of_words
 from retdm.methods.on_bags.bag_of_words import BagOfWords
 
@@ -76,37 +75,3 @@ def test_there_are_no_more_words_than_different_instances() -> None:
     given = toy(n=8)
     method = fitted(given, words=1000)
     assert len(method.centres) == len(given.examples.instances)
-
-
-@pytest.mark.parametrize("classifier", ["logistic", "chi2"])
-def test_unknown_cells_teach_nothing(classifier: str) -> None:
-    first, second = (fitted(given, classifier=classifier) for given in with_unknown(toy()))
-    other = fitted(toy(), classifier=classifier)
-    assert torch.equal(first.intercepts, second.intercepts)
-    assert not torch.equal(first.intercepts, other.intercepts)
-    if classifier == "logistic":
-        assert torch.equal(first.coefficients, second.coefficients)
-
-
-@pytest.mark.parametrize("classifier", ["logistic", "chi2"])
-def test_a_checkpoint_brings_what_was_learnt(classifier: str) -> None:
-    given = toy()
-    check_reloads(fitted(given, classifier=classifier), made(classifier=classifier), given.examples)
-
-
-def test_tuning_keeps_the_C_of_which_it_was_given_only_one_that_learns() -> None:
-    method = fitted(toy(), tune=True, candidates=[1e-6, 30.0])
-    assert method.C == 30.0 and method.details() == {"C": 30.0, "words": 6}
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"words": 0}, "method.words=0"),
-        ({"classifier": "tree"}, "method.classifier=tree"),
-        ({"candidates": [0.0]}, "method.candidates=0.0"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        made(**settings)

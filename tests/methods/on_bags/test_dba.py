@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_toys import LABELS, Toy, check_reloads, scored, toy, with_unknown
+from fitted_toys import LABELS, Toy, scored, toy
 from scipy.special import psi
 from scipy.stats import dirichlet, norm
 
 from retdm.backbones import NoBackbone
-from retdm.errors import UserError
 from retdm.methods.on_bags import dba
-from retdm.methods.on_bags.dba import DBA, Marks
+from retdm.methods.on_bags.dba import DBA, LabelModel
 
 
 def made(**settings: Any) -> DBA:
@@ -49,12 +48,14 @@ def test_each_pass_over_shares_raises_the_bound_however_steep_the_labels() -> No
     evidence = torch.randn(6, 4, 3, generator=generator, dtype=torch.float64) * mask[..., None]
     sign = torch.randint(-1, 2, (6, 3), generator=generator) / 2.0
     alpha = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)
-    marks = Marks(sign.double(), torch.tensor([60.0, -30.0, 8.0]).double(), torch.tensor([-9.0, 4.0, 0.0]).double())
+    labels = LabelModel(
+        sign.double(), torch.tensor([60.0, -30.0, 8.0]).double(), torch.tensor([-9.0, 4.0, 0.0]).double()
+    )
     share = torch.softmax(evidence, 2) * mask[..., None]
     values = []
     for _ in range(30):
-        share, gamma = dba.inferred(evidence, mask, alpha, share, 1, marks)
-        values.append(float(dba.bound(evidence, mask, alpha, share, gamma, marks)))
+        share, gamma = dba.infer(evidence, mask, alpha, share, 1, labels)
+        values.append(float(dba.bound(evidence, mask, alpha, share, gamma, labels)))
     assert (np.diff(values) >= -1e-10).all()
     assert values[-1] > values[0]
 
@@ -63,10 +64,12 @@ def test_the_bound_lies_below_the_likelihood_that_it_bounds() -> None:
     """One bag of two instances, two classes: classes summed over, theta over a fine grid."""
     evidence = torch.tensor([[[0.5, -1.0], [-2.0, 0.3]]], dtype=torch.float64)
     mask, alpha = torch.ones(1, 2, dtype=torch.bool), torch.tensor([0.8, 1.5], dtype=torch.float64)
-    marks = Marks(torch.tensor([[0.5, -0.5]]).double(), torch.tensor([2.0, 3.0]).double(), torch.tensor([-1.0, 0.5]))
+    labels = LabelModel(
+        torch.tensor([[0.5, -0.5]]).double(), torch.tensor([2.0, 3.0]).double(), torch.tensor([-1.0, 0.5])
+    )
     share = torch.full((1, 2, 2), 0.5, dtype=torch.float64)
-    share, gamma = dba.inferred(evidence, mask, alpha, share, 200, marks)
-    bound = float(dba.bound(evidence, mask, alpha, share, gamma, marks))
+    share, gamma = dba.infer(evidence, mask, alpha, share, 200, labels)
+    bound = float(dba.bound(evidence, mask, alpha, share, gamma, labels))
     total = 0.0
     for z in product((0, 1), repeat=2):
         counted = np.bincount(z, minlength=2)
@@ -82,7 +85,7 @@ def test_the_bound_lies_below_the_likelihood_that_it_bounds() -> None:
 def test_alpha_goes_where_the_dirichlets_likelihood_is_highest() -> None:
     theta = np.random.default_rng(0).dirichlet([0.5, 2.0, 4.0], 400)
     gamma = torch.from_numpy(theta * 1e7)  # digamma differences are then the logarithms of theta
-    alpha = dba.refined(torch.ones(3, dtype=torch.float64), gamma, times=200).numpy()
+    alpha = dba.fit_alpha(torch.ones(3, dtype=torch.float64), gamma, times=200).numpy()
 
     def likelihood(values: Any) -> float:
         return float(sum(dirichlet.logpdf(row, values) for row in theta))
@@ -92,21 +95,21 @@ def test_alpha_goes_where_the_dirichlets_likelihood_is_highest() -> None:
         moved = alpha.copy()
         moved[place] *= factor
         assert likelihood(moved) < best
-    assert (dba.refined(torch.ones(3).double(), gamma[:, :3] * torch.tensor([1e-9, 1, 1]))[0]) == dba.SMALLEST
+    assert (dba.fit_alpha(torch.ones(3).double(), gamma[:, :3] * torch.tensor([1e-9, 1, 1]))[0]) == dba.SMALLEST
 
 
 def test_likelihoods_are_those_of_the_distributions() -> None:
     rng = np.random.default_rng(0)
     x, share = rng.normal(1, 2, (30, 4)), rng.dirichlet([1, 1], 30)
     rows, parts = torch.from_numpy(x), torch.from_numpy(share)
-    parameters, _ = dba.emitted(rows, parts, "gaussian", 1e-9)
+    parameters, _ = dba.fit_emission(rows, parts, "gaussian", 1e-9)
     for k in (0, 1):
         mean = np.average(x, 0, share[:, k])
         deviation = np.sqrt(np.average((x - mean) ** 2, 0, share[:, k]))
         expected = norm.logpdf(x, mean, deviation).sum(1)
         np.testing.assert_allclose(dba.likelihood(rows, *parameters)[:, k], expected, atol=1e-6)
     counted = torch.from_numpy(np.abs(x))
-    parameters, _ = dba.emitted(counted, parts, "histogram", 2.0)
+    parameters, _ = dba.fit_emission(counted, parts, "histogram", 2.0)
     for k in (0, 1):
         words = (share[:, k, None] * np.abs(x)).sum(0) + 2 * np.abs(x).mean(0)
         expected = np.abs(x) @ np.log(words / words.sum())
@@ -122,7 +125,7 @@ def test_new_bags_are_inferred_by_turns_over_classes_and_theta() -> None:
     assert classes.tolist() == [0, 1]  # nobody has the third label
     for i in range(10):
         x = torch.from_numpy((new.bag(i) - method.mean.numpy()) / method.deviation.numpy())
-        evidence = dba.likelihood(x, method.constant, method.linear, method.square).numpy()
+        evidence = dba.likelihood(x, method.intercept, method.linear, method.square).numpy()
         share = np.full(evidence.shape, 0.5)
         for _ in range(dba.PASSES):
             share = np.exp(evidence + psi(alpha + share.sum(0)))
@@ -175,13 +178,6 @@ def test_words_are_how_much_a_histogram_weighs() -> None:
     )
 
 
-def test_unknown_cells_teach_nothing() -> None:
-    left_out, changed = with_unknown(toy())
-    first, second = fitted(left_out), fitted(changed)
-    assert torch.equal(first.linear, second.linear) and torch.equal(first.slope, second.slope)
-    assert not torch.equal(first.linear, fitted(toy()).linear)
-
-
 @pytest.mark.parametrize("mark", [0, 1])
 def test_sets_of_one_class_score_their_shares(mark: int) -> None:
     given = toy(n=20)
@@ -190,30 +186,3 @@ def test_sets_of_one_class_score_their_shares(mark: int) -> None:
     bag = torch.from_numpy(given.bag(0)).double()[None]
     instances = method.instance_decision(bag, torch.ones(bag.shape[:2], dtype=torch.bool))
     assert instances.sum(2).numpy() == pytest.approx(mark)
-
-
-def test_bags_with_all_labels_are_no_trouble() -> None:
-    given = toy(n=20)
-    given.target[1:] = 1
-    assert np.isfinite(scored(fitted(given), given.examples)).all()
-
-
-def test_a_checkpoint_brings_what_was_learnt() -> None:
-    given = toy()
-    check_reloads(fitted(given), made(), given.examples)
-    given = counts(given)
-    check_reloads(fitted(given), made(), given.examples)
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"emission": "words"}, "method.emission=words"),
-        ({"words": 0.0}, "method.words=0.0"),
-        ({"smoothing": 0.0}, "method.smoothing=0.0"),
-        ({"penalty": -1.0}, "method.penalty=-1.0"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        made(**settings)

@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_toys import LABELS, Toy, batch_of, check_reloads, decisions, scored, toy, with_unknown
+from fitted_toys import LABELS, Toy, decisions, scored, toy
 from sklearn.svm import SVC
 
 from retdm.backbones import NoBackbone
 from retdm.bags import Bags
-from retdm.errors import UserError
-from retdm.methods.components.bag_distances import bag_distances, measured
+from retdm.methods.components.bag_distances import bag_distances
+from retdm.methods.components.clustering import k_medoids
+from retdm.methods.components.standardise import shift_and_spread
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.methods.on_bags.emd_svm import EMDSVM
 from retdm.methods.on_bags.mimlknn import MIMLkNN
-from retdm.methods.on_bags.mimlsvm import MIMLSVM, k_medoids
+from retdm.methods.on_bags.mimlsvm import MIMLSVM
 
 METHODS = (MIMLSVM, MIMLkNN, EMDSVM)
 
@@ -38,13 +39,15 @@ def as_new(examples: Bags) -> Bags:
 
 
 def between(method: DistanceMethod, rows: Bags, columns: Bags, scale_of: Bags) -> np.ndarray:
-    shift, spread = measured(method.scale, [scale_of.instances])
+    shift, spread = shift_and_spread(method.scale, [scale_of.instances])
     scaled = [bags.scaled(shift, spread) for bags in (rows, columns)]
     return bag_distances(method.distance, *scaled).astype(np.float64)
 
 
 def give_table(method: DistanceMethod, examples: Bags) -> None:
-    method.give_table(between(method, examples, examples, examples), *measured(method.scale, [examples.instances]))
+    method.give_table(
+        between(method, examples, examples, examples), *shift_and_spread(method.scale, [examples.instances])
+    )
 
 
 @pytest.mark.parametrize("kind", METHODS)
@@ -76,106 +79,6 @@ def test_a_method_without_a_table_scales_by_its_training_bags(kind: Any) -> None
     np.testing.assert_allclose(scored(alone, as_new(rest)), scored(tabled, as_new(rest)), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", METHODS)
-def test_labels_that_can_be_told_apart_are(kind: Any) -> None:
-    given = toy(150, seed=1)
-    train, rest = split(given, 100)
-    method = made(kind, **({"references": 3, "citers": 3} if kind is MIMLkNN else {}))
-    method.fit(*train)
-    scores, target = scored(method, as_new(rest)), given.target[100:]
-    for label in (0, 1):
-        pairs = scores[target[:, label] == 1, label][:, None] - scores[target[:, label] == 0, label]
-        assert (pairs > 0).mean() > 0.85
-    np.testing.assert_allclose(scores[:, 2], 1 / 102)  # no bag has it
-
-
-@pytest.mark.parametrize("kind", METHODS)
-def test_unknown_cells_teach_nothing(kind: Any) -> None:
-    train, rest = split(toy())
-    found = []
-    for marked in with_unknown(train):
-        method = made(kind)
-        method.fit(*marked)
-        found.append(scored(method, as_new(rest)))
-    np.testing.assert_array_equal(*found)
-    method.fit(*train)
-    assert not np.allclose(found[0], scored(method, as_new(rest)))
-
-
-@pytest.mark.parametrize("kind", METHODS)
-def test_a_checkpoint_brings_all_that_scores_need(kind: Any) -> None:
-    train, rest = split(toy())
-    method = made(kind)
-    method.fit(*train)
-    check_reloads(method, made(kind), as_new(rest))
-
-
-@pytest.mark.parametrize("kind", METHODS)
-def test_duplicates_single_instances_and_full_label_sets_are_no_trouble(kind: Any) -> None:
-    rng = np.random.default_rng(0)
-    rows = np.repeat(rng.normal(size=(6, 4)), 4, 0).astype(np.float32)  # four copies of each of six bags of one
-    target = np.repeat([[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 1]], 4, 0).astype(np.uint8)
-    examples = Bags(rows, np.arange(25), np.arange(24))
-    method = made(kind)
-    method.fit(examples, target, np.ones_like(target, bool))
-    scores = scored(method, as_new(examples))
-    assert np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()
-    np.testing.assert_allclose(scores[::4], scores[3::4], atol=1e-9)
-
-
-@pytest.mark.parametrize("kind", METHODS)
-def test_labels_of_one_class_alone_score_their_share(kind: Any) -> None:
-    examples = toy(12).examples
-    target = np.tile(np.array([1, 0, 1], np.uint8), (12, 1))
-    method = made(kind)
-    method.fit(examples, target, np.ones_like(target, bool))
-    np.testing.assert_allclose(scored(method, as_new(examples)), np.tile([13 / 14, 1 / 14, 13 / 14], (12, 1)))
-
-
-@pytest.mark.parametrize("kind", METHODS)
-def test_tuning_takes_the_candidate_with_the_fewest_wrong_cells(kind: Any) -> None:
-    train, _ = split(toy())
-    candidates: list[Any] = {
-        MIMLSVM: [[1e-6, 1e-6], [0.2, 10.0], [1e3, 1e-6]],
-        MIMLkNN: [[39, 39], [3, 3], [1, 30]],
-        EMDSVM: [1e-6, 10.0, 1e-5],
-    }[kind]
-    method = made(kind, tune=True, candidates=candidates)
-    method.fit(*train)
-    fold, wrong = np.random.default_rng(0).permutation(40) % 5, []
-    for values in method.candidates:
-        wrong.append(0)
-        for held in range(5):
-            model = made(kind, **dict(zip(kind.tuned, values, strict=True)))
-            give_table(model, train.examples)
-            model.fit(train.examples.take(fold != held), train.target[fold != held], train.known[fold != held])
-            found = scored(model, train.examples.take(fold == held)) >= 0.5
-            wrong[-1] += int((found != train.target[fold == held]).sum())
-    assert len(set(wrong)) > 1
-    best = method.candidates[int(np.argmin(wrong))]
-    assert tuple(method.details()[name] for name in kind.tuned) == best
-    plain = made(kind, **dict(zip(kind.tuned, best, strict=True)))
-    plain.fit(*train)
-    np.testing.assert_array_equal(scored(method, train.examples), scored(plain, train.examples))
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"distance": "far"}, "method.distance=far is not known"),
-        ({"scale": "log"}, "method.scale=log is not known"),
-        ({"C": 0.0}, "method.C=0.0"),
-        ({"medoids": 1.5}, "method.medoids=1.5"),
-        ({"candidates": [[1.0]]}, "method.candidates holds"),
-        ({"candidates": [[1.0, -1.0]]}, "method.candidates=-1.0"),
-        ({"tune": True, "candidates": []}, "method.candidates is empty"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        made(MIMLSVM, **settings)
-
-
 # MIMLSVM
 
 
@@ -191,20 +94,6 @@ def test_mimlsvm_scores_are_those_of_scikit_learn_on_distances_to_medoids() -> N
     for label in (0, 1):
         expected = SVC(C=3.0, gamma=0.5).fit(x, train.target[:, label]).decision_function(new)
         np.testing.assert_allclose(found[:, label], expected, atol=1e-9)
-
-
-def test_medoids_are_the_middles_of_well_parted_groups() -> None:
-    places = np.concatenate([np.array([-1, 0, 1.5]) + 100 * group for group in range(4)])
-    distance = np.abs(places[:, None] - places)
-    totals = [distance[:, k_medoids(distance, 4, seed)].min(1).sum() for seed in range(20)]
-    np.testing.assert_array_equal(k_medoids(distance, 4, int(np.argmin(totals))), [1, 4, 7, 10])
-    assert min(totals) == 10
-    np.testing.assert_array_equal(k_medoids(distance, 4, 3), k_medoids(distance, 4, 3))
-
-
-def test_as_many_medoids_as_copies_are_still_different_rows() -> None:
-    np.testing.assert_array_equal(k_medoids(np.zeros((6, 6)), 6, 0), np.arange(6))
-    assert len(set(k_medoids(np.zeros((6, 6)), 3, 0))) == 3
 
 
 # MIMLkNN
@@ -291,12 +180,3 @@ def test_a_kernel_with_negative_eigenvalues_is_clipped_for_training_and_new_bags
     for label in range(3):
         model = SVC(C=1.0, kernel="precomputed").fit(clipped, target[:, label])
         np.testing.assert_allclose(found[:, label], model.decision_function(clipped), atol=1e-6)
-
-
-def test_batches_of_any_padding_score_alike() -> None:
-    train, rest = split(toy())
-    method = made(EMDSVM)
-    method.fit(*train)
-    whole = method.scores(batch_of(as_new(rest)))
-    first = np.arange(len(rest.index)) < 3
-    np.testing.assert_allclose(method.scores(batch_of(as_new(rest).take(first))), whole[:3], atol=1e-9)

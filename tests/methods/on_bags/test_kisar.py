@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_toys import LABELS, Toy, batch_of, check_reloads, decisions, scored, toy, with_unknown
+from fitted_toys import LABELS, Toy, batch_of, decisions, scored, toy
 from scipy.optimize import minimize
 from sklearn.svm import SVC
 
 from retdm.backbones import NoBackbone
-from retdm.errors import UserError
 from retdm.methods.on_bags import kisar
 from retdm.methods.on_bags.kisar import KISAR, related
 
@@ -30,7 +29,7 @@ def likeness(method: KISAR, given: Toy) -> np.ndarray:
     """s by a loop over bags and prototypes; the width too, from its definition."""
     x = given.examples.instances.astype(np.float64)
     mean, deviation = x.mean(0), x.std(0)
-    prototypes = method.prototypes.numpy()
+    prototypes = method.centres.numpy()
     delta = np.mean([((row - c) ** 2).sum() for row in (x - mean) / deviation for c in prototypes])
     found = []
     for i in range(len(given.target)):
@@ -138,23 +137,3 @@ def test_chunks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(kisar, "CHUNK", 1)
     monkeypatch.setattr(kisar, "SMALL", 0)
     np.testing.assert_allclose(scored(fitted(given), given.examples), plain, atol=1e-9)
-
-
-def test_unknown_cells_teach_nothing() -> None:
-    first, second = (fitted(given) for given in with_unknown(toy()))
-    assert torch.equal(first.coefficients, second.coefficients) and torch.equal(first.intercepts, second.intercepts)
-    assert not torch.equal(first.coefficients, fitted(toy()).coefficients)
-
-
-def test_a_checkpoint_brings_what_was_learnt() -> None:
-    given = toy()
-    check_reloads(fitted(given), made(), given.examples)
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [({"relation": "some"}, "method.relation=some"), ({"prototypes": 0}, "method.prototypes=0")],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        made(**settings)

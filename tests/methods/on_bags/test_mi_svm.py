@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_toys import LABELS, Toy, batch_of, check_reloads, decisions, scored, toy, with_unknown
+from fitted_toys import LABELS, Toy, batch_of, decisions, scored, toy
 from sklearn.svm import SVC, LinearSVC
 
 from retdm.backbones import NoBackbone
-from retdm.errors import UserError
 from retdm.methods.on_bags import mi_svm
 from retdm.methods.on_bags.mi_svm import MiSVM
 
@@ -107,30 +106,7 @@ def test_the_instances_that_carry_a_label_stand_out(witness: bool) -> None:
 
 
 @BOTH
-@KERNELS
-def test_unknown_cells_teach_nothing(witness: bool, kernel: Any) -> None:
-    first, second = (fitted(given, witness=witness, kernel=kernel) for given in with_unknown(toy()))
-    assert torch.equal(first.weights, second.weights) and torch.equal(first.intercepts, second.intercepts)
-    assert first.intercepts[0] != fitted(toy(), witness=witness, kernel=kernel).intercepts[0]
-
-
-@BOTH
 def test_threads_learn_what_one_learns(witness: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = fitted(toy(), witness=witness)
     monkeypatch.setattr(mi_svm, "SMALL", 0)
     assert torch.equal(fitted(toy(), witness=witness).weights, plain.weights)
-
-
-@KERNELS
-def test_a_checkpoint_brings_what_was_learnt(kernel: Any) -> None:
-    given = toy()
-    check_reloads(fitted(given, kernel=kernel), made(kernel=kernel), given.examples)
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [({"kernel": "tree"}, "method.kernel=tree"), ({"rounds": 0}, "method.rounds=0"), ({"C": -1.0}, "method.C=-1.0")],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        made(**settings)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_toys import LABELS, Toy, check_reloads, decisions, scored, toy, with_unknown
+from fitted_toys import LABELS, Toy, decisions, scored, toy
 
 from retdm.backbones import NoBackbone
 from retdm.criteria.decide import decide
@@ -148,12 +148,6 @@ def test_new_bags_get_their_labels() -> None:
     assert decide(scores, "t_criterion").any(1).all()
 
 
-def test_unknown_cells_teach_nothing() -> None:
-    left_out, changed = with_unknown(toy())
-    assert torch.equal(fitted(left_out).concepts, fitted(changed).concepts)
-    assert not torch.equal(fitted(left_out).concepts, fitted(toy()).concepts)
-
-
 def test_bags_with_all_labels_or_one_instance_and_sets_with_nothing_to_rank_are_no_trouble() -> None:
     given = toy(n=20)
     full = given._replace(target=np.ones_like(given.target))
@@ -180,11 +174,6 @@ def test_the_seed_decides_and_the_scale_of_features_does_not() -> None:
     )
 
 
-def test_a_checkpoint_brings_what_was_learnt() -> None:
-    given = toy()
-    check_reloads(fitted(given), made(), given.examples)
-
-
 def test_without_numba_the_published_variant_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "retdm.methods.components.mimlfast_steps", raising=False)
@@ -192,18 +181,3 @@ def test_without_numba_the_published_variant_names_the_extra(monkeypatch: pytest
         fitted(toy(), variant="published")
     assert 'pip install "retdm[fast]"' in error.value.hint and "minibatch" in error.value.hint
     fitted(toy(), variant="minibatch")
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"variant": "fastest"}, "method.variant=fastest"),
-        ({"D": 0}, "method.D=0"),
-        ({"K": 0}, "method.K=0"),
-        ({"C": 0.0}, "method.C=0.0"),
-        ({"lambda_": -1.0}, "method.lambda_=-1.0"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        made(**settings)

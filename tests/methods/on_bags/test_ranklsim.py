@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bag_toys import LABELS, Toy, batch_of, check_reloads, decisions, scored, toy, with_unknown
+from fitted_toys import LABELS, Toy, batch_of, decisions, scored, toy
 from scipy.optimize import minimize
 
 from retdm.backbones import NoBackbone
 from retdm.criteria import decide
-from retdm.errors import UserError
 from retdm.methods.on_bags.ranklsim import RankLossSIM, objective, pegasos, thresholds_of
 
 QUICK = {"rounds": 2, "steps": 200}
@@ -132,12 +131,6 @@ def test_thresholds_divide_the_bags_that_were_learnt_from() -> None:
     assert not said[:, 2].any()
 
 
-def test_unknown_cells_teach_nothing() -> None:
-    first, second = (fitted(given) for given in with_unknown(toy()))
-    assert torch.equal(first.weights, second.weights) and torch.equal(first.thresholds, second.thresholds)
-    assert not torch.equal(first.weights, fitted(toy()).weights)
-
-
 def test_the_seed_decides_the_draws() -> None:
     given = toy()
     assert torch.equal(fitted(given).weights, fitted(given).weights)
@@ -149,22 +142,3 @@ def test_bags_without_pairs_leave_weights_of_zero_and_shares() -> None:
     method = fitted(given._replace(target=np.ones_like(given.target)))
     assert not method.weights.any()
     assert scored(method, given.examples) == pytest.approx(11 / 12)
-
-
-def test_tuning_counts_errors_at_the_methods_own_thresholds() -> None:
-    method = fitted(toy(n=30), tune=True, candidates=[1e3, 1e-2], rounds=1, steps=200)
-    assert method.penalty == 1e-2
-
-
-def test_a_checkpoint_brings_what_was_learnt() -> None:
-    given = toy()
-    check_reloads(fitted(given), made(), given.examples)
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [({"support": "mean"}, "method.support=mean"), ({"penalty": 0.0}, "method.penalty=0.0")],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        made(**settings)
