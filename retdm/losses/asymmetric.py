@@ -24,7 +24,7 @@ def asymmetric_loss(
     With p = sigmoid(logit) and m = max(0, p − clip), a positive cell costs −(1 − p)^gamma_positive · log p, a negative
     one −m^gamma_negative · log(1 − m): nothing, and without a gradient, below the clip. Where both gammas and the clip
     are 0 this is :func:`retdm.losses.binary_cross_entropy`. The original sums over cells and images, which is this
-    mean times B·L; the defaults are those of its training on COCO. It raises probabilities: 0.5 is no good threshold.
+    mean times B·L; the defaults are those of its training on COCO. It raises probabilities, so 0.5 is a poor threshold.
 
     Args:
         logits: (B, L), before the sigmoid.

@@ -9,10 +9,10 @@ from retdm.losses.distributed import gather_rows
 def canonical_correlation_loss(image: Tensor, label: Tensor, *, weight: float = 0.5, rows: int | None = 500) -> Tensor:
     """Mean of ‖image − label‖² plus weight ÷ rows · (‖G(image) − I‖² + ‖G(label) − I‖²), G(x) = rows ÷ B · xᵀx.
 
-    The original sums over its batch of 500 and asks xᵀx = I of it, un-normalised and un-centred. So its units come out
-    near 1/√B, and another batch size means another embedding and another balance of the terms. Here every batch counts
-    as one of ``rows`` rows and the whole is divided by that number: with B = 500 this is the original ÷ 500, with any
-    other B it asks for the same embedding. G has at most rank B, so B below D leaves a remainder.
+    The original sums over its batch of 500 rows and pulls xᵀx towards I, un-normalised and un-centred. Its units come
+    out near 1/√B, so another batch size means another embedding and another balance of the two terms. Here every batch
+    counts as one of ``rows`` rows and the whole is divided by that number: with B = 500 this is the original ÷ 500, and
+    any other B leads to the same embedding. G has at most rank B, so a B below D leaves a remainder.
 
     B is the number of rows of the global batch: every process gathers all rows and returns the same number.
 
@@ -20,8 +20,8 @@ def canonical_correlation_loss(image: Tensor, label: Tensor, *, weight: float = 
         image: (B, D) image embeddings.
         label: (B, D) embeddings of the same rows' label sets.
         weight: of orthonormality, at least 0.
-        rows: at least 1; 1 asks for xᵀx ÷ B = I, which coordinates within ±½ cannot reach. None counts B: the original
-            ÷ B for any batch.
+        rows: at least 1; 1 means xᵀx ÷ B = I, which coordinates within ±½ cannot reach. None counts B: the original ÷ B
+            for any batch.
 
     Returns:
         () float32 or wider.

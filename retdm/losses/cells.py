@@ -1,13 +1,20 @@
-"""Which cells of a batch are positive and which negative."""
+"""The cells of a batch, positive, negative or unknown, which most losses start from."""
 
 import torch
 from torch import Tensor
 
-from retdm.losses.classification import check_cells
+
+def check_cells(output: Tensor, target: Tensor, known: Tensor | None) -> None:
+    """Raise ValueError unless all are (B, L) and known is bool."""
+    shapes = [tuple(x.shape) for x in (output, target, known) if x is not None]
+    if output.ndim != 2 or len(set(shapes)) > 1:
+        raise ValueError(f"output, target and known must share one shape (B, L), got {shapes}")
+    if known is not None and known.dtype != torch.bool:
+        raise ValueError(f"known must be bool, got {known.dtype}")
 
 
 def read_cells(output: Tensor, target: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, float32 or wider and 0 in unknown cells, and (B, L) bool masks of positive and negative cells.
+    """Return the output, float32 or wider and 0 in unknown cells, and (B, L) bool masks of positive and negative cells.
 
     An unknown cell is neither. What stands there in output or target, NaN included, is never read.
 

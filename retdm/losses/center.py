@@ -1,17 +1,17 @@
-"""Center loss with one centre for each label (Wen et al., ECCV 2016), taken to images of several labels."""
+"""Center loss with one centre for each label (Wen et al., ECCV 2016), extended to images of several labels."""
 
 import torch
 from torch import Tensor
 
-from retdm.losses.classification import check_cells
+from retdm.losses.cells import check_cells
 from retdm.losses.distributed import gather_rows, mean_over_batch
 
 
 def center_loss(embedding: Tensor, target: Tensor, known: Tensor | None, centers: Tensor) -> Tensor:
     """Mean over the images of the global batch of ½ · mean over an image's labels c of ‖embedding − centers[c]‖².
 
-    For images of one label that is the original. The original says nothing about several: the mean keeps images of
-    many labels from outweighing the others. An image without a known positive label adds 0 and counts in the mean.
+    For images of one label this is the original, which says nothing about several: the mean keeps images of many
+    labels from outweighing the others. An image without a known positive label adds 0 and counts in the mean.
 
     Args:
         embedding: (B, D).
@@ -23,7 +23,7 @@ def center_loss(embedding: Tensor, target: Tensor, known: Tensor | None, centers
         () float32 or wider. Of many processes, this one's share: see :func:`retdm.losses.distributed.mean_over_batch`.
 
     Raises:
-        ValueError: shapes that do not agree.
+        ValueError: shapes that do not fit together.
     """
     positive = _positive(embedding, target, known, centers)
     with torch.autocast(embedding.device.type, enabled=False):
@@ -53,7 +53,7 @@ def moved_centers(centers: Tensor, embedding: Tensor, target: Tensor, known: Ten
         (L, D) of the centres' type, without a graph.
 
     Raises:
-        ValueError: shapes that do not agree, a rate outside [0, 1].
+        ValueError: shapes that do not fit together, a rate outside [0, 1].
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be in [0, 1], got {rate}")

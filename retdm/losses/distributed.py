@@ -1,6 +1,6 @@
 """Rows and means of the global batch, so that many processes compute what one would.
 
-Every process calls these functions equally often and in the same order; without a process group nothing is special.
+Every process must call these functions equally often and in the same order. Without a process group they are plain.
 """
 
 import torch
@@ -10,12 +10,11 @@ from torch.autograd.function import FunctionCtx
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """The rows of the global batch, in rank order.
+    """Gather the rows of the global batch, in rank order.
 
-    The gradient of a rank's rows is its slice of the incoming gradient times the number of ranks. That is right because
-    every rank computes the same loss from the same gathered rows, so a rank's slice is the whole gradient of its own
-    rows, the sum over ranks is the gradient of the global batch, and DistributedDataParallel divides that sum by the
-    number of ranks.
+    The gradient of a rank's rows is its slice of the incoming gradient times the number of ranks: every rank computes
+    the same loss from the same gathered rows, so its slice is the whole gradient of its own rows, the sum over ranks is
+    the gradient of the global batch, and DistributedDataParallel divides that sum by the number of ranks.
 
     Args:
         x: (B, ...) of any float, integer or bool type; B may differ between ranks, the rest may not.
@@ -29,11 +28,11 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 def mean_over_batch(value: Tensor, weight: Tensor | None = None) -> Tensor:
-    """This process's share of the weighted mean over the global batch.
+    """Return this process's share of the weighted mean over the global batch.
 
-    (local sum of value · weight) ÷ (global sum of weight) × number of ranks: the mean of this over the ranks, which is
-    what DistributedDataParallel takes of gradients and a log of values, is the mean over the global batch, however
-    unevenly rows and weights lie. Without a process group it is the plain weighted mean.
+    (local sum of value · weight) ÷ (global sum of weight) × number of ranks: averaged over the
+    ranks, as DistributedDataParallel averages gradients and a log averages values, this is the mean over the global
+    batch, however unevenly rows and weights are spread. Without a process group it is the plain weighted mean.
 
     Args:
         value: float tensor of any shape, finite even where its weight is 0.
@@ -63,7 +62,7 @@ class _GatherRows(torch.autograd.Function):
 
 
 def _all_rows(x: Tensor) -> tuple[Tensor, int]:
-    """All ranks' rows and the place of this rank's first; padded on the way, as a collective needs one shape."""
+    """All ranks' rows, and the place of this rank's first row. Padded on the way: a collective needs one shape."""
     world = _world_size()
     counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(world)]
     dist.all_gather(counts, torch.tensor([len(x)], device=x.device))

@@ -11,7 +11,7 @@ def label_ranking_loss(
 ) -> Tensor:
     """Mean over the images of the global batch of the mean over pairs (p, q) of exp(−steepness · (score_p − score_q)).
 
-    p is a positive, q a negative label of the image. Images that lack either add 0 and count in the mean, as in the
+    p is a positive, q a negative label of the image. Images without either add 0 and count in the mean, as in the
     original, which sums over the batch. Its code follows steepness 5 at 1/10 of this loss: it leaves the 5 out of the
     gradient and halves the rest.
 

@@ -1,9 +1,10 @@
 """Two-way k-nearest-neighbour softmax metric loss (RETDM, Li et al., TNNLS 2020, eqs. 4-8).
 
 Notation: B rows of the global batch, L labels, D embedding width, k rivals asked for, K = min(k, S) places for them,
-S candidate label sets. The paper's formulas are lost in the text at hand; ours follow its prose.
+S candidate label sets. The formulas are missing from the copy of the paper
+at hand; these follow its prose.
 
-Nothing here waits for the device: all shapes are fixed, empty places are masked, no value is read on the host.
+Nothing here waits for the device: all shapes are fixed, empty places are masked, and no value is read on the host.
 """
 
 from typing import Any, NamedTuple
@@ -12,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retdm.losses.label_sets import hamming, nearest_label_sets
+
 
 class TwoWay(NamedTuple):
-    """Both ways' losses and, detached, what shows whether they learn; all () float32 or wider."""
+    """Both ways' losses and, detached, diagnostics of their progress; all () float32 or wider."""
 
     way1: Tensor  # image against label sets, with a graph
     way2: Tensor  # label set against images, with a graph
@@ -26,7 +29,7 @@ class TwoWay(NamedTuple):
 
 
 def two_way_metric(image: Tensor, label: Tensor, target: Tensor, *, mu: float = 1.0, **options: Any) -> Tensor:
-    """way 1 + mu · way 2 (eq. 8); mu = 0 is the paper's one-way loss. Arguments: :func:`two_way_terms`."""
+    """Loss of way 1 + mu · way 2 (eq. 8); mu = 0 is the paper's one-way loss. Arguments: :func:`two_way_terms`."""
     terms = two_way_terms(image, label, target, **options)
     return terms.way1 + mu * terms.way2
 
@@ -48,30 +51,30 @@ def two_way_terms(
     set_embedding: Tensor | None = None,
     set_frequency: Tensor | None = None,
 ) -> TwoWay:
-    """Each image shall lie nearer its own label set than rival sets, each label set nearer its own image than rivals'.
+    """Losses that bring each image nearer its own label set than rival sets, and each label set nearer its own image.
 
     The score of an image and a label set is s = −‖image − label‖₂ ÷ (unit · temperature). The rivals of a row are its
-    k nearest distinct label sets (:func:`nearest_label_sets`): in way 1 their embeddings, in way 2 for each of them one
-    image of the batch that carries it. A row's loss is
+    k nearest distinct label sets (:func:`nearest_label_sets`): in way 1 their embeddings, in way 2 one image of the
+    batch for each of them. A row's loss is
 
         −log softmax(own among own and rivals) + violation · mean over rivals of max(0, s_rival − s_own),
 
     which for unit = temperature = 1 is eq. 6 with max(0, d_own − d_rival). Rows without a rival are left out of the
-    mean. All rows must be those of the *global* batch (:func:`retdm.losses.gather_rows`), alike on every process.
+    mean. All rows must be those of the *global* batch (:func:`retdm.losses.gather_rows`), equal on every process.
 
     Args:
         image: (B, D) image embeddings.
         label: (B, D) label embeddings; rows with equal targets must be equal, as one label net without dropout gives
-            them, since a set is read from the first row that carries it.
+            them, since a set's embedding is read from its first row.
         target: (B, L), a label is present above 0.5.
         k: rivals asked for; where there are fewer, all there are.
         unit: the length that counts as one, above 0: a number or a () tensor; never differentiated.
         temperature: divides the score, above 0.
         violation: weight of the hinge, at least 0.
         rival_image: "random" draws the image of a rival set for each anchor and rival, a function of ``seed`` and the
-            row's place alone, so equal on every process and device; "first" takes the first row that carries the set.
+            row's place alone, so equal on every process and device; "first" takes the first row that has the set.
         seed: of the draw; give another one at each step.
-        complete: (B,) bool, False where a label is unknown, hence the set: neither anchor nor rival. None: all known.
+        complete: (B,) bool, False where a label, and so the set, is unknown: neither anchor nor rival. None: all known.
         frequency: (B,) how often each row's label set occurs in training, for ties among neighbours.
         sets: (S, L) label sets that way 1 takes its rivals from, in place of the batch's; may repeat.
         set_embedding: (S, D) their embeddings, given together with ``sets``.
@@ -81,7 +84,7 @@ def two_way_terms(
         :class:`TwoWay`. Both losses are never negative; 0, with a graph, where no row has a rival.
 
     Raises:
-        ValueError: shapes that do not agree, a number out of its range, an unknown ``rival_image``.
+        ValueError: shapes that do not fit together, a number out of its range, an unknown ``rival_image``.
     """
     _check(image, label, target, k, unit, temperature, violation, rival_image, complete, sets, set_embedding)
     device = image.device
@@ -112,51 +115,6 @@ def two_way_terms(
     return TwoWay(way1.loss, way2.loss, mean_own, way1.nll, way2.nll, way1.chance, way2.chance)
 
 
-def nearest_label_sets(
-    sets: Tensor,
-    k: int,
-    *,
-    candidates: Tensor | None = None,
-    frequency: Tensor | None = None,
-    valid: Tensor | None = None,
-) -> Tensor:
-    """For every row the k nearest distinct candidate label sets other than its own, by Hamming distance.
-
-    Ties: the more frequent set first, then ascending order of the sets read as text of 0 and 1, first label first
-    ("0011" before "0101"). Memory is that of a few (R, S) matrices: for a large index give the rows in pieces.
-
-    Args:
-        sets: (R, L), a label is present above 0.5.
-        k: at least 1.
-        candidates: (S, L), None for ``sets``; equal rows count as one set.
-        frequency: (S,) of each candidate, None where all are alike; of equal rows the first valid one's counts.
-        valid: (S,) bool, False for candidates to pass over, None where all count.
-
-    Returns:
-        int64 (R, min(k, S)): candidate rows, nearest first, of equal rows the first valid one; -1 where none is left.
-
-    Raises:
-        ValueError: k below 1 or shapes that do not agree.
-    """
-    candidates = sets if candidates is None else candidates
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    if sets.ndim != 2 or candidates.ndim != 2 or sets.shape[1] != candidates.shape[1]:
-        raise ValueError(f"sets must be (R, L) and candidates (S, L), got {_shapes(sets, candidates)}")
-    size = len(candidates)
-    for name, given in (("frequency", frequency), ("valid", valid)):
-        if given is not None and given.shape != (size,):
-            raise ValueError(f"{name} must be ({size},), one for each candidate, got {tuple(given.shape)}")
-
-    place, first = _tie_order(candidates > 0.5, frequency, valid)
-    hamming = _hamming(sets, candidates)
-    key = hamming * size + place  # orders by (distance, tie order), and no two are equal
-    nobody = torch.iinfo(torch.int64).max
-    key = key.masked_fill((hamming == 0) | ~first, nobody)
-    smallest, index = key.topk(min(k, size), dim=1, largest=False, sorted=True)
-    return index.masked_fill(smallest == nobody, -1)
-
-
 class _Way(NamedTuple):
     loss: Tensor
     nll: Tensor
@@ -178,71 +136,37 @@ def _one_way(own: Tensor, rival: Tensor, present: Tensor, temperature: float, vi
 def _distance(one: Tensor, other: Tensor) -> Tensor:
     """Euclidean distances over the last dimension; the gradient where two points coincide is 0.
 
-    Only the pairs that are compared: k rivals a row, where a matrix of all pairs would hold B.
+    Only of the pairs that are compared: k rivals a row, where a matrix of all pairs would have B.
     """
     distance: Tensor = torch.linalg.vector_norm(one - other, dim=-1)
     return distance
 
 
 def _rows(x: Tensor, row: Tensor) -> Tensor:
-    """x[row], (S, D) and (B, K) -> (B, K, D).
+    """x[row], (S, D) and (B, K) -> (B, K, D), by an embedding.
 
-    Many places name one row, and the gradient of indexing adds theirs up in the order in which threads come by; that of
-    an embedding has an order of its own, on a CPU as on a GPU.
+    Many places of ``row`` name the same row of x. The gradient of indexing adds theirs up in the order in which threads
+    finish, that of an embedding always in one order, on a CPU as on a GPU.
     """
     return F.embedding(row, x)
 
 
 def _images_of(chosen: Tensor, target: Tensor, complete: Tensor, rival_image: str, seed: int) -> Tensor:
-    """For each first row of a set in chosen (B, K) a row that carries the same set, (B, K)."""
+    """A row with the same set for each first row of a set in ``chosen``. (B, K) -> (B, K)"""
     if rival_image == "first":
         return chosen
     size = len(target)
     row = torch.arange(size, device=target.device)
-    equal = (_hamming(target, target) == 0) & complete  # (B, B): column j carries row i's set
+    equal = (hamming(target, target) == 0) & complete  # (B, B): row j has row i's set
     first = torch.where(complete, torch.where(equal, row, size).amin(1), row)  # an incomplete row is alone
     by_set = first.argsort(stable=True)  # rows of one set side by side, in the order of first
     start = (first[None, :] < first[:, None]).sum(1)
     count = (first[None, :] == first[:, None]).sum(1)
-    # Drawn on the CPU, whose generator gives the same numbers everywhere; pinned, so that the copy waits for nothing.
+    # Drawn on the CPU, whose generator gives the same numbers everywhere; pinned, so that the copy does not wait.
     draw = torch.rand(chosen.shape, generator=torch.Generator().manual_seed(seed))
     draw = (draw.pin_memory() if target.is_cuda else draw).to(target.device, non_blocking=True)
     pick = (draw * count[chosen]).long().clamp(max=count[chosen] - 1)
     return by_set[start[chosen] + pick]
-
-
-def _hamming(one: Tensor, other: Tensor) -> Tensor:
-    """(R, L), (S, L) -> int64 (R, S). Counts are exact in float32, not in what autocast would take."""
-    with torch.autocast(one.device.type, enabled=False):
-        a, b = (one > 0.5).float(), (other > 0.5).float()
-        return (a.sum(1)[:, None] + b.sum(1) - 2 * a @ b.T).long()
-
-
-def _tie_order(sets: Tensor, frequency: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(S, L) bool -> each row's place in (frequency descending, 0/1 text) order; whether it is its set's first row."""
-    size = len(sets)
-    valid = torch.ones(size, dtype=torch.bool, device=sets.device) if valid is None else valid
-    words = _packed(sets)
-    order = torch.arange(size, device=sets.device)
-    for word in reversed(words.unbind(1)):  # stable sorts from the last word to the first: lexicographic
-        order = order[word[order].argsort(stable=True)]
-    order = order[(~valid[order]).long().argsort(stable=True)]
-
-    ordered = words[order]  # equal sets now stand side by side, in the order of their rows
-    first = torch.ones_like(valid)
-    first[order[1:]] = (ordered[1:] != ordered[:-1]).any(1)
-
-    if frequency is not None:
-        order = order[frequency[order].argsort(descending=True, stable=True)]
-    place = torch.empty_like(order)
-    place[order] = torch.arange(size, device=sets.device)
-    return place, first & valid
-
-
-def _packed(sets: Tensor, bits: int = 63) -> Tensor:
-    """(S, L) bool -> int64 (S, words), first label in the highest bit; never negative, so numbers sort as the text."""
-    padded: Tensor = F.pad(sets.long(), (0, -sets.shape[1] % bits)).unflatten(1, (-1, bits))
-    return (padded << torch.arange(bits - 1, -1, -1, device=sets.device)).sum(2)
 
 
 def _check(

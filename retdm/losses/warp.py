@@ -23,9 +23,9 @@ def warp_loss(
     A label that no negative violates adds 0, and so does an image without positives or negatives; both count in the
     mean. Neither Φ nor the choice of q is differentiated.
 
-    The order is a function of seed, index, p and q alone, so it depends neither on the device nor on how a batch is cut
-    over processes: each (p, q) has a key, the SplitMix64 hash of these four, and keys are tried in ascending order.
-    Time and memory are O(B·L²).
+    The order is a function of seed, index, p and q alone, so it depends neither on the device nor on how a batch is
+    split over processes: each (p, q) has a key, the SplitMix64 hash of these four, and keys are tried in ascending
+    order. Time and memory are O(B·L²).
 
     Args:
         logits: (B, L).

@@ -1,16 +1,18 @@
 """`evaluate`: names, what is left out, and what must change nothing."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
+from awkward import Case
 
 from retdm.criteria import CRITERIA, INSTANCE_CRITERIA, LARGER_IS_BETTER, evaluate
 
 NAMES = ["sky", "sea", "moon", "tree", "car", "dog"]
 
 
-def test_the_criteria_come_in_the_order_of_reports(case):
+def test_the_criteria_come_in_the_order_of_reports(case: Case) -> None:
     expected = (
         "C-P C-R C-F1 C-F1_of_means O-P O-R O-F1 example_F1 mAP "
         "hamming_loss ranking_loss coverage coverage_normalised one_error average_precision"
@@ -19,7 +21,7 @@ def test_the_criteria_come_in_the_order_of_reports(case):
     assert " ".join(evaluate(case.scores, case.target, case.known, NAMES, case.predicted)["criteria"]) == expected
 
 
-def test_worked_example_all_of_it():
+def test_worked_example_all_of_it() -> None:
     target = [[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 0]]
     scores = [[0.9, 0.6, 0.2, 0.1], [0.4, 0.3, 0.4, 0.8], [0.7, 0.1, 0.2, 0.3], [0.5, 0.4, 0.45, 0.95]]
     known = [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0]]
@@ -62,7 +64,7 @@ def test_worked_example_all_of_it():
     )
 
 
-def test_perfect_scores_are_the_best_each_criterion_knows(plain):
+def test_perfect_scores_are_the_best_each_criterion_knows(plain: Case) -> None:
     found = evaluate(plain.target * 0.8 + 0.1, plain.target, plain.known, list("abcde"), plain.target == 1)["criteria"]
     mean_size = float(plain.target.sum(1).mean())
     for name in CRITERIA:
@@ -70,33 +72,36 @@ def test_perfect_scores_are_the_best_each_criterion_knows(plain):
         assert found[name] == pytest.approx(1 if name in LARGER_IS_BETTER else best), name
 
 
-def test_reversed_scores_are_worse_in_the_direction_that_is_declared(plain):
+def test_reversed_scores_are_worse_in_the_direction_that_is_declared(plain: Case) -> None:
     good = np.where(plain.target == 1, 0.7, 0.3) + plain.scores / 10
     best = evaluate(good, plain.target, plain.known, list("abcde"), good >= 0.5)["criteria"]
     worst = evaluate(1 - good, plain.target, plain.known, list("abcde"), 1 - good >= 0.5)["criteria"]
     assert {*CRITERIA, *INSTANCE_CRITERIA} >= LARGER_IS_BETTER
     for name in CRITERIA:
-        assert (best[name] > worst[name]) == (name in LARGER_IS_BETTER), name
+        good_value, bad_value = best[name], worst[name]
+        assert good_value is not None and bad_value is not None
+        assert (good_value > bad_value) == (name in LARGER_IS_BETTER), name
 
 
-def test_the_order_of_rows_and_labels_changes_nothing(case):
+def test_the_order_of_rows_and_labels_changes_nothing(case: Case) -> None:
     before = evaluate(case.scores, case.target, case.known, NAMES, case.predicted)
     g = np.random.default_rng(3)
     rows, columns = g.permutation(len(case.scores)), g.permutation(len(NAMES))
-    after = evaluate(*(a[rows][:, columns] for a in case[:3]), [NAMES[j] for j in columns], case[3][rows][:, columns])
+    scores, target, known, predicted = (cells[rows][:, columns] for cells in case)
+    after = evaluate(scores, target, known, [NAMES[j] for j in columns], predicted)
     assert after["criteria"] == pytest.approx(before["criteria"], abs=1e-12)
     assert after["left_out"] == before["left_out"]
     for name in NAMES:
         assert after["per_label"][name] == pytest.approx(before["per_label"][name], abs=1e-12)
 
 
-def test_float32_scores_give_what_their_float64_copies_give(plain):
+def test_float32_scores_give_what_their_float64_copies_give(plain: Case) -> None:
     single = plain.scores.astype(np.float32)
     args = (plain.target, plain.known, list("abcde"), plain.predicted)
     assert evaluate(single, *args) == evaluate(single.astype(np.float64), *args)
 
 
-def test_undefined_values_are_null_in_json():
+def test_undefined_values_are_null_in_json() -> None:
     found = evaluate(np.full((2, 2), 0.5), np.zeros((2, 2)), np.ones((2, 2)), ["a", "b"], np.zeros((2, 2)))
     text = json.dumps(found, allow_nan=False)
     again = json.loads(text)
@@ -117,8 +122,8 @@ def test_undefined_values_are_null_in_json():
         ({"names": []}, "there are no labels"),
     ],
 )
-def test_bad_input_is_refused_in_words(change, words):
-    good = {
+def test_bad_input_is_refused_in_words(change: dict[str, Any], words: str) -> None:
+    good: dict[str, Any] = {
         "scores": np.array([[0.2, 0.1]]),
         "target": np.ones((1, 2)),
         "known": np.ones((1, 2), dtype=bool),

@@ -81,7 +81,8 @@ def test_with_an_index_a_repeated_row_counts_once_and_rows_come_in_its_order(cas
     order = torch.randperm(len(case.scores), generator=torch.Generator().manual_seed(0))
     order = torch.cat([order, order[:5]])
     metric = MultilabelCriteria(NAMES)
-    metric.update(*(column[order] for column in tensors(case)), index=order)
+    scores, target, known = tensors(case)
+    metric.update(scores[order], target[order], known[order], order)
     assert values(metric.compute()) == expected(case)
     rows = metric.gathered()
     assert list(rows) == ["index", "scores", "target", "known"]

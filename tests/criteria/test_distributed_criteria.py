@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from awkward import NAMES, Case, awkward, expected
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 from torchmetrics import MetricCollection
 
 from retdm.criteria import MultilabelCriteria, MultilabelCriterion
@@ -22,14 +22,14 @@ def values(computed: dict[str, Tensor]) -> dict[str, float]:
 
 def computed(rank: int, shares: list[list[int]]) -> dict[str, Any]:
     case = awkward(0)
-    columns = torch.tensor(case.scores).float(), torch.tensor(case.target), torch.tensor(case.known)
+    scores, target, known = torch.tensor(case.scores).float(), torch.tensor(case.target), torch.tensor(case.known)
     metric = MultilabelCriteria(NAMES)
     collection = MetricCollection({each: MultilabelCriterion(each, NAMES) for each in SOME})
     start = sum(shares[0]) * rank
     for size in shares[rank]:
         rows = torch.arange(start, start + size)
-        metric.update(*(column[rows] for column in columns), index=rows)
-        collection.update(*(column[rows] for column in columns))
+        metric.update(scores[rows], target[rows], known[rows], rows)
+        collection.update(scores[rows], target[rows], known[rows])
         start += size
     return {
         "all": values(metric.compute()),
@@ -47,7 +47,7 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_two_processes_compute_what_one_does_of_all_rows(tmp_path: Path) -> None:
-    mp.spawn(work, (str(tmp_path),), nprocs=2)
+    start_processes(work, (str(tmp_path),), nprocs=2, start_method="fork")  # no imports anew: they take seconds
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for name, shares in SHARES.items():

@@ -5,9 +5,12 @@ The processes are threads, which start at once; test_distributed_losses.py holds
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
+from gradients import gradient
+from torch import Tensor
 
 from retdm.losses import (
     asymmetric_loss,
@@ -24,7 +27,7 @@ SLICES = (slice(0, 3), slice(3, 5))
 LOSSES = ("asymmetric", "canonical_correlation", "center", "label_ranking", "sequence", "softmax", "warp")
 
 
-def data():
+def data() -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
     output = torch.randn(5, 4, generator=generator, dtype=torch.float64)
     target = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 0, 0]])
@@ -34,7 +37,7 @@ def data():
     return output, target, known, sequence, torch.arange(10, 15)
 
 
-def losses(rows):
+def losses(rows: slice) -> dict[str, Any]:
     """{name: (value, gradient of the output)} and the moved centres."""
     output, target, known, sequence, index = (part[rows] for part in data())
     centers = torch.arange(16.0, dtype=torch.float64).view(4, 4) / 8
@@ -51,42 +54,44 @@ def losses(rows):
             "warp": lambda z: warp_loss(z, target, known, index=index, seed=3),
         }[name](given)
         loss.backward()
-        results[name] = (loss.item(), given.grad)
+        results[name] = (loss.item(), gradient(given))
     return {"losses": results, "centers": moved_centers(centers, output, target, known, 0.5)}
 
 
 class Threads:
     """What the losses ask of torch.distributed, among threads."""
 
-    def __init__(self, size):
-        self.size, self.parts = size, [None] * size
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.parts: list[Tensor] = [torch.zeros(0)] * size
         self.barrier, self.local = threading.Barrier(size, timeout=60), threading.local()
 
-    def is_available(self):
+    def is_available(self) -> bool:
         return True
 
-    def is_initialized(self):
+    def is_initialized(self) -> bool:
         return hasattr(self.local, "rank")
 
-    def get_world_size(self):
+    def get_world_size(self) -> int:
         return self.size
 
-    def get_rank(self):
-        return self.local.rank
+    def get_rank(self) -> int:
+        rank: int = self.local.rank
+        return rank
 
-    def all_gather(self, parts, mine):
+    def all_gather(self, parts: list[Tensor], mine: Tensor) -> None:
         self.parts[self.get_rank()] = mine.clone()
         self.barrier.wait()
         for part, given in zip(parts, self.parts, strict=True):
             part.copy_(given)
         self.barrier.wait()
 
-    def all_reduce(self, mine):
+    def all_reduce(self, mine: Tensor) -> None:
         parts = [torch.empty_like(mine) for _ in range(self.size)]
         self.all_gather(parts, mine)
-        mine.copy_(sum(parts))
+        mine.copy_(torch.stack(parts).sum(0))
 
-    def run(self, rank):
+    def run(self, rank: int) -> dict[str, Any]:
         self.local.rank = rank
         try:
             return losses(SLICES[rank])
@@ -96,7 +101,7 @@ class Threads:
 
 
 @pytest.fixture(scope="module")
-def two():
+def two() -> list[dict[str, Any]]:
     threads = Threads(2)
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
         patch.setattr("retdm.losses.distributed.dist", threads)
@@ -104,12 +109,14 @@ def two():
 
 
 @pytest.fixture(scope="module")
-def one():
+def one() -> dict[str, Any]:
     return losses(slice(None))
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_mean_over_two_processes_is_the_loss_and_the_gradient_of_one(one, two, name):
+def test_the_mean_over_two_processes_is_the_loss_and_the_gradient_of_one(
+    one: dict[str, Any], two: list[dict[str, Any]], name: str
+) -> None:
     value, gradient = one["losses"][name]
     assert sum(result["losses"][name][0] for result in two) / 2 == pytest.approx(value, abs=1e-12)
     together = torch.cat([result["losses"][name][1] for result in two]) / 2
@@ -117,6 +124,6 @@ def test_the_mean_over_two_processes_is_the_loss_and_the_gradient_of_one(one, tw
     assert value > 1e-3 and gradient.abs().max() > 1e-3, "nothing is compared"
 
 
-def test_both_processes_move_the_centers_as_one_does(one, two):
+def test_both_processes_move_the_centers_as_one_does(one: dict[str, Any], two: list[dict[str, Any]]) -> None:
     for result in two:
         assert torch.equal(result["centers"], one["centers"])

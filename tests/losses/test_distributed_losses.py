@@ -1,10 +1,14 @@
 """Two processes with uneven slices of a batch against one process with all of it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from torch import nn
+from gradients import gradient
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from retdm.losses import binary_cross_entropy, gather_rows, mean_over_batch, squared_error, two_way_metric
@@ -13,17 +17,17 @@ SLICES = (slice(0, 3), slice(3, 5))
 
 
 class Nets(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.encoder, self.label_net = nn.Linear(6, 3), nn.Linear(4, 3)
         self.classifier, self.reconstruction = nn.Linear(3, 4), nn.Linear(3, 4)
 
-    def forward(self, x, target):
+    def forward(self, x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         image, label = self.encoder(x), self.label_net(target)
         return image, label, self.classifier(image), self.reconstruction(label)
 
 
-def data():
+def data() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(5, 6, generator=generator, dtype=torch.float64)
     target = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 0, 0]]).double()
@@ -32,7 +36,7 @@ def data():
     return x, target, known
 
 
-def train_once(rows, wrap=lambda nets: nets):
+def train_once(rows: slice, wrap: Callable[[nn.Module], nn.Module] = lambda nets: nets) -> dict[str, Any]:
     """The three losses of RETDM on some rows and the gradient of their weighted sum."""
     x, target, known = (part[rows] for part in data())
     torch.manual_seed(1)
@@ -50,11 +54,11 @@ def train_once(rows, wrap=lambda nets: nets):
     (losses["mean"] + 0.5 * losses["sum"] + 0.3 * losses["reconstruction"] + 0.7 * losses["metric"]).backward()
     return {
         "losses": {name: value.item() for name, value in losses.items()},
-        "gradients": {name: parameter.grad for name, parameter in nets.named_parameters()},
+        "gradients": {name: gradient(parameter) for name, parameter in nets.named_parameters()},
     }
 
 
-def work(rank, folder):
+def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     result = train_once(SLICES[rank], DistributedDataParallel)
@@ -63,7 +67,7 @@ def work(rank, folder):
     mine = torch.full((rank + 1, 2), float(rank + 1), requires_grad=True)
     gathered = gather_rows(mine)
     (gathered * torch.arange(6.0).view(3, 2)).sum().backward()
-    result["rows"], result["slice"] = gathered.detach(), mine.grad
+    result["rows"], result["slice"] = gathered.detach(), gradient(mine)
     result["lopsided"] = mean_over_batch(torch.tensor([4.0, 6.0]), torch.tensor([0.5, 0.0]) * rank).item()
     result["weightless"] = mean_over_batch(torch.ones(2), torch.zeros(2)).item()
     torch.save(result, f"{folder}/{rank}.pt")
@@ -71,61 +75,63 @@ def work(rank, folder):
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("two_processes")
-    mp.spawn(work, args=(str(folder),), nprocs=2)
+    spawn(work, args=(str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def one():
+def one() -> dict[str, Any]:
     return train_once(slice(None))
 
 
-def test_two_processes_give_the_gradient_of_one(one, two):
+def test_two_processes_give_the_gradient_of_one(one: dict[str, Any], two: list[dict[str, Any]]) -> None:
     for result in two:
-        for name, gradient in one["gradients"].items():
-            torch.testing.assert_close(result["gradients"][name], gradient, rtol=0, atol=1e-10, msg=name)
-            assert gradient.abs().max() > 1e-3, f"{name} is not trained, so nothing is compared"
+        for name, expected in one["gradients"].items():
+            torch.testing.assert_close(result["gradients"][name], expected, rtol=0, atol=1e-10, msg=name)
+            assert expected.abs().max() > 1e-3, f"{name} is not trained, so nothing is compared"
 
 
 @pytest.mark.parametrize("name", ["mean", "sum", "reconstruction", "metric"])
-def test_the_mean_over_two_processes_is_the_loss_of_one(one, two, name):
+def test_the_mean_over_two_processes_is_the_loss_of_one(
+    one: dict[str, Any], two: list[dict[str, Any]], name: str
+) -> None:
     mean = sum(result["losses"][name] for result in two) / 2
     assert mean == pytest.approx(one["losses"][name], abs=1e-10)
 
 
-def test_the_metric_is_the_same_on_every_process(two):
+def test_the_metric_is_the_same_on_every_process(two: list[dict[str, Any]]) -> None:
     assert two[0]["losses"]["metric"] == two[1]["losses"]["metric"]
 
 
-def test_rows_are_gathered_in_rank_order_whatever_their_type_and_number(two):
+def test_rows_are_gathered_in_rank_order_whatever_their_type_and_number(two: list[dict[str, Any]]) -> None:
     for result in two:
         assert result["integers"].tolist() == torch.arange(12).view(4, 3).tolist()
         assert result["booleans"].tolist() == [True, False, True] and result["booleans"].dtype == torch.bool
         assert result["rows"].tolist() == [[1, 1], [2, 2], [2, 2]]
 
 
-def test_own_rows_get_their_slice_of_the_gradient_times_the_processes(two):
+def test_own_rows_get_their_slice_of_the_gradient_times_the_processes(two: list[dict[str, Any]]) -> None:
     assert two[0]["slice"].tolist() == [[0, 2]]
     assert two[1]["slice"].tolist() == [[4, 6], [8, 10]]
 
 
-def test_a_process_without_weight_gives_zero_and_the_other_makes_up_for_it(two):
+def test_a_process_without_weight_gives_zero_and_the_other_makes_up_for_it(two: list[dict[str, Any]]) -> None:
     assert [result["lopsided"] for result in two] == [0, 8]
     assert [result["weightless"] for result in two] == [0, 0]
 
 
-def test_one_process_gathers_what_it_has():
+def test_one_process_gathers_what_it_has() -> None:
     x = torch.randn(3, 2, requires_grad=True)
     assert gather_rows(x) is x
 
 
-def test_mean_over_batch_is_the_weighted_mean():
+def test_mean_over_batch_is_the_weighted_mean() -> None:
     value = torch.tensor([[1.0, 2.0], [3.0, 6.0]], requires_grad=True)
     assert mean_over_batch(value).item() == 3
     assert mean_over_batch(value, torch.tensor([[True, False], [True, True]])).item() == pytest.approx(10 / 3)
     assert mean_over_batch(value, torch.tensor([[0.25], [0.5]])).item() == pytest.approx((0.75 + 4.5) / 1.5)
     loss = mean_over_batch(value, torch.zeros(2, 2))
     loss.backward()
-    assert loss.item() == 0 and (value.grad == 0).all()
+    assert loss.item() == 0 and not gradient(value).any()

@@ -1,9 +1,10 @@
-"""Binary cross-entropy of every label."""
+"""Binary cross-entropy of every label (BCE)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retdm.losses.cells import check_cells
 from retdm.losses.distributed import mean_over_batch
 
 
@@ -35,12 +36,3 @@ def binary_cross_entropy(
         logits, target = logits.where(known, 0), target.where(known, 0)
     mean = mean_over_batch(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), known)
     return mean * logits.shape[1] if reduction == "sum" else mean
-
-
-def check_cells(output: Tensor, target: Tensor, known: Tensor | None) -> None:
-    """ValueError unless all are (B, L) and known is bool."""
-    shapes = [tuple(x.shape) for x in (output, target, known) if x is not None]
-    if output.ndim != 2 or len(set(shapes)) > 1:
-        raise ValueError(f"output, target and known must share one shape (B, L), got {shapes}")
-    if known is not None and known.dtype != torch.bool:
-        raise ValueError(f"known must be bool, got {known.dtype}")

@@ -12,13 +12,13 @@ PADDING = -1
 def sequence_cross_entropy(logits: Tensor, sequence: Tensor) -> Tensor:
     """Mean over the sequences of the global batch of the sum over steps of −log softmax(logits)[the step's label].
 
-    The sum over an image's steps, the one that ends it included, is −log of the probability of its path, which is what
-    a beam search compares; a mean over steps would let images of many labels count as often as they have labels.
-    A row of padding alone is no sequence and is left out of the mean; an image without labels is the end alone.
+    The sum over an image's steps, the end included, is −log of the probability of its path, which a beam search
+    compares; a mean over steps would count an image as often as it has labels. A row of padding alone is no sequence
+    and is left out of the mean; the sequence of an image without labels is the end alone.
 
     Args:
-        logits: (B, T, L + 1), the last one for the end; −inf for a label that cannot follow, not for the one that does.
-            What stands in a padded step, NaN included, is never read.
+        logits: (B, T, L + 1), the last one for the end; −inf for a label that cannot follow, never for the one that
+            does. What stands in a padded step, NaN included, is never read.
         sequence: (B, T) int64: labels in order, then L for the end, then −1.
 
     Returns:
@@ -26,7 +26,7 @@ def sequence_cross_entropy(logits: Tensor, sequence: Tensor) -> Tensor:
         :func:`retdm.losses.distributed.mean_over_batch`.
 
     Raises:
-        ValueError: shapes that do not agree, a sequence that is not int64.
+        ValueError: shapes that do not fit together, a sequence that is not int64.
     """
     if logits.ndim != 3 or sequence.shape != logits.shape[:2]:
         shapes = [tuple(logits.shape), tuple(sequence.shape)]

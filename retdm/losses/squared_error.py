@@ -1,9 +1,9 @@
-"""Squared error between the labels and what the label embedding gives back of them."""
+"""Squared error between label sets and their reconstructions from an embedding."""
 
 import torch
 from torch import Tensor
 
-from retdm.losses.classification import check_cells
+from retdm.losses.cells import check_cells
 from retdm.losses.distributed import mean_over_batch
 
 
