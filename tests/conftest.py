@@ -19,7 +19,7 @@ from browsers import CHROMIUM
 from retdm.commands.train import train
 from retdm.runs.compose import compose_settings
 from retdm.runs.settings import RunSettings
-from retdm.training import pictures
+from retdm.training.pictures import png
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -43,7 +43,7 @@ TINY = [
 def unpainted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs make their figures but do not paint them, which takes most of the time; in a ``painted`` test they do."""
     if request.node.get_closest_marker("painted") is None:
-        monkeypatch.setattr(pictures, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
+        monkeypatch.setattr(png, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
 
 
 @pytest.fixture(scope="session")

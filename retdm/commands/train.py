@@ -42,13 +42,14 @@ from retdm.runs.settings import RunSettings
 from retdm.screen import Printable, Screen
 from retdm.stop import StopRequest, is_leader, listening
 from retdm.text import printable
-from retdm.training.checkpoints import Checkpoints, save_fitted
-from retdm.training.draw_images import draw_heat_maps
-from retdm.training.epoch_bar import EpochBar
+from retdm.training.checkpoint_files import save_fitted
+from retdm.training.checkpoints import Checkpoints
 from retdm.training.evaluation import Evaluation
 from retdm.training.inference import predict
-from retdm.training.pictures import Pictures, draw_pictures, write_picture
-from retdm.training.progress import EpochLines
+from retdm.training.pictures.callback import Pictures, draw_pictures
+from retdm.training.pictures.images import draw_heat_maps
+from retdm.training.pictures.png import write_picture
+from retdm.training.progress import EpochBar, EpochLines
 from retdm.training.rules import RULES
 from retdm.training.stages import MEASURED_ROWS, Stages
 

@@ -29,11 +29,11 @@ from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
 from retdm.runs.setting_checks import parameters_of
 from retdm.runs.settings import RunSettings
+from retdm.training.checkpoint_files import CheckpointFiles
 from retdm.training.distances import use_distances
 from retdm.training.features import precompute_features
 from retdm.training.loggers import LoggerSettings
 from retdm.training.optimizers import OptimizerSettings
-from retdm.training.saving import CheckpointFiles
 
 log = logging.getLogger("retdm")
 

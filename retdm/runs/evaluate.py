@@ -16,9 +16,9 @@ from retdm.runs.folder import RunFolder
 from retdm.runs.instances import evaluate_instances_of
 from retdm.runs.saved import weights_into
 from retdm.stop import is_leader
-from retdm.training.draw_images import choose_rows
 from retdm.training.evaluation import threshold_on
 from retdm.training.inference import predict
+from retdm.training.pictures.images import choose_rows
 
 OWN = "train_threshold"  # the rule whose thresholds a method brings
 SHOWN, SIDE = 6, 224  # images, and pixels of the longer side

@@ -22,7 +22,7 @@ from retdm.runs.folder import RunFolder, read_config
 from retdm.runs.inputs import bags, pictures, read_ahead
 from retdm.runs.saved import check_same, description_of, settings_of_run, take
 from retdm.text import printable
-from retdm.training.checkpoints import continue_from
+from retdm.training.checkpoint_files import continue_from
 from retdm.training.regions import region_maps
 
 SHOWN = 6  # labels that ``repr`` names

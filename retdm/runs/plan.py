@@ -12,7 +12,7 @@ from retdm.runs.folder import RunFolder, read_config, read_metrics, shown
 from retdm.runs.plain import differences
 from retdm.runs.provenance import provenance
 from retdm.runs.settings import RunSettings
-from retdm.training.checkpoints import continue_from
+from retdm.training.checkpoint_files import continue_from
 
 log = logging.getLogger("retdm")
 

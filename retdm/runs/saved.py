@@ -11,7 +11,7 @@ from retdm.runs.plain import differences
 from retdm.runs.setting_checks import RUN, check_groups, check_keys, without
 from retdm.runs.setting_types import fits
 from retdm.runs.settings import FORMAT, RunSettings
-from retdm.training.checkpoints import continue_from
+from retdm.training.checkpoint_files import continue_from
 
 GROUPS = ("data", "method", "backbone", "optimizer")
 NAMED = ("data", "method", "backbone")

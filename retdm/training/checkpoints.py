@@ -1,9 +1,7 @@
-"""Nothing is lost: checkpoints that a run continues from, and stopping on request."""
+"""The callback that writes checkpoints, and stops training on request or where a loss is not a number."""
 
-import logging
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,14 +13,8 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from retdm.batch import Batch
 from retdm.data.loader import GlobalBatches
 from retdm.errors import UserError
-from retdm.files import damaged_record
-from retdm.methods.base import Method
 from retdm.stop import Stopped, StopRequest
-from retdm.training.saving import save
 from retdm.training.stages import Stages
-
-log = logging.getLogger(__name__)
-
 
 PATIENCE = 15.0  # seconds for which a validation that is under way may delay a stop
 
@@ -187,35 +179,3 @@ class Checkpoints(Checkpoint):
             "images " + " ".join(self.ids[row] for row in rows[:8]) + (" …)" if len(rows) > 8 else ")"),
             f"the last good checkpoint is kept; lower schedule.{self.stages.stage.name}.lr or the losses' weights",
         )
-
-
-def continue_from(path: Path) -> dict[str, Any]:
-    """A checkpoint's content: ``state_dict`` (tensors by name), ``retdm`` (what the method says of itself), and what
-    training alone reads. Nothing in it is executed; every record is compared with its checksum.
-
-    Raises:
-        UserError: the file is damaged, or no checkpoint of this program.
-    """
-    hint = "put the file back from a copy, or train anew with overwrite=true"
-    try:
-        damaged = damaged_record(path)
-        content: Any = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what the unpickler raises depends on the byte at which it gives up
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the checkpoint cannot be read: {path}: {reason}", hint) from error
-    if damaged:
-        raise UserError(f"the checkpoint is damaged: {path}: {damaged} is not what was written", hint)
-    state, said = (content.get(key) if isinstance(content, dict) else None for key in ("state_dict", "retdm"))
-    tensors = isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
-    described = isinstance(said, dict) and all(isinstance(said.get(key), dict) for key in ("settings", "identity"))
-    if not (tensors and described):
-        raise UserError(f"{path} is not a checkpoint of retdm", "give the folder of a run that train.py wrote")
-    return cast(dict[str, Any], content)
-
-
-def save_fitted(method: Method, path: Path) -> None:
-    """A checkpoint of a method that no trainer trained, whole or not at all."""
-    content: dict[str, Any] = {"state_dict": method.state_dict(), "epoch": 0, "global_step": 0}
-    content["pytorch-lightning_version"] = version("pytorch-lightning")
-    method.on_save_checkpoint(content)
-    save(content, path)

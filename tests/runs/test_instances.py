@@ -19,8 +19,7 @@ from retdm.data.module import BagData
 from retdm.runs.build import build_data, build_method
 from retdm.runs.instances import evaluate_instances_of
 from retdm.runs.settings import RunSettings
-from retdm.training import pictures
-from retdm.training.draw_images import HEATED, choose_rows, draw_heat_maps
+from retdm.training.pictures.images import HEATED, choose_rows, draw_heat_maps
 from retdm.training.regions import SIDE, brightness
 
 Tiny = Callable[..., RunSettings]
@@ -142,7 +141,6 @@ def test_the_picture_at_the_end_is_of_the_weights_that_were_judged_and_not_of_an
         return figure.Figure()
 
     monkeypatch.setattr(train, "draw_heat_maps", draw)
-    monkeypatch.setattr(pictures, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))  # painting takes long
     folder: Path = train.train(tiny("method=retdm", "method.head=csra"))
     assert (folder / "checkpoints" / "best-classification.ckpt").exists()
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]

@@ -13,7 +13,8 @@ from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
 from retdm.runs.settings import RunSettings
 from retdm.stop import StopRequest
-from retdm.training.checkpoints import Checkpoints, continue_from
+from retdm.training.checkpoint_files import continue_from
+from retdm.training.checkpoints import Checkpoints
 from retdm.training.evaluation import Evaluation
 from retdm.training.stages import Stages
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retdm.errors import UserError
 from retdm.stop import Stopped, StopRequest
-from retdm.training.checkpoints import continue_from
+from retdm.training.checkpoint_files import continue_from
 
 Plan = Callable[..., Any]
 BCE = ["method=bce", "schedule.end_to_end.max_epochs=3"]  # 3 steps an epoch

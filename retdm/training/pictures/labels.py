@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve
 
 from retdm.figure_text import label_names
-from retdm.training.draw_images import spread
+from retdm.training.pictures.images import spread
 
 NAMED_CURVES = 20  # beyond it a legend is no longer read
 OTHER_CURVES = 40  # drawn grey behind them

@@ -18,9 +18,9 @@ from retdm.data.module import Data
 from retdm.figure_text import label_names
 from retdm.files import atomic
 from retdm.methods.base import Method
-from retdm.training.draw_images import spread
-from retdm.training.draw_labels import COLOURS
 from retdm.training.inference import infer
+from retdm.training.pictures.images import spread
+from retdm.training.pictures.labels import COLOURS
 
 POINTS = 500  # images, and label sets
 NAMED_SETS = 24

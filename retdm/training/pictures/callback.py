@@ -1,4 +1,4 @@
-"""What a run shows: images with what was said of them, curves, bars, and the space that images and label sets share."""
+"""The pictures of the validation split that a run draws at the end of each stage."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
@@ -16,19 +14,19 @@ from retdm.criteria import decide
 from retdm.criteria.mean_average_precision import label_average_precision
 from retdm.data.module import Data, ImageData
 from retdm.figure_text import undrawn
-from retdm.files import atomic
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
-from retdm.training.draw_images import draw_heat_maps, draw_predictions
-from retdm.training.draw_labels import draw_bars, draw_curves
-from retdm.training.embedding import draw_embedding, embed, write_projector
 from retdm.training.evaluation import Evaluation, threshold_on
+from retdm.training.pictures import png
+from retdm.training.pictures.embedding import draw_embedding, embed, write_projector
+from retdm.training.pictures.images import draw_heat_maps, draw_predictions
+from retdm.training.pictures.labels import draw_bars, draw_curves
 from retdm.training.stages import Stages
 
 log = logging.getLogger(__name__)
 
 FITTED = "fitted"  # the one stage of a method that is fitted
-TOLD = 5  # labels whose names no font can draw
+MOST_NAMED = 5  # labels whose names no font can draw
 
 
 class Pictures(Callback):
@@ -37,8 +35,8 @@ class Pictures(Callback):
     Args:
         folder: of the PNG files.
         data: of the run.
-        stages: which stand before it in the list of callbacks.
-        evaluation: the same, whose predictions are drawn.
+        stages: of the run, before it in the list of callbacks.
+        evaluation: before it too; its predictions are drawn.
     """
 
     def __init__(self, folder: Path, data: Data, stages: Stages, evaluation: Evaluation) -> None:
@@ -74,8 +72,8 @@ def draw_pictures(
 ) -> None:
     """Draw predictions of the validation split, as PNG files and into TensorBoard.
 
-    ``predictions-<stage>.png``: the same validation images each time, with what was predicted and what is true.
-    ``heat_maps-<stage>.png``: where some of them carry their labels, of a method that scores regions.
+    ``predictions-<stage>.png``: the same validation images each time, with their predicted and true labels.
+    ``heat_maps-<stage>.png``: where a method that scores regions finds the labels of some of them.
     ``precision_recall-<stage>.png``: a curve a label. ``labels-<stage>.png``: a bar a label.
     ``embedding-<stage>.png``, and TensorBoard's projector: images, and label sets where a method has a net for them.
     Nothing is drawn from PyTorch's generator, and a picture that fails is a warning, never a stop.
@@ -84,26 +82,26 @@ def draw_pictures(
         folder: of the PNG files; made when the first is written.
         rows: the predictions, see :func:`retdm.training.inference.gathered`.
         stages: of the run; the method's own is the one that has ended.
-        logger: of the run, which gets the pictures too.
+        logger: of the run; TensorBoard's gets the pictures too.
         step: of the optimizer, for the logger.
         with_sets: its label net has been trained.
     """
     stage = method.stage.name if isinstance(method, DeepMethod) else FITTED
     after = f"after stage {stage}" if isinstance(method, DeepMethod) else "after fitting"
-    part = f"validation part {after}"
+    split = f"validation split {after}"
     values = label_average_precision(rows["scores"], rows["target"], rows["known"].astype(bool))
     predicted = decide(rows["scores"], method.decide, threshold_on(rows))
 
     def embedding() -> Figure:
         space = embed(method, data, with_sets=with_sets)
-        if logger is not None and logger.log_dir is not None:
+        if isinstance(logger, TensorBoardLogger):
             write_projector(Path(logger.log_dir), stage, stages, space, method.labels)
         what = "images and label sets" if with_sets else "images" if isinstance(data, ImageData) else "bags"
         return draw_embedding(space, method.labels, f"validation {what} {after}")
 
     drawings: dict[str, Callable[[], Figure]] = {
-        "precision_recall": lambda: draw_curves(rows, values, method.labels, part),
-        "labels": lambda: draw_bars(rows, values, predicted, method.labels, part),
+        "precision_recall": lambda: draw_curves(rows, values, method.labels, split),
+        "labels": lambda: draw_bars(rows, values, predicted, method.labels, split),
     }
     if isinstance(data, ImageData):
         images = f"validation images {after}"
@@ -115,35 +113,17 @@ def draw_pictures(
         drawings["embedding"] = embedding
     for name, draw in drawings.items():
         try:
-            _write(folder, name, stage, rendered(draw()), logger, step)
+            _write(folder, name, stage, png.rendered(draw()), logger, step)
         except Exception as error:
             log.warning("stage %s: the picture of %s failed: %s: %s", stage, name, type(error).__name__, error)
             log.debug("where it failed", exc_info=True)
     if stage == stages[0] and (names := undrawn(method.labels)):
-        more = f", and {len(names) - TOLD} more" if len(names) > TOLD else ""
-        log.warning("no installed font has these names; in pictures %s%s", ", ".join(names[:TOLD]), more)
+        more = f", and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        log.warning("no installed font has these names; in pictures %s%s", ", ".join(names[:MOST_NAMED]), more)
 
 
 def _write(folder: Path, name: str, stage: str, pixels: np.ndarray, logger: Logger | None, step: int) -> None:
-    write_pixels(folder / f"{name}-{stage}.png", pixels)
+    png.write_pixels(folder / f"{name}-{stage}.png", pixels)
     if isinstance(logger, TensorBoardLogger):
         # Not add_figure, which goes through pyplot and so through state that all of the process shares.
         logger.experiment.add_image(f"view/{name}", pixels, step, dataformats="HWC")
-
-
-def write_picture(path: Path, figure: Figure) -> None:
-    """A PNG file, whole or not at all; its folder is made."""
-    write_pixels(path, rendered(figure))
-
-
-def write_pixels(path: Path, pixels: np.ndarray) -> None:
-    """The same of uint8 (H, W, 3)."""
-    with atomic(path) as part:
-        Image.fromarray(pixels).save(part, format="PNG")
-
-
-def rendered(figure: Figure) -> np.ndarray:
-    """A figure as uint8 (H, W, 3)."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
