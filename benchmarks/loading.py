@@ -27,9 +27,8 @@ from torchvision.transforms import v2 as transforms
 from retdm.backbones.mobilenet import MobileNetV2
 from retdm.data.augment import cached_side
 from retdm.data.image_cache import open_images
-from retdm.data.images import read_image
 from retdm.data.loader import GlobalBatches, Images, handed_over
-from retdm.data.source import fingerprint_of
+from retdm.data.source import ImageFiles, fingerprint_of
 from retdm.data.synthetic.source import Synthetic
 from retdm.runs.memory import keep_freed_memory
 
@@ -37,23 +36,16 @@ OPTIONS = {"images": 512, "side": 500, "size": 224, "batch": 64, "rounds": 3}
 COCO = 123_287
 
 
-class Photographs:
+class Photographs(ImageFiles):
     """JPEG files of drawn scenes, as a source."""
 
     def __init__(self, folder: Path, n: int, side: int) -> None:
         drawn = Synthetic(n, side=side // 2)
         self.folder, self.names, self.targets, self.known = folder, drawn.names, drawn.targets, drawn.known
         self.ids = [f"{i}.jpg" for i in range(n)]
-        self.split: np.ndarray | None = None
         for i, name in enumerate(self.ids):
             drawn.read(i).resize((side, side * 3 // 4), Image.Resampling.BICUBIC).save(folder / name, quality=90)
         self.fingerprint = fingerprint_of("photographs", folder, self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, i: int) -> Image.Image:
-        return read_image(self.folder / self.ids[i])
 
 
 class Plain(Dataset[Any]):

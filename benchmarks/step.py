@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from retdm.backbones.folding import fold_batchnorm
 from retdm.batch import Batch
+from retdm.data.source import ImageSource
 from retdm.losses import two_way_metric
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
@@ -42,7 +43,7 @@ OPTIONS: dict[str, str] = {"backbone": "mobilenet_v2", "batch": "64", "size": "2
 }
 
 
-class Noise:
+class Noise(ImageSource):
     """Random pictures with Scene's label sets: what they show does not matter to a clock."""
 
     def __init__(self, size: int = 64, side: int = 256) -> None:
@@ -52,11 +53,7 @@ class Noise:
         self.pictures = rng.integers(0, 256, (size, side, side, 3), np.uint8)
         self.targets = (rng.random((size, 5)) < 0.25).astype(np.uint8)
         self.known = np.ones((size, 5), bool)
-        self.split = None
         self.fingerprint = f"noise-{size}-{side}"
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def read(self, i: int) -> Image.Image:
         return Image.fromarray(self.pictures[i])
@@ -124,7 +121,7 @@ def ours(method_name: str, folder: str) -> float:
     trainer = build_trainer(settings, Path(folder), [Evaluation(), stages, clock], 1)
     trainer.limit_val_batches = 1
     method.use_training_labels(data.training_labels())
-    trainer.fit(method, data.train_loader(), data.part_loader("validation"))
+    trainer.fit(method, data.train_loader(), data.split_loader("validation"))
     times = np.diff(clock.ends)
     return float(int(OPTIONS["batch"]) / np.median(times))
 
@@ -182,7 +179,7 @@ def parts_of_a_step(settings: RunSettings) -> Iterator[tuple[str, float]]:
     data = build_data(settings)
     method = cast(DeepMethod, build_method(settings, data.labels).to(OPTIONS["device"]))
     freeze(method)
-    loader = data.part_loader("train")
+    loader = data.split_loader("train")
     yield "load a batch from the cache (test view)", seconds(lambda: next(iter(loader)), 3)
     batch = next(iter(loader))
     batch = batch._replace(**{name: getattr(batch, name).to(OPTIONS["device"]) for name in batch._fields})

@@ -11,7 +11,7 @@ from retdm.batch import Batch
 def scores_by_hand(fit: Any, split: str) -> dict[str, np.ndarray]:
     """Predictions for a split of a fit's images, one image at a time."""
     source, rows = fit.data.source, fit.data.splits[split]
-    views = torch.cat([batch.image for batch in fit.data.part_loader(split)])
+    views = torch.cat([batch.image for batch in fit.data.split_loader(split)])
     fit.method.eval()
     with torch.inference_mode():
         scores = []

@@ -12,7 +12,7 @@ from torch import nn
 
 from retdm.backbones import Backbone
 from retdm.batch import Batch
-from retdm.data.source import Counts
+from retdm.data.source import Counts, ImageSource
 from retdm.data.synthetic.source import Synthetic
 from retdm.methods.networks.bce import BCE
 
@@ -91,21 +91,18 @@ class FixedFeatures(Backbone):
         return (image.flatten(1) @ self.projection).relu()
 
 
-class Patterns:
+class Patterns(ImageSource):
     """Pictures that add one noisy pattern a label, in Scene's label sets: learnable from fixed features."""
 
     def __init__(self, size: int = 400, side: int = 18) -> None:
         rng = np.random.default_rng(0)
         drawn = Synthetic(size)
-        self.names, self.ids, self.split = drawn.names, drawn.ids, None
+        self.names, self.ids = drawn.names, drawn.ids
         self.targets, self.known = drawn.targets, drawn.known
         patterns = rng.normal(0, 1, (5, side, side, 3))
         noise = rng.normal(0, 1.5, (size, side, side, 3))
         self.pixels = np.clip(128 + 20 * (np.tensordot(self.targets, patterns, 1) + noise), 0, 255).astype(np.uint8)
         self.fingerprint = f"patterns-{size}-{side}"
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def read(self, i: int) -> Image.Image:
         return Image.fromarray(self.pixels[i])

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from retdm.commands.guard import guarded
 from retdm.commands.tables import print_table
 from retdm.data import overview
-from retdm.data.module import Data, ImageData
+from retdm.data.base import Data
+from retdm.data.module import ImageData
 from retdm.errors import UserError
 from retdm.figure_text import undrawn
 from retdm.files import atomic

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
 from retdm.commands.tables import print_report
-from retdm.data.module import Data
+from retdm.data.base import Data
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs import build

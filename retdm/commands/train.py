@@ -19,8 +19,9 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from retdm.commands import sweep
 from retdm.commands.guard import guarded
 from retdm.commands.tables import line_of, print_report
+from retdm.data.base import Data
 from retdm.data.loader import GlobalBatches
-from retdm.data.module import BagData, Data, ImageData
+from retdm.data.module import BagData, ImageData
 from retdm.errors import UserError
 from retdm.files import write_json, write_text
 from retdm.methods.deep import DeepMethod
@@ -318,7 +319,7 @@ def train_deep(
     try:
         epoch, batch = map(int, state["callbacks"]["Checkpoints"]["position"]) if state else (0, 0)
         loader = data.train_loader((epoch, batch), on_gpu=on_gpu)
-        stages = Stages(method.stages, partial(data.part_loader, "train", MEASURED_ROWS, on_gpu=on_gpu))
+        stages = Stages(method.stages, partial(data.split_loader, "train", MEASURED_ROWS, on_gpu=on_gpu))
         checkpoints = Checkpoints(
             folder.checkpoints,
             stages,
@@ -353,7 +354,7 @@ def train_deep(
         trainer.fit(
             method,
             loader,
-            data.part_loader("validation", on_gpu=on_gpu),
+            data.split_loader("validation", on_gpu=on_gpu),
             ckpt_path=folder.last if resume else None,
             weights_only=True,
         )

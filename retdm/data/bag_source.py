@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from retdm.errors import UserError
 EMPTY_HINT = "leave bags without instances out"
 
 
-class BagArrays:
+class BagArrays(BagSource):
     """A ``BagSource`` whose arrays fit together; a published set of bags reads its files and hands them over here.
 
     Args:
@@ -36,8 +36,6 @@ class BagArrays:
     Raises:
         UserError: they do not fit together; it names the first bag at fault.
     """
-
-    gives: ClassVar[type[BagBatch]] = BagBatch
 
     def __init__(
         self,
@@ -58,17 +56,13 @@ class BagArrays:
         self.offsets = _offsets(offsets, self.ids, len(self.instances), where)
         self._check_finite(columns, where)
         self.targets, self.known = _labelled(marks, (len(self.ids), len(self.names)), "targets", self, where)
-        self.instance_targets: NDArray[np.uint8] | None = None
         if instance_marks is not None:
             shape = (len(self.instances), len(self.names))
             self.instance_targets, said = _labelled(instance_marks, shape, "instance targets", self, where)
             if not said.all():
                 raise UserError(f"{where}: instance targets hold NaN", "every instance's labels must be known")
-        self.split: NDArray[np.str_] | None = None
+            self.knows_instances = True
         self.fingerprint = f"{name}-{self._digest()}"
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def _check_finite(self, columns: Sequence[str] | None, where: object) -> None:
         strange = ~np.isfinite(self.instances)

@@ -1,8 +1,8 @@
-"""Which images are copies of each other: they must not stand on both sides of a split."""
+"""Duplicates: pairs of images that show the same picture, and must not come into two splits."""
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,18 +21,18 @@ NEAR = 0.97
 THUMBNAIL = 16
 NEAR_LIMIT = 20_000  # images; the search compares all with all
 NEAR_PAIRS_PER_IMAGE = 10
-KEEP = ("none", "identical", "near")  # which pairs may be kept on one side of a split
+Duplicates = Literal["none", "identical", "near"]  # pairs that stay in one split
 
 
 class ImageSignature(NamedTuple):
-    """What an image is compared by: a digest of its bytes, and its thumbnail (768,) less each colour's mean."""
+    """A digest of an image's bytes, and its thumbnail (768,) less each colour's mean: it is compared by both."""
 
     digest: bytes
     thumbnail: NDArray[np.float32] | None
 
 
 def signature(image: NDArray[np.uint8], thumbnail: bool = True) -> ImageSignature:
-    """What to remember of an image (S, S, 3), S at least 16."""
+    """The signature of an image (S, S, 3), S at least 16."""
     small = None
     if thumbnail:
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()  # a copy: torch warns of read-only memory
@@ -81,15 +81,15 @@ def _near_pairs(
     return pairs
 
 
-def groups_of(pairs: Pairs, keep: str, n: int) -> NDArray[np.int64] | None:
-    """(n,) group ids that keep pairs on one side: none, identical images, or identical and near ones."""
-    if keep == "none":
+def groups_of(pairs: Pairs, duplicates: Duplicates, n: int) -> NDArray[np.int64] | None:
+    """(n,) group ids that keep pairs in one split: none, identical images, or identical and near ones."""
+    if duplicates == "none":
         return None
     joined = list(pairs["identical"] or [])
-    if keep == "near":
+    if duplicates == "near":
         if pairs["near"] is None:
             raise UserError(
-                f"near pairs of these {n:,} images are not known: more than {NEAR_LIMIT:,} images, or too much alike",
+                f"near pairs of these {n:,} images are not known: they are more than {NEAR_LIMIT:,}, or too much alike",
                 "set data.group_duplicates=identical",
             )
         joined += pairs["near"]

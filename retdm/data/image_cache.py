@@ -21,18 +21,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from retdm.data.cached_array import Blocks, Notes, check_room, kept
 from retdm.data.duplicates import NEAR_LIMIT, ImageSignature, Pairs, find_pairs, signature
-from retdm.data.images import UnreadableImage
-from retdm.data.source import ImageFiles, Source, stamps_of
+from retdm.data.images import RANGE_HINT, SKIP_HINT, UnreadableImage
+from retdm.data.source import ImageFiles, ImageSource, stamps_of
 from retdm.errors import UserError
 from retdm.screen import track
 from retdm.stop import unheard
 
 VERSION = 3  # counts up when the same source and side would give other files
 JPEG_QUALITY = 95
+FAULTS = ("missing", "empty", "unscaled", "unreadable")  # kinds of images that cannot be read
 
 
 class Fault(NamedTuple):
-    """Why an image is not there: ``kind`` is missing, empty, unscaled or unreadable."""
+    """The reason why an image cannot be read; ``kind`` is one of ``FAULTS``."""
 
     kind: str
     message: str
@@ -40,7 +41,7 @@ class Fault(NamedTuple):
 
 @dataclass
 class Scan:
-    """What one look at all images of a set found.
+    """The findings of reading all images of a set once.
 
     Attributes:
         faults: row -> why it cannot be read.
@@ -49,6 +50,21 @@ class Scan:
 
     faults: dict[int, Fault]
     pairs: Pairs
+
+    def counts(self) -> dict[str, int]:
+        """Images that cannot be read, of each kind: ``missing_images`` and so on."""
+        kinds = [fault.kind for fault in self.faults.values()]
+        return {f"{kind}_images": kinds.count(kind) for kind in FAULTS}
+
+    def error(self, n: int) -> UserError:
+        """The error of a set of ``n`` images, of which some cannot be read."""
+        first = next(iter(self.faults.values()))
+        hint = RANGE_HINT if first.kind == "unscaled" else SKIP_HINT
+        if len(self.faults) == 1:
+            return UserError(first.message, hint)
+        kinds = ", ".join(f"{count:,} {name.removesuffix('_images')}" for name, count in self.counts().items() if count)
+        many = f"{len(self.faults):,} of {n:,} images cannot be read ({kinds})"
+        return UserError(f"{many}; the first: {first.message}", hint)
 
 
 class CachedImages:
@@ -77,7 +93,7 @@ class CachedImages:
 class DecodedImages:
     """The same, decoded from the files at each reading: what ``data.cache=none`` gives."""
 
-    def __init__(self, source: Source, side: int) -> None:
+    def __init__(self, source: ImageSource, side: int) -> None:
         self.source, self.side = source, side
 
     def __len__(self) -> int:
@@ -87,7 +103,7 @@ class DecodedImages:
         return decoded(self.source, row, self.side)
 
 
-def decoded(source: Source, row: int, side: int) -> NDArray[np.uint8]:
+def decoded(source: ImageSource, row: int, side: int) -> NDArray[np.uint8]:
     """Image ``row`` as uint8 (side, side, 3). Raises ``UnreadableImage``."""
     image = source.read(row)
     if image.size != (side, side):
@@ -108,7 +124,7 @@ class _Row(NamedTuple):
 class _Rows(Dataset[_Row]):
     """Every row of a source as it will be stored; ``kind`` is pixels, jpeg or nothing, ``known`` needs no decoding."""
 
-    def __init__(self, source: Source, side: int, kind: str, known: Known) -> None:
+    def __init__(self, source: ImageSource, side: int, kind: str, known: Known) -> None:
         self.source, self.side, self.kind, self.known = source, side, kind, known
 
     def __len__(self) -> int:
@@ -138,7 +154,7 @@ class _Rows(Dataset[_Row]):
         return bytes(images.blocks[earlier]), images[earlier]
 
 
-def _read_all(source: Source, side: int, kind: str, known: Known) -> Iterator[_Row]:
+def _read_all(source: ImageSource, side: int, kind: str, known: Known) -> Iterator[_Row]:
     """Every image of a source once, in parallel, with a progress bar on a terminal."""
     rows = DataLoader(
         _Rows(source, side, kind, known),
@@ -152,7 +168,7 @@ def _read_all(source: Source, side: int, kind: str, known: Known) -> Iterator[_R
 
 
 def open_images(
-    source: Source, side: int, folder: Path | None, limit: float = 8.0
+    source: ImageSource, side: int, folder: Path | None, limit: float = 8.0
 ) -> tuple[CachedImages | DecodedImages, Scan]:
     """The images of ``source`` at ``side`` x ``side``, from ``folder`` or decoded now.
 
@@ -172,7 +188,7 @@ def open_images(
         return DecodedImages(source, side), _scan_of(list(_read_all(source, side, "nothing", {})))
     size = len(source) * side * side * 3
     kind = "pixels" if size <= limit * 1e9 else "jpeg"
-    made = [VERSION, side, *(getattr(source, "value_range", None) or ())]
+    made = [VERSION, side, *(source.value_range or ())]
     key = sha256(json.dumps([VERSION, source.fingerprint, source.ids, side, kind]).encode()).hexdigest()[:16]
     faults: dict[int, Fault] = {}
 
@@ -212,7 +228,7 @@ def open_images(
     return CachedImages(blocks, side), Scan(faults, pairs)
 
 
-def _stamps(source: Source) -> NDArray[np.uint64]:
+def _stamps(source: ImageSource) -> NDArray[np.uint64]:
     """What each row's pixels are known by, 0 where its file alone does not tell them."""
     read: Any = type(source).read
     if isinstance(source, ImageFiles) and read is ImageFiles.read:
@@ -239,7 +255,7 @@ def _known(stamps: NDArray[np.uint64], files: Iterable[Path], side: int, made: l
     return known
 
 
-def _fault_of(source: Source, row: int) -> Fault | None:
+def _fault_of(source: ImageSource, row: int) -> Fault | None:
     try:
         source.read(row)
     except UnreadableImage as error:

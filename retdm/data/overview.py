@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from retdm.data.module import BagData, Data, ImageData
+from retdm.data.base import Data
+from retdm.data.module import BagData, ImageData
 from retdm.figure_text import label_names, plain
 from retdm.files import atomic
 from retdm.text import safe_cell
@@ -38,7 +39,7 @@ def counts(data: Data) -> dict[str, Any]:
     what = "bags" if isinstance(data, BagData) else "images"
     found: dict[str, Any] = {what: len(targets)}
     if isinstance(data, BagData):
-        found["instances"] = int(data.source.offsets[-1])  # type: ignore[union-attr]
+        found["instances"] = len(data.bags.instances)
     return found | {
         "labels": targets.shape[1],
         f"labels_per_{what[:-1]}": float(whole.sum(1).mean()) if len(whole) else None,

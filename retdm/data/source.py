@@ -1,22 +1,25 @@
-"""What a set of images is to the rest of the program.
+"""Sources: what a data set is to the rest of the program.
 
-A published set is one file beside this one: it turns its publisher's layout into a ``Source`` and does nothing else.
+A published set is one file in ``sets``, a format of the user's own files one in ``user``: each turns its layout into a
+``Source`` and does nothing else.
 """
 
 import hashlib
 import json
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from retdm.batch import BagBatch, Batch
 from retdm.data.images import Range, read_image
 from retdm.errors import UserError
 
@@ -24,61 +27,82 @@ COMPRESSED = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".heic", ".heif", ".avif
 PIECES, PIECE = 16, 2048  # of a large compressed file that are hashed, and bytes of each
 
 
-@runtime_checkable
-class Source(Protocol):
-    """n images with L labels each.
+class Source(ABC):
+    """n rows with L labels each. Its two kinds are :class:`ImageSource` and :class:`BagSource`.
 
     Attributes:
         names: the L labels, in the order of the columns of ``targets``.
-        ids: one readable name an image, the same on every machine (a path relative to the set's folder).
+        ids: one readable name a row, the same on every machine (a path relative to the set's folder).
         targets: uint8 (n, L) of 0 and 1; 0 where unknown.
-        known: bool (n, L); False where nobody said whether the image carries the label.
+        known: bool (n, L); False where nobody said whether the row has the label.
         split: (n,) of "train", "validation", "test" where the publisher gives one, else None.
-        fingerprint: changes when an image changes, not when the folder moves; the image cache is keyed by it.
+        fingerprint: changes when a row's content changes, not when the folder moves; caches are keyed by it.
+        true_targets: ``targets`` without the noise that was put in on purpose, for the test split; None without noise.
+        knows_instances: the labels of instances (or of an image's pixels) are known, for evaluation alone.
+        gives: the kind of batches that its rows make.
+        user_settings: settings of the constructor that name the user's own files; none for a published set.
     """
 
     names: list[str]
     ids: list[str]
     targets: NDArray[np.uint8]
     known: NDArray[np.bool_]
-    split: NDArray[np.str_] | None
+    split: NDArray[np.str_] | None = None
     fingerprint: str
+    true_targets: NDArray[np.uint8] | None = None
+    knows_instances: bool = False
+    gives: ClassVar[type[Batch] | type[BagBatch]]
+    user_settings: ClassVar[tuple[str, ...]] = ()
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.ids)
 
+    @staticmethod
+    def user_files(*named: Any) -> tuple[Path, ...]:
+        """The files and folders that the values of ``user_settings`` name; they tell one run's data from another's."""
+        return ()
+
+
+class ImageSource(Source):
+    """n images with L labels each.
+
+    Attributes:
+        value_range: the values that become black and white, see :func:`retdm.data.images.read_image`.
+        has_void: pixels that no mask covers are unlabelled, else they are of no label.
+    """
+
+    gives = Batch
+    value_range: Range | None = None
+    has_void: ClassVar[bool] = False
+
+    @abstractmethod
     def read(self, i: int) -> Image.Image:
         """Image i, mode RGB, upright. Raises ``UnreadableImage``."""
-        ...
+
+    def masks(self, i: int) -> NDArray[np.bool_]:
+        """bool (L, H, W): where each label is in image i; for sources with ``knows_instances``."""
+        raise NotImplementedError
 
 
-@runtime_checkable
-class BagSource(Protocol):
-    """n bags of instances with L labels each; a bag's instances have D features.
+class BagSource(Source):
+    """n bags of instances with L labels each; an instance has D features.
 
     Attributes:
         instances: float32 (sum of the bags' sizes, D), bag after bag.
         offsets: int64 (n + 1,); bag i is ``instances[offsets[i] : offsets[i + 1]]``, never empty.
-        instance_targets: uint8 (sum of the bags' sizes, L) where the set says which instance carries a label, else
-            None. For judging alone: no method sees it.
-        names, ids, targets, known, split, fingerprint: as in ``Source``.
+        instance_targets: uint8 (sum of the bags' sizes, L) where the labels of instances are known, else None. For
+            evaluation alone: no method sees it.
     """
 
-    names: list[str]
-    ids: list[str]
+    gives = BagBatch
     instances: NDArray[np.float32]
     offsets: NDArray[np.int64]
-    instance_targets: NDArray[np.uint8] | None
-    targets: NDArray[np.uint8]
-    known: NDArray[np.bool_]
-    split: NDArray[np.str_] | None
-    fingerprint: str
-
-    def __len__(self) -> int: ...
+    instance_targets: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a whole set has: images, images of each label (in the order of the columns), distinct label sets."""
+    """Numbers of a whole set: images, images with each label (in the order of the columns), distinct label sets."""
 
     images: int
     labels: Mapping[str, int]
@@ -88,7 +112,7 @@ class Counts:
         """Raise ``UserError`` unless ``targets`` (n, L), read from ``where``, have these counts of labels and sets."""
         for (label, expected), found in zip(self.labels.items(), targets.sum(axis=0, dtype=int).tolist(), strict=True):
             if found != expected:
-                raise UserError(f"{where}: {found:,} images carry {label}, expected {expected:,}", hint)
+                raise UserError(f"{where}: {found:,} images have {label}, expected {expected:,}", hint)
         sets = len(np.unique(targets, axis=0))
         if sets != self.label_sets:
             raise UserError(f"{where}: distinct label sets are {sets:,}, expected {self.label_sets:,}", hint)
@@ -132,7 +156,7 @@ def stamps_of(folder: Path, files: Sequence[str]) -> NDArray[np.uint64]:
 def _stamp(path: str) -> int:
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would be waited for
-    except (OSError, ValueError):  # a fault of one image, met when it is read
+    except (OSError, ValueError):  # reported when that image is read
         return 0
     try:
         status = os.fstat(file)
@@ -153,29 +177,20 @@ def _stamp(path: str) -> int:
         os.close(file)
 
 
-def state_of(source: Source | BagSource) -> dict[str, str]:
-    """What a run knows its data by: ``fingerprint``, and ``labels``, a hash over names, rows and cells."""
+def state_of(source: Source) -> dict[str, str]:
+    """The state of a run's data: ``fingerprint``, and ``labels``, a hash over names, rows and cells."""
     digest = hashlib.sha256(json.dumps([source.names, source.ids]).encode())
-    instance_targets = getattr(source, "instance_targets", None)
+    instance_targets = source.instance_targets if isinstance(source, BagSource) else None
     for cells in (np.where(source.known, source.targets, 0), source.known, instance_targets):
         if cells is not None:
             digest.update(np.packbits(cells.astype(bool)).tobytes())
     return {"fingerprint": source.fingerprint, "labels": digest.hexdigest()[:16]}
 
 
-class ImageFiles:
-    """A source whose rows are image files: ``ids`` are their paths relative to ``folder``.
-
-    Attributes:
-        value_range: the values that become black and white, see :func:`retdm.data.images.read_image`.
-    """
+class ImageFiles(ImageSource):
+    """A source whose rows are image files: ``ids`` are their paths relative to ``folder``."""
 
     folder: Path
-    ids: list[str]
-    value_range: Range | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def read(self, i: int) -> Image.Image:
         """Image i, mode RGB, upright. Raises ``UnreadableImage``."""

@@ -1,8 +1,8 @@
-"""Which images train, which choose, which test."""
+"""The splits of a data set: which rows train, which validate, which test."""
 
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,20 +11,17 @@ from numpy.typing import NDArray
 from retdm.data.duplicates import Pairs
 from retdm.errors import UserError
 
+log = logging.getLogger(__name__)
+
 Indices = NDArray[np.int64]
-PARTS = ("train", "validation", "test")
+Splits = dict[str, Indices]  # train, validation and test: rows, each sorted, disjoint, none empty
+SPLITS = ("train", "validation", "test")
+USES = {"train": "to train on", "validation": "to choose by", "test": "to test on"}
+FEW = 5  # positives below which a criterion of a label says little
+NAMED = 4  # labels that a warning names
 
 
-@dataclass(frozen=True)
-class Split:
-    """Rows of the three parts, each sorted, disjoint, none empty."""
-
-    train: Indices
-    validation: Indices
-    test: Indices
-
-
-def make_split(
+def make_splits(
     n: int,
     *,
     seed: int,
@@ -37,40 +34,39 @@ def make_split(
     given: NDArray[np.str_] | None = None,
     stratified: bool = False,
     targets: NDArray[np.uint8] | None = None,
-) -> Split:
-    """Cut n images into three parts; a function of the arguments alone.
+) -> Splits:
+    """Divide n rows into three splits; a function of the arguments alone.
 
     Args:
-        n: images.
-        seed: which split (``data.split``), at least 0.
-        test_fraction: the test part has round(n * test_fraction) images.
-        validation_fraction: of the images that are not for testing, round(their number * this) are for validation.
-        folds: at least 2: the images that are not for testing are cut into so many parts of near-equal size instead,
-            the same for each ``fold``; None cuts off ``validation_fraction``.
-        fold: which of them is for validation, counted from 0.
-        train_size: at most so many training images, counted after validation is cut off (test and validation stay as
-            they are; a smaller size keeps a subset of a larger one's images). None keeps all.
-        groups: (n,) ids; rows of one group come into one part. Sizes are then as near as whole groups allow, which is
-            exact where single images are there to fill up. ``train_size`` may leave out a part of a group.
+        n: rows.
+        seed: number of the random split (``data.split``).
+        test_fraction: the test split has round(n * test_fraction) rows.
+        validation_fraction: of the rows that are not for testing, round(their number * this) are for validation.
+        folds: the rows that are not for testing are divided into so many folds of near-equal size instead, the same
+            for each ``fold``; None takes ``validation_fraction``.
+        fold: the fold that is the validation split, from 0.
+        train_size: training rows at most, counted after validation rows are taken off (test and validation stay as they
+            are; a smaller size keeps a subset of a larger one's rows). None keeps all.
+        groups: (n,) ids; rows of one group come into one split. Sizes are then as near as whole groups allow, which is
+            exact where single rows are there to fill up. ``train_size`` may leave out some rows of a group.
         given: (n,) of "train", "validation", "test", the publisher's own split, which is kept as it is (groups do not
-            mend it). A missing validation part is cut from its training part; ``folds`` are cut from both together.
-        stratified: each part gets its share of each label, by iterative stratification (Sechidis et al., ECML 2011),
-            so that a rare label is in all parts that it can be in; sizes are then near the wanted ones.
+            mend it). A missing validation split is taken off its training split; ``folds`` are made of both together.
+        stratified: each split gets its share of each label, by iterative stratification (Sechidis et al., ECML 2011),
+            so that a rare label is in all splits that it can be in; sizes are then near the wanted ones.
         targets: (n, L), which ``stratified`` goes by.
 
     Raises:
-        UserError: a part would be empty, an argument is out of its range, or a package is missing.
+        UserError: a split would be empty, or a package is missing.
     """
-    check_ranges(seed, test_fraction, validation_fraction, folds, fold)
     take = _take
     if stratified:
         assert targets is not None, "a stratified split goes by the targets"
         take = functools.partial(_take_stratified, targets=targets, seed=seed)
     order = _shuffled_groups(n, np.random.default_rng(seed), groups)
-    if given is None and groups is not None and len(order) < len(PARTS) <= n:
+    if given is None and groups is not None and len(order) < len(SPLITS) <= n:
         raise UserError(
             f"the {n:,} images show only {len(order)} different picture{'s' * (len(order) > 1)}, "
-            "and copies of one stay in one part: there are no three parts",
+            "and copies of one stay in one split: they do not make three splits",
             "look at them: python -m retdm check data=<name> data.group_duplicates=none …",
         )
     in_groups = f", of {len(order)} different pictures that stay together," if len(order) < n else ""
@@ -80,14 +76,14 @@ def make_split(
         _not_empty(test, "test", f"round({n} images{in_groups} x data.test_fraction {test_fraction}) = {wanted}")
         validation = None
     else:
-        if strange := sorted(set(np.unique(given).tolist()) - set(PARTS)):
-            raise UserError(f"the publisher's split says {strange[0]!r}", f"it may say {', '.join(PARTS)}")
+        if strange := sorted(set(np.unique(given).tolist()) - set(SPLITS)):
+            raise UserError(f"the publisher's split says {strange[0]!r}", f"it may say {', '.join(SPLITS)}")
         test, validation = np.flatnonzero(given == "test"), np.flatnonzero(given == "validation")
         _not_empty(test, "test", "the publisher's split names no image of it")
         keep = given != "test" if folds else given == "train"
         order = [kept for rows in order if len(kept := rows[keep[rows]])]
     if folds is not None:
-        order = _cut(order, folds, take)
+        order = _folds(order, folds, take)
         validation = order.pop(fold)
     elif validation is None or len(validation) == 0:
         rest = sum(map(len, order))
@@ -98,37 +94,28 @@ def make_split(
     train = np.concatenate([np.empty(0, np.int64), *order])
     _not_empty(train, "training", f"of {n} images {len(test)} are for testing and {len(validation)} for validation")
     if train_size is not None:
-        if not 1 <= train_size <= len(train):
+        if train_size > len(train):
             raise UserError(
                 f"data.train_size={train_size}, but there are {len(train)} training images "
                 f"({n} in all, {len(test)} for testing, {len(validation)} for validation)",
                 f"choose data.train_size from 1 to {len(train)}, or null for all",
             )
         train = train[:train_size]
-    return Split(*(np.sort(part).astype(np.int64) for part in (train, validation, test)))
+    return {name: np.sort(rows).astype(np.int64) for name, rows in zip(SPLITS, (train, validation, test), strict=True)}
 
 
-def check_ranges(
-    seed: int, test_fraction: float, validation_fraction: float, folds: int | None = None, fold: int = 0
-) -> None:
-    """What can be said of a split before its images are known. Raises ``UserError``."""
-    for key, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):
-        if not 0 < fraction < 1:
-            raise UserError(f"data.{key}={fraction} is not between 0 and 1", "all three parts need images")
-    if seed < 0:
-        raise UserError(f"data.split={seed} is negative", "splits are numbered from 0")
+def check_fold(folds: int | None, fold: int) -> None:
+    """Raise ``UserError`` unless ``fold`` is one of the ``folds``, or 0 where there are none."""
     if folds is None and fold != 0:
-        raise UserError(f"data.fold={fold} without data.folds", "data.folds=5 cuts the training part into five")
-    if folds is not None and folds < 2:
-        raise UserError(f"data.folds={folds} is too few", "take at least 2, or null for data.validation_fraction")
-    if folds is not None and not 0 <= fold < folds:
+        raise UserError(f"data.fold={fold} without data.folds", "data.folds=5 makes five folds of the training rows")
+    if folds is not None and fold >= folds:
         raise UserError(f"data.fold={fold} is none of data.folds={folds}", f"folds are numbered from 0 to {folds - 1}")
 
 
-def _not_empty(rows: Indices, part: str, reason: str) -> None:
+def _not_empty(rows: Indices, name: str, reason: str) -> None:
     if len(rows) == 0:
         raise UserError(
-            f"the {part} part would be empty: {reason}",
+            f"the {name} split would be empty: {reason}",
             "change data.test_fraction, data.validation_fraction or data.folds, use more images, "
             "or data.group_duplicates=none",
         )
@@ -148,15 +135,15 @@ def _shuffled_groups(n: int, rng: np.random.Generator, groups: NDArray[np.intege
     return [by_group[group] for group in np.argsort(place[first])]
 
 
-def _cut(order: list[Indices], folds: int, take: Callable[..., tuple[Indices, list[Indices]]]) -> list[Indices]:
-    """The rows of each of ``folds`` parts of near-equal size, one after the other taken off what is left."""
+def _folds(order: list[Indices], folds: int, take: Callable[..., tuple[Indices, list[Indices]]]) -> list[Indices]:
+    """The rows of each of ``folds`` folds of near-equal size, one after the other taken off the rest."""
     reason = f"{sum(map(len, order))} training images are too few, or in too few groups, for data.folds {folds}"
-    parts: list[Indices] = []
+    found: list[Indices] = []
     for left in range(folds, 0, -1):
         rows, order = take(order, round(sum(map(len, order)) / left))
         _not_empty(rows, "validation", reason)
-        parts.append(rows)
-    return parts
+        found.append(rows)
+    return found
 
 
 def _take(order: list[Indices], wanted: int) -> tuple[Indices, list[Indices]]:
@@ -187,13 +174,13 @@ def _take_stratified(
             "data.stratified=true needs the package iterative-stratification", 'pip install -e ".[stratified]"'
         ) from error
     share = wanted / max(1, sum(map(len, order)))
-    if not 0 < share * len(order) <= len(order) - 1:  # nothing to share out
+    if not 0 < share * len(order) <= len(order) - 1:  # nothing to stratify
         return _take(order, wanted)
-    carried = np.stack([targets[rows].max(0) for rows in order])
-    if not carried.any():
+    present = np.stack([targets[rows].max(0) for rows in order])
+    if not present.any():
         return _take(order, wanted)
     sharing = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-    _, taken = next(sharing.split(carried, carried))
+    _, taken = next(sharing.split(present, present))
     chosen = set(taken.tolist())
     return (
         np.concatenate([np.empty(0, np.int64), *(order[place] for place in sorted(chosen))]),
@@ -201,21 +188,58 @@ def _take_stratified(
     )
 
 
-def manifest(
-    split: Split, ids: Sequence[str], pairs: Pairs | None, seed: int, state: Mapping[str, str]
-) -> dict[str, Any]:
-    """What ``split.json`` holds: the data's ``state``, the ids of each part, and for each pair [id, part, id, part].
+def check_labels(
+    names: Sequence[str], targets: NDArray[np.uint8], known: NDArray[np.bool_], splits: Splits, *, hint: str
+) -> None:
+    """Warn of labels with fewer than five positives in the validation or test split, those with none first.
 
-    The part is None for an image in none of them (left out by ``train_size``); ``pairs`` is None where not searched.
+    Args:
+        names: the L labels.
+        targets: (n, L) of 0 and 1.
+        known: (n, L); False where nobody said.
+        splits: the rows of each.
+        hint: how the splits would have more, for the warning.
+
+    Raises:
+        UserError: no row of a split has a known label.
     """
-    side = {int(row): part for part in PARTS for row in getattr(split, part)}
+    for name, rows in splits.items():
+        if not known[rows].any():
+            raise UserError(
+                f"none of the {len(rows):,} rows of the {name} split has a known label {USES[name]}",
+                "label some of them, or choose other splits: another data.split, or no column of splits; "
+                "rows that are to be predicted alone belong into retdm.predict",
+            )
+    counts = {name: (targets[rows] * known[rows]).sum(0, dtype=int) for name, rows in splits.items()}
+    fewest = np.minimum(counts["validation"], counts["test"])
+    rare = np.flatnonzero(fewest < FEW)
+    if len(rare):
+        first = rare[np.argsort(fewest[rare], kind="stable")][:NAMED]
+        listed = [f"{names[j]} {'/'.join(str(counts[name][j]) for name in SPLITS)}" for j in first.tolist()]
+        more = f" and {len(rare) - NAMED:,} more" if len(rare) > NAMED else ""
+        log.warning(
+            "fewer than %d rows with a label in validation or test (training/validation/test): %s%s; "
+            "criteria of them say little%s",
+            *(FEW, ", ".join(listed), more, f": {hint}" if hint else ""),
+        )
+
+
+def manifest(
+    splits: Splits, ids: Sequence[str], pairs: Pairs | None, seed: int, state: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of ``split.json``: the data's ``state``, the ids of each split, and [id, split, id, split] a pair.
+
+    The split of a pair's image is None where it is in none (left out by ``train_size``); ``pairs`` is None where they
+    were not searched.
+    """
+    split_of = {int(row): name for name, rows in splits.items() for row in rows}
 
     def named(found: list[tuple[int, int]] | None) -> list[list[str | None]] | None:
-        return None if found is None else [[ids[a], side.get(a), ids[b], side.get(b)] for a, b in found]
+        return None if found is None else [[ids[a], split_of.get(a), ids[b], split_of.get(b)] for a, b in found]
 
     return {
         "seed": seed,
         **state,
-        **{part: [ids[row] for row in getattr(split, part)] for part in PARTS},
+        **{name: [ids[row] for row in rows] for name, rows in splits.items()},
         "pairs": None if pairs is None else {kind: named(found) for kind, found in pairs.items()},
     }

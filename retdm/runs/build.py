@@ -16,14 +16,15 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import DDPStrategy
 
 from retdm.backbones import Backbone, NoBackbone
-from retdm.data.module import BagData, Data, ImageData, module_of
+from retdm.data.base import Data
+from retdm.data.module import BagData, ImageData, module_of
 from retdm.data.source import state_of
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.registry import CONF
-from retdm.runs.classes import class_of, gives
+from retdm.runs.classes import class_of
 from retdm.runs.distributed import accelerator, check_devices, device_of, devices_and_nodes
 from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
@@ -76,7 +77,7 @@ def check_takes(settings: RunSettings) -> None:
     Raises:
         UserError: it does not; the methods that would are named.
     """
-    given = gives(settings.classes["data"])
+    given = settings.classes["data"].gives
     if given in settings.classes["method"].takes:
         return
     fitting = []

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, Batch
+from retdm.data.source import Source
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.registry import resolve
@@ -25,7 +25,13 @@ KINDS = {
     "optimizer": "no settings of an optimizer",
     "logger": "no settings of a logger",
 }
-BASES = {"method": Method, "backbone": Backbone, "optimizer": OptimizerSettings, "logger": LoggerSettings}
+BASES = {
+    "data": Source,
+    "method": Method,
+    "backbone": Backbone,
+    "optimizer": OptimizerSettings,
+    "logger": LoggerSettings,
+}
 
 
 def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = False) -> Any:
@@ -42,7 +48,7 @@ def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = Fals
     if "_target_" not in config:
         raise UserError(f"{group} has no _target_", f"conf/{group}/<name>.yaml names the class there")
     found = resolve(config["_target_"], trusted_only=trusted_only)
-    if not _is_of(group, found):
+    if not issubclass(found, BASES[group]):
         raise UserError(
             f"{group}._target_ {config['_target_']!r} is {KINDS[group]}", f"name a class such as {EXAMPLES[group]}"
         )
@@ -62,19 +68,6 @@ def resolve_classes(content: Mapping[str, Any], groups: Iterable[str], *, truste
             for path in _named_inside(content[group], group):
                 raise UserError(f"{path} names a class", f"only {group}._target_ does")
     return found
-
-
-def gives(kind: Any) -> type:
-    """The kind of batches that a class of data gives."""
-    found: type = getattr(kind, "gives", Batch)
-    return found
-
-
-def _is_of(group: str, found: type) -> bool:
-    if group == "data":  # a source is any class of the right form, see retdm/data/source.py
-        methods = ("__len__",) if gives(found) is BagBatch else ("__len__", "read")
-        return all(callable(getattr(found, name, None)) for name in methods)
-    return issubclass(found, BASES[group])
 
 
 def _named_inside(value: Any, path: str) -> Iterator[str]:

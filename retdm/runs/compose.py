@@ -16,7 +16,7 @@ from retdm.data.source import data_root
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.registry import nearest
-from retdm.runs.classes import gives, resolve_classes
+from retdm.runs.classes import resolve_classes
 from retdm.runs.setting_checks import RUN, check_groups, check_keys, parameters_of, where_written, without
 from retdm.runs.setting_types import fits
 from retdm.runs.settings import RunSettings
@@ -58,7 +58,7 @@ def settings_of(config: DictConfig, chosen: dict[str, Any]) -> RunSettings:
     check_keys("", content, RUN, choices, "a run", complete=True)
     cache_folder(content["data"], content["outputs"])
     classes = resolve_classes(content, ("data", "method"))
-    if gives(classes["data"]) is BagBatch:
+    if classes["data"].gives is BagBatch:
         content["backbone"], choices["backbone"] = {}, "none"
     if "stages" not in content["method"]:  # it is fitted
         content["optimizer"] = {}
@@ -92,7 +92,7 @@ def place(data: dict[str, Any], kind: Any) -> None:
         kind: its class.
     """
     given = data.get("root")
-    if "root" in parameters_of(kind) and (given is not None or not hasattr(kind, "user_files")):
+    if "root" in parameters_of(kind) and (given is not None or not kind.user_settings):
         data["root"] = str(data_root(given).absolute())
     if data.get("cache", "none") != "none":
         data["cache"] = str(Path(data["cache"]).absolute())

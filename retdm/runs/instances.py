@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from retdm.criteria import evaluate_instances
-from retdm.data.module import BagData, Data
+from retdm.data.base import Data
+from retdm.data.module import BagData
 from retdm.methods.base import Method
 from retdm.training.regions import SIDE, instance_scores
 
@@ -20,8 +21,7 @@ def evaluate_instances_of(method: Method, data: Data) -> dict[str, float | None]
     leaves void count nowhere.
     """
     source: Any = data.source
-    has_truth = hasattr(source, "masks") or getattr(source, "instance_targets", None) is not None
-    if not (method.scores_instances and has_truth):
+    if not (method.scores_instances and source.knows_instances):
         return {}
     scores, targets, known = [], [], []
     for index, found in instance_scores(method, data, data.splits["test"]):

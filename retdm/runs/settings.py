@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -97,11 +96,11 @@ class RunSettings:
 
     def _user_files(self) -> dict[str, Any]:
         """Place and content of a user's own data: its name alone would not tell it from another's."""
-        user_files = getattr(self.classes["data"], "user_files", None)
-        if user_files is None:
+        kind = self.classes["data"]
+        named = [self.data[key] for key in kind.user_settings if key in self.data]
+        if not named:
             return {}
-        given = {key: self.data[key] for key in inspect.signature(user_files).parameters if key in self.data}
-        paths = [path.absolute() for path in user_files(**given)] if None not in given.values() else []
+        paths = [path.absolute() for path in kind.user_files(*named)] if None not in named else []
         return {"user_files": {str(path): file_hash(path) if path.is_file() else None for path in paths}}
 
     @property

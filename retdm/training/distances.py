@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retdm.bags import Bags, RegionBags
+from retdm.data.base import Data
 from retdm.data.cached_array import CachedArray, cached_array
-from retdm.data.module import Data
 from retdm.methods.components.bag_distances import Kind, block_distances, blocks
 from retdm.methods.components.labels import Array
 from retdm.methods.components.standardise import shift_and_spread

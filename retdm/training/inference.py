@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from retdm.backbones.base import evaluating
-from retdm.data.module import Data
+from retdm.data.base import Data
 from retdm.losses import gather_rows
 from retdm.methods.base import Method, Predictions
 
@@ -42,7 +42,7 @@ def predict(method: Method, data: Data, split: str) -> dict[str, np.ndarray]:
     Returns:
         See :func:`gathered`; alike in all processes.
     """
-    batches = data.part_loader(split, on_gpu=method.device.type == "cuda")
+    batches = data.split_loader(split, on_gpu=method.device.type == "cuda")
     return gathered([rows for _, rows in infer(method, batches, method.predictions)])
 
 

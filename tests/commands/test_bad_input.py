@@ -105,7 +105,7 @@ def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
     ("content", "says"),
     [
         ("method: {wieghts: {metric: 1}}", "method.wieghts is not a setting of retdm\n  did you mean weights?"),
-        ("data: {workers: many}", "data.workers=many is not a whole number or null"),
+        ("data: {workers: many}", "data.workers=many is not a whole number of at least 0 or null"),
         ("schedule: {jiont: {lr: 1}}", "schedule.jiont is not a setting of schedule short\n  did you mean joint?"),
         ("sed: 1", "sed is not a setting of a run\n  did you mean seed?"),
     ],
@@ -120,7 +120,7 @@ def test_a_wrong_key_of_an_experiment_is_told_with_its_file(
 
 
 def test_a_value_on_the_command_line_is_not_blamed_on_a_file(refused: Refused) -> None:
-    assert refused("data.batch_size=many") == "error: data.batch_size=many is not a whole number\n"
+    assert refused("data.batch_size=many") == "error: data.batch_size=many is not a whole number of at least 2\n"
 
 
 # Values
@@ -153,12 +153,12 @@ def tiny_config(cache: Path) -> DictConfig:
         ("method.decide=hlaf", "method.decide=hlaf is not known\n  did you mean half?"),
         ("backbone.channels=8", "backbone.channels=8 is not a list"),
         ("data.split=x", "data.split=x is not a whole number"),
-        ("data.split=-1", "data.split=-1 is negative"),
-        ("data.batch_size=1", "data.batch_size=1 is too small"),
+        ("data.split=-1", "data.split=-1 is not a whole number of at least 0"),
+        ("data.batch_size=1", "data.batch_size=1 is not a whole number of at least 2"),
         ("data.image_size=x", "data.image_size=x is not a whole number"),
-        ("data.test_fraction=0", "data.test_fraction=0 is not between 0 and 1"),
-        ("data.test_fraction=1", "data.test_fraction=1 is not between 0 and 1"),
-        ("data.size=3", "the validation part would be empty"),
+        ("data.test_fraction=0", "data.test_fraction=0 is not a number above 0 to below 1"),
+        ("data.test_fraction=1", "data.test_fraction=1 is not a number above 0 to below 1"),
+        ("data.size=3", "the validation split would be empty"),
         ("data.train_size=1000", "data.train_size=1000, but there are 43 training images"),
         ("schedule.joint.lr=-1", "lr=-1 is out of range"),
         ("schedule.joint.lr=nan", "schedule.joint.lr=nan is not a number"),
@@ -427,7 +427,7 @@ def test_judging_refuses_a_truncated_checkpoint(copy: Path) -> None:
     [
         ("trainer.devises=2", "trainer.devises is not a setting\n  did you mean devices?"),
         ("+data.batch_sise=2", "data.batch_sise is not a setting of synthetic\n  did you mean batch_size?"),
-        ("data.workers=many", "data.workers=many is not a whole number or null"),
+        ("data.workers=many", "data.workers=many is not a whole number of at least 0 or null"),
     ],
 )
 def test_judging_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -> None:

@@ -18,7 +18,7 @@ def test_jobs_of_other_processes_end_in_one_table(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["error: 1 of 3 runs failed; the same command tries them again"]
     table = done.stdout[done.stdout.index("3 runs: ") :].splitlines()
-    assert "data.split=-1 failed: data.split=-1 is negative" in table
+    assert "data.split=-1 failed: data.split=-1 is not a whole number of at least 0" in table
     found = [read_json(path)["test"]["mAP"] for path in tmp_path.glob("outputs/synthetic/lr/*/metrics.json")]
     (mean,) = (line.split() for line in table if line.strip().startswith("mean of 2"))
     assert mean[3] == f"{np.mean(found):.4f}"

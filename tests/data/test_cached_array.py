@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from retdm.commands import cache
 from retdm.data import cached_array
-from retdm.data import image_cache as cache
 from retdm.data.cached_array import CachedArray
 from retdm.errors import UserError
 from retdm.files import locked

@@ -1,3 +1,5 @@
+"""Sets of images: splits, loaders, order, unreadable images, pairs, features."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,17 +11,17 @@ from PIL import Image
 
 from retdm.data.images import UnreadableImage
 from retdm.data.module import ImageData
+from retdm.data.source import ImageSource
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 
 N = 40
 
 
-class Noise:
+class Noise(ImageSource):
     """40 images of noise with 3 labels; rows of ``twins`` show the same picture, rows of ``broken`` none."""
 
     names = ["a", "b", "c"]
-    split: np.ndarray | None = None
 
     def __init__(self, twins: tuple[int, ...] = (), broken: tuple[int, ...] = ()) -> None:
         self.twins, self.broken = twins, broken
@@ -27,9 +29,6 @@ class Noise:
         self.targets = np.random.default_rng(0).integers(0, 2, (N, 3), dtype=np.uint8)
         self.known = np.ones((N, 3), bool)
         self.fingerprint = f"noise-{twins}-{broken}"
-
-    def __len__(self) -> int:
-        return N
 
     def read(self, i: int) -> Image.Image:
         if i in self.broken:
@@ -50,21 +49,21 @@ def make(tmp_path: Path) -> Make:
     return data
 
 
-def test_parts_are_disjoint_and_cover_all_images(make: Make) -> None:
-    parts = make().splits
-    assert {name: len(rows) for name, rows in parts.items()} == {"train": 29, "validation": 3, "test": 8}
-    assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(N))
+def test_the_splits_are_disjoint_and_cover_all_images(make: Make) -> None:
+    splits = make().splits
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 29, "validation": 3, "test": 8}
+    assert np.array_equal(np.sort(np.concatenate(list(splits.values()))), np.arange(N))
 
 
-def test_loaders_give_exactly_their_parts(make: Make) -> None:
+def test_loaders_give_exactly_their_splits(make: Make) -> None:
     data = make()
-    for part, loader in (
+    for name, loader in (
         ("train", data.train_loader()),
-        ("validation", data.part_loader("validation")),
-        ("test", data.part_loader("test")),
+        ("validation", data.split_loader("validation")),
+        ("test", data.split_loader("test")),
     ):
         batches = list(loader)
-        assert sorted(torch.cat([batch.index for batch in batches]).tolist()) == data.splits[part].tolist()
+        assert sorted(torch.cat([batch.index for batch in batches]).tolist()) == data.splits[name].tolist()
         for batch in batches:
             assert np.array_equal(batch.target.numpy(), data.source.targets[batch.index.numpy()])
 
@@ -79,30 +78,30 @@ def test_training_order_changes_from_epoch_to_epoch_and_starts_where_a_checkpoin
     assert order(data, 2, 1) == order(data, 2)[8:]  # 29 rows in 4 batches: 8, 7, 7, 7
 
 
-def test_a_sample_of_a_part_is_spread_evenly_and_has_the_test_view(make: Make) -> None:
+def test_a_sample_of_a_split_is_spread_evenly_and_has_the_test_view(make: Make) -> None:
     data = make()
-    found = torch.cat([batch.index for batch in data.part_loader("train", 5)]).numpy()
+    found = torch.cat([batch.index for batch in data.split_loader("train", 5)]).numpy()
     places = np.searchsorted(data.splits["train"], found)
     assert places.tolist() == [0, 7, 14, 21, 28]
-    whole = torch.cat([batch.index for batch in data.part_loader("train", 1000)])
+    whole = torch.cat([batch.index for batch in data.split_loader("train", 1000)])
     assert whole.tolist() == data.splits["train"].tolist()
 
 
-def test_the_manifest_names_the_images_of_each_part(make: Make) -> None:
+def test_the_manifest_names_the_images_of_each_split(make: Make) -> None:
     data = make(split=4)
-    for part, rows in data.splits.items():
-        assert data.manifest[part] == [f"image-{row}" for row in rows]
+    for name, rows in data.splits.items():
+        assert data.manifest[name] == [f"image-{row}" for row in rows]
     assert data.manifest["seed"] == 4
     assert data.manifest["fingerprint"] == data.source.fingerprint
     assert make(split=5).manifest["test"] != data.manifest["test"]
 
 
-def test_train_size_keeps_so_many_training_images_and_leaves_the_other_parts(make: Make) -> None:
+def test_train_size_keeps_so_many_training_images_and_leaves_the_other_splits(make: Make) -> None:
     whole, small = make(), make(train_size=10)
     assert len(small.splits["train"]) == 10
     assert set(small.splits["train"]) < set(whole.splits["train"])
-    for part in ("validation", "test"):
-        assert np.array_equal(small.splits[part], whole.splits[part])
+    for name in ("validation", "test"):
+        assert np.array_equal(small.splits[name], whole.splits[name])
 
 
 def test_a_publishers_split_is_kept(make: Make) -> None:
@@ -127,20 +126,20 @@ def test_unreadable_images_are_skipped_and_counted_where_asked(make: Make) -> No
     assert data.left_out == {"missing_images": 0, "empty_images": 0, "unscaled_images": 0, "unreadable_images": 2}
     found = np.sort(np.concatenate(list(data.splits.values())))
     assert np.array_equal(found, np.setdiff1d(np.arange(N), (5, 30)))
-    assert data.splits["test"].tolist() == [i for i in range(20, 40) if i != 30]  # each row keeps its own part
+    assert data.splits["test"].tolist() == [i for i in range(20, 40) if i != 30]  # each row keeps its own split
     assert make().left_out == {"missing_images": 0, "empty_images": 0, "unscaled_images": 0, "unreadable_images": 0}
 
 
-def test_pairs_are_kept_on_one_side_where_asked(make: Make) -> None:
+def test_pairs_stay_in_one_split_where_asked(make: Make) -> None:
     twins = tuple(range(0, 40, 4))
 
-    def parts_with_twins(keep: str, split: int) -> int:
+    def splits_with_twins(keep: str, split: int) -> int:
         data = make(Noise(twins), group_duplicates=keep, split=split)
         assert len(data.manifest["pairs"]["identical"]) == len(twins) - 1
         return sum(bool(set(rows) & set(twins)) for rows in data.splits.values())
 
-    assert max(parts_with_twins("none", split) for split in range(3)) > 1
-    assert {parts_with_twins("identical", split) for split in range(3)} == {1}
+    assert max(splits_with_twins("none", split) for split in range(3)) > 1
+    assert {splits_with_twins("identical", split) for split in range(3)} == {1}
 
 
 def test_pairs_are_searched_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +152,14 @@ def test_pairs_are_searched_once(make: Make, monkeypatch: pytest.MonkeyPatch) ->
     assert make(Noise((1, 2))).manifest == first.manifest
 
 
-def test_label_set_frequency_counts_the_training_rows_that_carry_a_rows_set(make: Make) -> None:
+def test_label_set_frequency_counts_the_training_rows_with_a_rows_label_set(make: Make) -> None:
     data = make()
     targets = data.source.targets
     expected = [sum((targets[row] == targets[i]).all() for row in data.splits["train"]) for i in range(N)]
     assert data.training_labels().frequency.tolist() == expected
 
 
-def test_a_row_with_an_unknown_label_carries_no_label_set(make: Make) -> None:
+def test_a_row_with_an_unknown_label_has_no_label_set(make: Make) -> None:
     data = make()
     train = data.splits["train"]
     targets, known = data.source.targets, data.source.known
@@ -184,24 +183,27 @@ def test_data_that_is_trained_on_validation_is_a_copy_with_both_splits_rows(make
 
 
 @pytest.mark.parametrize(
-    "key, value",
-    [
-        ("batch_size", 1),
-        ("image_size", 7),
-        ("on_unreadable", "ignore"),
-        ("workers", -1),
-        ("group_duplicates", "all"),
-        ("test_fraction", 1.0),
-        ("validation_fraction", 0.0),
-        ("train_size", 0),
-        ("train_size", 30),
-        ("split", -1),
-    ],
+    ("folds", "hint"), [(None, ", data.folds=5 chooses on all rows that are not for testing"), (3, "")]
 )
-def test_a_value_that_cannot_be_is_named_with_its_key(make: Make, key: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"data.{key}={value}") as error:
-        make(**{key: value})
-    assert error.value.hint
+def test_rare_labels_are_named_with_the_settings_that_help(
+    make: Make, folds: int | None, hint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Noise()
+    source.targets[:, 1] = np.arange(N) == 3
+    make(source, test_fraction=0.4, validation_fraction=0.5, folds=folds)
+    assert caplog.records[-1].getMessage().endswith(f"say little: data.stratified=true shares them out{hint}")
+    assert "b 0/0/1" in caplog.text or "b 0/1/0" in caplog.text or "b 1/0/0" in caplog.text
+
+
+def test_precomputed_features_come_in_the_place_of_images_of_a_copy(make: Make) -> None:
+    data = make()
+    features = np.random.default_rng(0).random((N, 6), dtype=np.float32)
+    changed = data.with_features(features, np.array([4, 1]))
+    assert data.features is None and next(data.batches_of(np.arange(3))).image.shape == (3, 3, 16, 16)
+    assert np.array_equal(next(changed.batches_of(np.arange(3))).features, features[:3, [4, 1]])
+    found, target, _ = changed.examples("validation")
+    assert np.array_equal(found, features[data.splits["validation"]][:, [4, 1]])
+    assert np.array_equal(target, data.source.targets[data.splits["validation"]])
 
 
 def test_the_synthetic_set_is_cached_under_its_own_fingerprint(make: Make, tmp_path: Path) -> None:

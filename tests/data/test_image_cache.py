@@ -14,24 +14,22 @@ from retdm.commands import cache as cache_command
 from retdm.data import cached_array
 from retdm.data.image_cache import CachedImages, DecodedImages, Fault, open_images
 from retdm.data.images import UnreadableImage
+from retdm.data.source import ImageSource
 from retdm.errors import UserError
 
 COUNT, SIDE = 20, 12
 
 
-class Drawn:
+class Drawn(ImageSource):
     """20 images of one size each; writes down which ones were read, whatever process read them."""
 
-    names, split = ["a"], None
+    names = ["a"]
     targets = np.zeros((COUNT, 1), np.uint8)
     known = np.ones((COUNT, 1), bool)
     ids = [str(i) for i in range(COUNT)]
 
     def __init__(self, notes: Path, fingerprint: str = "drawn", unreadable: tuple[int, ...] = (), breaks: int = -1):
         self.notes, self.fingerprint, self.unreadable, self.breaks = notes, fingerprint, unreadable, breaks
-
-    def __len__(self) -> int:
-        return COUNT
 
     def read(self, i: int) -> Image.Image:
         with self.notes.open("a") as file:

@@ -12,15 +12,15 @@ from retdm.data import overview
 from retdm.data.images import UnreadableImage
 from retdm.data.module import BagData, ImageData
 from retdm.data.overview import draw
+from retdm.data.source import BagSource, ImageSource
 
 N = 30
 
 
-class Photographs:
+class Photographs(ImageSource):
     """30 images of noise, 4 labels; 2 and 9 are one picture, 5 is missing, 6 is empty; cell (7, 1) is unknown."""
 
     names = ["a", "b", "costs $5 or $6", "never"]
-    split = None
     fingerprint = "photographs"
 
     def __init__(self) -> None:
@@ -30,9 +30,6 @@ class Photographs:
         self.known = np.ones((N, 4), bool)
         self.known[7, 1] = False
 
-    def __len__(self) -> int:
-        return N
-
     def read(self, i: int) -> Image.Image:
         if i in (5, 6):
             raise UnreadableImage(f"{i}.jpg is not there", kind="missing" if i == 5 else "empty")
@@ -40,14 +37,11 @@ class Photographs:
         return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (18, 18, 3), dtype=np.uint8))
 
 
-class Bags:
-    names, ids, split, fingerprint = ["a", "b"], [str(i) for i in range(9)], None, "bags"
+class Bags(BagSource):
+    names, ids, fingerprint = ["a", "b"], [str(i) for i in range(9)], "bags"
     instances, offsets = np.zeros((27, 4), np.float32), np.arange(0, 28, 3)
     targets = np.eye(2, dtype=np.uint8)[np.arange(9) % 2]
-    known, instance_targets = np.ones((9, 2), bool), None
-
-    def __len__(self) -> int:
-        return 9
+    known = np.ones((9, 2), bool)
 
 
 @pytest.fixture(scope="module")

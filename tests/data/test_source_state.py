@@ -101,7 +101,7 @@ def test_names_rows_and_every_cell_are_in_the_state() -> None:
 class Photographs(ImageFiles):
     """Eight images of one size."""
 
-    names, split = ["a"], None
+    names = ["a"]
     targets, known = np.zeros((8, 1), np.uint8), np.ones((8, 1), bool)
 
     def __init__(self, folder: Path) -> None:

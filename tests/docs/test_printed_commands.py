@@ -19,7 +19,6 @@ from retdm.commands.report import asked
 from retdm.commands.train import train
 from retdm.registry import CONF
 from retdm.runs.build import check_takes
-from retdm.runs.classes import gives
 from retdm.runs.compose import compose_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,7 +120,7 @@ def test_a_printed_training_command_runs_in_its_smallest_setting(command: str, t
         return
     GlobalHydra.instance().clear()
     settings = compose_settings(single(words))
-    of_images = gives(settings.classes["data"]) is Batch
+    of_images = settings.classes["data"].gives is Batch
     drawn = "data=synthetic data.size=60 data.image_size=16 data.batch_size=16" if of_images else "data=synthetic_bags"
     small = compose_settings([*drawn.split(), "backbone.channels=[8,16]", "trainer.accelerator=cpu"])
     kept = {key: value for key, value in settings.data.items() if key in ("split", "folds", "fold", "test_fraction")}

@@ -406,7 +406,7 @@ def test_the_unit_is_the_mean_distance_of_training_embeddings_from_their_mean(re
     assert isinstance(method, RETDM)
     data: Any = method.trainer.datamodule  # type: ignore[attr-defined]
     method.eval()
-    batches = [method.on_after_batch_transfer(batch, 0) for batch in data.part_loader("train")]
+    batches = [method.on_after_batch_transfer(batch, 0) for batch in data.split_loader("train")]
 
     def never() -> Iterator[Batch]:
         raise AssertionError("read images for nothing")

@@ -9,7 +9,8 @@ from command_line import in_process
 from PIL import Image
 
 from retdm.commands.train import train
-from retdm.data.source import fingerprint_of, read_image
+from retdm.data.images import read_image
+from retdm.data.source import ImageSource, fingerprint_of
 from retdm.errors import UserError
 from retdm.runs.compose import compose_settings
 from retdm.runs.settings import RunSettings
@@ -17,10 +18,10 @@ from retdm.runs.settings import RunSettings
 ROWS = 40
 
 
-class Birds:
+class Birds(ImageSource):
     """A user's own source, as docs/adding-data.md tells to write it: images, and labels in a file beside them."""
 
-    names, split = ["wren", "robin"], None
+    names = ["wren", "robin"]
 
     def __init__(self, root: str) -> None:
         self.folder = Path(root)
@@ -28,9 +29,6 @@ class Birds:
         self.targets = np.array(json.loads((self.folder / "labels.json").read_text()), np.uint8)
         self.known = np.ones(self.targets.shape, bool)
         self.fingerprint = fingerprint_of("birds", self.folder, self.ids)
-
-    def __len__(self) -> int:
-        return ROWS
 
     def read(self, i: int) -> Image.Image:
         return read_image(self.folder / self.ids[i])

@@ -15,7 +15,6 @@ from retdm.errors import UserError
 from retdm.registry import CONF, resolve
 from retdm.runs import compose
 from retdm.runs.build import check_takes
-from retdm.runs.classes import gives
 from retdm.runs.compose import compose_settings, precision
 from retdm.runs.plain import differences
 from retdm.runs.settings import RunSettings
@@ -66,7 +65,7 @@ def test_every_other_choice_composes(group: str) -> None:
     for name in choices(group):
         settings = compose_settings([f"{group}={name}"])
         assert settings.choices[group] == name
-        assert (settings.choices["backbone"] == "none") == (gives(settings.classes["data"]) is BagBatch)
+        assert (settings.choices["backbone"] == "none") == (settings.classes["data"].gives is BagBatch)
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -42,7 +42,7 @@ class Fit:
             self.stages.load_state_dict(state["Stages"])
             self.checkpoints.load_state_dict(state["Checkpoints"])
             self.checkpoints.batches.start_at(*self.checkpoints.position)
-        validation = self.data.part_loader("validation")
+        validation = self.data.split_loader("validation")
         self.trainer.fit(self.method, self.loader, validation, ckpt_path=resume, weights_only=True)
         return self
 
@@ -62,7 +62,7 @@ def plan(tiny: Callable[..., RunSettings], tmp_path: Path) -> Iterator[Callable[
         folder.mkdir(exist_ok=True)
         method.use_training_labels(data.training_labels())
         evaluation, request, loader = Evaluation(), StopRequest(), data.train_loader()
-        stages = Stages(method.stages, lambda: data.part_loader("train"))
+        stages = Stages(method.stages, lambda: data.split_loader("train"))
         steps = settings.trainer["checkpoint_steps"]
         batches, ids = cast(GlobalBatches, loader.batch_sampler), data.source.ids
         checkpoints = Checkpoints(folder, stages, request, 60, steps, batches=batches, ids=ids)

@@ -15,7 +15,7 @@ def test_criteria_of_a_validation_are_those_of_the_whole_part_at_once(
     plan: Callable[..., Any], batch_size: int, rule: str
 ) -> None:
     fit = plan(*PARTLY, f"data.batch_size={batch_size}", f"method.decide={rule}")
-    (logged,) = fit.trainer.validate(fit.method, fit.data.part_loader("validation"), verbose=False)
+    (logged,) = fit.trainer.validate(fit.method, fit.data.split_loader("validation"), verbose=False)
     rows = scores_by_hand(fit, "validation")
     assert len(rows["index"]) == 19
     threshold = best_threshold(rows["scores"], rows["target"], rows["known"])
@@ -31,9 +31,9 @@ def test_criteria_of_a_validation_are_those_of_the_whole_part_at_once(
 
 def test_the_validation_loss_is_the_mean_of_its_batches_losses(plan: Callable[..., Any]) -> None:
     fit = plan(*PARTLY, "data.batch_size=7")
-    (logged,) = fit.trainer.validate(fit.method, fit.data.part_loader("validation"), verbose=False)
+    (logged,) = fit.trainer.validate(fit.method, fit.data.split_loader("validation"), verbose=False)
     fit.method.eval()
-    batches = [fit.method.on_after_batch_transfer(batch, 0) for batch in fit.data.part_loader("validation")]
+    batches = [fit.method.on_after_batch_transfer(batch, 0) for batch in fit.data.split_loader("validation")]
     losses = [fit.method.losses(batch)["classification"].item() for batch in batches]
     assert len(losses) == 3
     assert logged["validation/loss"] == pytest.approx(sum(losses) / 3, rel=1e-5)

@@ -81,8 +81,7 @@ class Coco(ImageFiles):
                 raise UserError(f"{files[name]} has other categories than {files['train'].name}", _anew(year))
         self.ids = [f"{name}{year}/{file}" for name, labelled in found.items() for file in labelled.files]
         self.targets: NDArray[np.uint8] = np.concatenate([labelled.targets for labelled in found.values()])
-        self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
-        self.split: NDArray[np.str_] | None = None
+        self.known = np.ones(self.targets.shape, bool)
         if len(found) == len(SPLITS):
             self.split = np.repeat([SPLITS[name] for name in found], [len(each.files) for each in found.values()])
         else:

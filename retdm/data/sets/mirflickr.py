@@ -107,8 +107,7 @@ class MirFlickr(ImageFiles):
             obtain(self.folder, [IMAGES, ANNOTATIONS], parts, lambda folder: _targets(folder, labels, counts))
         self.names = list(counts.labels)
         self.targets = _targets(self.folder, labels, counts)
-        self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
-        self.split: NDArray[np.str_] | None = None
+        self.known = np.ones(self.targets.shape, bool)
         place = "mirflickr/" if (self.folder / "mirflickr").is_dir() else ""
         self.ids = [f"{place}im{number}.jpg" for number in range(1, counts.images + 1)]
         self.fingerprint = fingerprint_of("mirflickr", self.folder, self.ids)

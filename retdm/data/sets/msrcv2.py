@@ -74,7 +74,7 @@ class MsrcV2(ImageFiles):
         UserError: the set is absent, or is not what was published.
     """
 
-    has_void: ClassVar[bool] = True  # pixels whose labels nobody has said
+    has_void, knows_instances = True, True
     counts: ClassVar[Counts] = Counts(
         images=591,
         labels={
@@ -118,8 +118,7 @@ class MsrcV2(ImageFiles):
             )
         self.names = list(COLOURS)
         self.ids, self.truths, self.targets = _checked(self.folder, self.counts)
-        self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
-        self.split: NDArray[np.str_] | None = None
+        self.known = np.ones(self.targets.shape, bool)
         self.fingerprint = fingerprint_of("msrcv2", self.folder, [*self.ids, *self.truths])
 
     def masks(self, i: int) -> NDArray[np.bool_]:

@@ -62,7 +62,7 @@ class NusWide(ImageFiles):
                 for part in LISTS
             ]
         )
-        self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
+        self.known = np.ones(self.targets.shape, bool)
         self.ids = [f"Flickr/{image}" for part in LISTS for image in images[part]]
         self.split: NDArray[np.str_] | None = np.repeat(list(LISTS), [len(images[part]) for part in LISTS])
         self.fingerprint = fingerprint_of("nuswide", self.folder, self.ids)

@@ -55,8 +55,7 @@ class Scene(ImageFiles):
                 "data.root or $RETDM_DATA names the folder above",
             )
         self.ids, self.names, self.targets = _checked(self.folder, self.counts)
-        self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
-        self.split: NDArray[np.str_] | None = None
+        self.known = np.ones(self.targets.shape, bool)
         self.fingerprint = fingerprint_of("scene", self.folder, self.ids)
 
 

@@ -8,13 +8,14 @@ Image i is a pure function of (seed, i): neither the number of images nor the or
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
+from retdm.data.source import ImageSource
 from retdm.data.synthetic.characteristics import Characteristics, arrange
 from retdm.data.synthetic.label_sets import NAMES, draw_label_set, noisy
 from retdm.data.synthetic.landscape import draw_scene
@@ -25,7 +26,7 @@ from retdm.ranges import AtLeast
 VERSION = 1  # raise when a change alters any pixel: caches are keyed by it
 
 
-class Synthetic:
+class Synthetic(ImageSource):
     """A source of drawn landscapes, or of mosaics of them.
 
     Args:
@@ -36,19 +37,13 @@ class Synthetic:
         characteristics: of :class:`Characteristics`, of mosaics; ``label_noise`` of any image.
 
     Attributes:
-        names: the five labels.
-        targets: uint8 (n, L), 1 where a label is present.
-        true_targets: the same before ``label_noise``; the test split is evaluated by them.
-        known: bool (n, L), all True.
-        split: None, the data comes without one.
-        ids: "00000", "00001", ...
-        fingerprint: changes whenever a pixel may.
+        true_targets: uint8 (n, L), the labels before ``label_noise``; the test split is evaluated by them.
 
     Raises:
         UserError: a characteristic is unknown or out of its range, or settings do not fit together.
     """
 
-    has_void: ClassVar[bool] = False  # a pixel of no mask has no label
+    knows_instances = True
 
     def __init__(
         self,
@@ -72,12 +67,8 @@ class Synthetic:
         share = self.hard.label_noise
         self.targets = np.stack([noisy(labels, (seed, i), share) for i, labels in enumerate(self.true_targets)])
         self.known = np.ones_like(self.targets, dtype=bool)
-        self.split = None
         mosaic = "" if tiles is None else f"-{tiles}-{self.hard}"
         self.fingerprint = f"{type(self).__name__}-{VERSION}-{size}-{seed}-{side}{mosaic}"
-
-    def __len__(self) -> int:
-        return self.size
 
     def read(self, i: int) -> Image.Image:
         """Image i, RGB, S x S."""

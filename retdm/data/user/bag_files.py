@@ -64,9 +64,11 @@ class BagFiles(BagArrays):
         UserError: the file cannot be read or does not hold bags; it names the first line, bag or column at fault.
     """
 
+    user_settings = ("file",)
+
     @staticmethod
     def user_files(file: str) -> tuple[Path, ...]:
-        """What the user may edit, so that a run of other contents is another run."""
+        """The file itself."""
         return (Path(file).expanduser(),)
 
     def __init__(self, file: str | None = None, label_columns: str | list[str] | None = None) -> None:

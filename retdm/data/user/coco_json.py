@@ -64,6 +64,7 @@ class CocoJson(ImageFiles):
         UserError: the json is absent, or something in it is wrong; the first such entry is named.
     """
 
+    user_settings = ("root", "labels")
     user_files = staticmethod(user_files)
 
     def __init__(
@@ -73,8 +74,7 @@ class CocoJson(ImageFiles):
         self.value_range = checked_range(value_range)
         found = read_coco(file)
         self.names, self.targets = told_apart(found.names, file), found.targets
-        self.known: NDArray[np.bool_] = np.ones(self.targets.shape, bool)
-        self.split: NDArray[np.str_] | None = None
+        self.known = np.ones(self.targets.shape, bool)
         images = ImageNames(self.folder)
         self.ids = images.resolve(found.files, lambda i: f"{file} images[{i}]", file)
         _refuse_twice(file, "file_name", self.ids)

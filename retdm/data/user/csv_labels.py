@@ -81,6 +81,7 @@ class CsvLabels(ImageFiles):
         UserError: the table is absent, or something in it is wrong; the first such line is named.
     """
 
+    user_settings = ("root", "labels")
     user_files = staticmethod(user_files)
 
     def __init__(

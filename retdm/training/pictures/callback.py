@@ -12,7 +12,8 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from retdm.criteria import decide
 from retdm.criteria.mean_average_precision import label_average_precision
-from retdm.data.module import Data, ImageData
+from retdm.data.base import Data
+from retdm.data.module import ImageData
 from retdm.figure_text import undrawn
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod

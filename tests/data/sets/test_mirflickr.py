@@ -89,7 +89,7 @@ def test_a_line_that_is_no_image_is_named(drawn: Path, line: str) -> None:
 
 def test_other_counts_of_a_label_are_refused_by_its_name(drawn: Path) -> None:
     (drawn / "mirflickr/annotations/sky.txt").write_text("10\n1\n10\n")  # a number twice is one image
-    with pytest.raises(UserError, match="2 images carry sky, expected 3"):
+    with pytest.raises(UserError, match="2 images have sky, expected 3"):
         MirFlickr(str(drawn))
 
 

@@ -99,7 +99,7 @@ def test_a_colour_of_no_label_is_named_with_its_file(drawn: Path, colours: int) 
 
 def test_other_counts_of_a_label_are_refused_by_its_name(drawn: Path) -> None:
     truth_of("1_2").save(drawn / "msrcv2/GroundTruth/2_1_s_GT.bmp")
-    with pytest.raises(UserError, match="1 images carry grass, expected 2"):
+    with pytest.raises(UserError, match="1 images have grass, expected 2"):
         MsrcV2(str(drawn))
 
 

@@ -102,7 +102,7 @@ def test_files_of_the_system_beside_the_images_do_not_matter(drawn: Path) -> Non
     [
         (lambda signs: signs[:-1], r"targets are 5 x 11, expected 5 x 12"),
         (lambda signs: np.where(signs < 0, 0, signs), r"targets hold 0, expected only -1 and 1"),
-        (lambda signs: -signs, r"4 images carry mountains, expected 8"),
+        (lambda signs: -signs, r"4 images have mountains, expected 8"),
     ],
 )
 def test_targets_that_are_not_the_published_ones_are_refused(drawn: Path, change, message: str) -> None:

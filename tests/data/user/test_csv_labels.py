@@ -316,6 +316,6 @@ def test_unknown_cells_and_own_parts_arrive_in_the_batches(photos: Path, tmp_pat
     (photos / "labels.csv").write_text("\n".join(lines))
     data = ImageData(CsvLabels(str(photos)), batch_size=8, image_size=16, cache=str(tmp_path / "cache"))
     assert data.splits["test"].tolist() == [8, 9, 10, 11] and len(data.splits["validation"]) == 1
-    (batch,) = data.part_loader("test")
+    (batch,) = data.split_loader("test")
     assert batch.known.tolist() == [[True, True], [True, False], [True, True], [True, True]]
     assert batch.target.tolist() == [[0, 1], [1, 0], [0, 1], [1, 1]]

@@ -100,11 +100,11 @@ def test_kept_features_say_what_the_images_say(tiny: Tiny, head: str) -> None:
     settings = tiny("method=bce", f"method.head={head}", "precompute=true", "method.embedding_dim=8")
     data = build_data(settings)
     method = build_method(settings, data.labels).eval()
-    loader = data.part_loader("validation")
+    loader = data.split_loader("validation")
     with torch.no_grad():
         images = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in loader]
         data = with_features(settings, data, method)
-        kept = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in data.part_loader("validation")]
+        kept = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in data.split_loader("validation")]
     # Regions are kept in half precision.
     assert torch.allclose(torch.cat(images), torch.cat(kept), atol=1e-5 if head == "average" else 2e-3)
 

@@ -157,7 +157,7 @@ def test_a_training_run_is_drawn_after_each_stage_and_ends_with_the_weights_of_o
         source = Synthetic(size=80, side=37)
         data = ImageData(source, image_size=32, batch_size=16, validation_fraction=0.3, cache=str(cache), workers=0)
         method.use_training_labels(data.training_labels())
-        views = partial(data.part_loader, "train")
+        views = partial(data.split_loader, "train")
         evaluation, stages = Evaluation(), Stages(method.stages, views)
         pictures = Pictures(tmp_path / "pictures", data, stages, evaluation)
         callbacks = [evaluation, stages, *([pictures] if drawn else [])]
@@ -166,7 +166,7 @@ def test_a_training_run_is_drawn_after_each_stage_and_ends_with_the_weights_of_o
             logger=TensorBoardLogger(tmp_path, name="", version=f"tensorboard{'' if drawn else '-without'}"),
             enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
         )  # fmt: skip
-        trainer.fit(method, data.train_loader(), data.part_loader("validation"))
+        trainer.fit(method, data.train_loader(), data.split_loader("validation"))
         weights.append(method.state_dict())
     names = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert names == {f"{kind}-{stage}.png" for kind in KINDS for stage in ("first", "second")}
