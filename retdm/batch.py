@@ -56,6 +56,9 @@ class BagBatch(NamedTuple):
     known: Tensor
 
 
+AnyBatch = Batch | FeatureBatch | BagBatch
+
+
 class TrainingLabels(NamedTuple):
     """Label sets of the n rows of a training split. Notation: N rows in the data set, L labels.
 

@@ -14,7 +14,7 @@ from retdm.backbones import Backbone
 from retdm.batch import Batch
 from retdm.data.source import Counts, ImageSource
 from retdm.data.synthetic.source import Synthetic
-from retdm.methods.networks.bce import BCE
+from retdm.methods.networks.classifier import Classifier
 
 SCENE_NAMES = ("desert", "mountains", "sea", "sunset", "trees")
 SCENE_COLOURS = np.array([[220, 180, 90], [120, 110, 110], [40, 90, 190], [230, 90, 40], [40, 130, 50]], np.uint8)
@@ -59,7 +59,7 @@ class PartlyKnown(Synthetic):
         self.fingerprint += "-partly-known"
 
 
-class SpoiltInTheSecondProcess(BCE):
+class SpoiltInTheSecondProcess(Classifier):
     """From the third step on its loss there is no number."""
 
     def losses(self, batch: Any) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ PLAIN = {"bags", "batch", "errors", "files", "ranges", "registry", "stop", *WORD
 ROOMS: dict[str, set[str]] = {
     "data": {"bags", "ranges", "batch", "errors", "files", "registry", "stop", *WORDS},
     "backbones": {"ranges", "errors", "files", "registry"},
-    "losses": set(),
+    "losses": {"ranges"},
     "criteria": {"errors", "registry"},
     "methods": {"bags", "ranges", "backbones", "losses", "batch", "errors", "registry"},
     "training": {

@@ -1,11 +1,14 @@
 """Asymmetric loss (ASL, Ben-Baruch, Ridnik et al., ICCV 2021): easy negatives count little or nothing."""
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from retdm.losses.cells import read_cells
 from retdm.losses.distributed import mean_over_batch
+from retdm.ranges import AtLeast, Between
 
 
 def asymmetric_loss(
@@ -13,11 +16,11 @@ def asymmetric_loss(
     target: Tensor,
     known: Tensor | None = None,
     *,
-    gamma_positive: float = 0.0,
-    gamma_negative: float = 4.0,
-    clip: float = 0.05,
+    gamma_positive: Annotated[float, AtLeast(0)] = 0.0,
+    gamma_negative: Annotated[float, AtLeast(0)] = 4.0,
+    clip: Annotated[float, Between(0, 1, with_high=False)] = 0.05,
     detach: bool = False,
-    reduction: str = "mean",
+    reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
     """Mean over the known cells of the global batch of the focal, for negatives shifted, cross-entropy.
 

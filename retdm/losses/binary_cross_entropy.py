@@ -1,5 +1,7 @@
 """Binary cross-entropy of every label (BCE)."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +11,7 @@ from retdm.losses.distributed import mean_over_batch
 
 
 def binary_cross_entropy(
-    logits: Tensor, target: Tensor, known: Tensor | None = None, *, reduction: str = "mean"
+    logits: Tensor, target: Tensor, known: Tensor | None = None, *, reduction: Literal["mean", "sum"] = "mean"
 ) -> Tensor:
     """Mean over the known cells of the global batch of max(z, 0) − z·y + log(1 + exp(−|z|)).
 

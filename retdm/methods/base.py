@@ -1,5 +1,6 @@
 """The base of every method: labels, the images' normalisation, scores."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -74,6 +75,15 @@ class Method(LightningModule):
     def instance_scores(self, batch: Any) -> Tensor:
         """Scores (B, N, L) in [0, 1] of the instances of bags, or of the regions of images."""
         raise NotImplementedError
+
+    @classmethod
+    def nested_settings(cls, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Keys of ``config`` that hold settings of their own, with the annotations of these.
+
+        Raises:
+            UserError: such a key names something that does not exist.
+        """
+        return {}
 
     def predictions(self, batch: Any) -> Predictions:
         return Predictions(batch.index, self.scores(batch), batch.target, batch.known)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, Batch, FeatureBatch, TrainingLabels
+from retdm.batch import AnyBatch, BagBatch, TrainingLabels
 from retdm.errors import UserError
 from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder, mean_instance
@@ -101,16 +101,16 @@ class DeepMethod(Method):
         """The modules that a stage may train, by name; together they are the whole network."""
         return {"encoder": self.encoder, "classifier": self.classifier}
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         """Unweighted losses by name, at least those of :attr:`active`."""
         raise NotImplementedError
 
-    def scores(self, batch: Batch) -> Tensor:
+    def scores(self, batch: AnyBatch) -> Tensor:
         """Probabilities (B, L) in [0, 1]."""
         _, logits = self.embed_and_classify(batch)
         return logits.sigmoid()
 
-    def embed_and_classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def embed_and_classify(self, batch: AnyBatch) -> tuple[Tensor, Tensor]:
         """Embeddings (B, D) and the labels' logits (B, L).
 
         Of a head on instances the embedding is the mean of a row's instances; the logits are no function of it.
@@ -125,7 +125,7 @@ class DeepMethod(Method):
     def scores_instances(self) -> bool:
         return isinstance(self.classifier, InstanceHead) and self.classifier.classifies_instances
 
-    def instance_scores(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+    def instance_scores(self, batch: AnyBatch) -> Tensor:
         """Scores of each instance by itself (B, N, L), in [0, 1]; 0 in empty places of bags.
 
         Where an attention weighs given instances or crops, a score is multiplied by it: where nothing attends, the
@@ -146,7 +146,7 @@ class DeepMethod(Method):
     def use_training_labels(self, labels: TrainingLabels) -> None:
         """Read the label sets of the training split, before training starts or resumes."""
 
-    def on_stage_start(self, stage: Stage, batches: Iterable[Batch]) -> None:
+    def on_stage_start(self, stage: Stage, batches: Iterable[AnyBatch]) -> None:
         """Prepare for a stage, in evaluation mode, from (a sample of) the training split as test views.
 
         ``batches`` is lazy: unused it costs nothing.
@@ -209,7 +209,7 @@ class DeepMethod(Method):
         """The weighted sum of the active losses."""
         return torch.stack([self.weights[name] * losses[name] for name in self.active]).sum()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: AnyBatch, batch_idx: int) -> dict[str, Any]:
         torch.manual_seed(draw_seed(self.seed, self.global_step, self.global_rank))
         losses = self.losses(batch)
         if not self.active or not (total := self.total(losses)).requires_grad:
@@ -221,7 +221,7 @@ class DeepMethod(Method):
         self.stage_step += 1
         return {"loss": total, "losses": {name: losses[name].detach() for name in self.active}}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: AnyBatch, batch_idx: int) -> dict[str, Any]:
         losses = self.losses(batch)
         losses = {name: losses[name] for name in self.active}
         return {"loss": self.total(losses), "losses": losses, "predictions": self.predictions(batch)}

@@ -13,7 +13,7 @@ from retdm.training.optimizers import OptimizerSettings
 
 EXAMPLES = {
     "data": "retdm.data.user.csv_labels.CsvLabels",
-    "method": "retdm.methods.networks.bce.BCE",
+    "method": "retdm.methods.networks.classifier.Classifier",
     "backbone": "retdm.backbones.vgg.VGG16",
     "optimizer": "retdm.training.optimizers.SGD",
     "logger": "retdm.training.loggers.TensorBoard",

@@ -56,6 +56,9 @@ def check_groups(content: Mapping[str, Any], classes: Mapping[str, Any], choices
 def check_group(group: str, config: Mapping[str, Any], kind: Any, choices: Mapping[str, Any]) -> None:
     """The same of one group, whose class is ``kind``."""
     check_keys(group, config, accepted(group, kind), choices, str(choices.get(group)))
+    for key, kinds in kind.nested_settings(config).items() if group == "method" else ():
+        if isinstance(config[key], Mapping):
+            check_keys(f"{group}.{key}", config[key], kinds, choices, f"{config[key].get('name')}")
 
 
 def accepted(group: str, kind: Any) -> dict[str, Any]:

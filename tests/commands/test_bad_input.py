@@ -144,9 +144,9 @@ def tiny_config(cache: Path) -> DictConfig:
         ("seed=-1", "seed=-1 is out of range"),
         ("overwrite=maybe", "overwrite=maybe is not true or false"),
         ("method.k=2.5", "method.k=2.5 is not a whole number"),
-        ("method.k=0", "method.k=0 is out of range"),
-        ("method.k=-3", "method.k=-3 is out of range"),
-        ("method.temperature=0", "method.temperature=0 is out of range"),
+        ("method.k=0", "method.k=0 is not a whole number of at least 1"),
+        ("method.k=-3", "method.k=-3 is not a whole number of at least 1"),
+        ("method.temperature=0", "method.temperature=0 is not a number above 0"),
         ("method.temperature=inf", "method.temperature=inf is not a number"),
         ("method.weights.metric=x", "method.weights.metric=x is not a number"),
         ("method.weights.metric=-1", "method.weights.metric=-1 is out of range"),
@@ -160,9 +160,9 @@ def tiny_config(cache: Path) -> DictConfig:
         ("data.test_fraction=1", "data.test_fraction=1 is not a number above 0 to below 1"),
         ("data.size=3", "the validation split would be empty"),
         ("data.train_size=1000", "data.train_size=1000, but there are 43 training images"),
-        ("schedule.joint.lr=-1", "lr=-1 is out of range"),
+        ("schedule.joint.lr=-1", "schedule.joint.lr=-1 is not a number above 0"),
         ("schedule.joint.lr=nan", "schedule.joint.lr=nan is not a number"),
-        ("schedule.joint.rule=onecycle", "rule=onecycle is not known"),
+        ("schedule.joint.rule=onecycle", "schedule.joint.rule=onecycle is not one of plateau, one_cycle, constant"),
         ("schedule.joint.max_epochs=1.5", "schedule.joint.max_epochs=1.5 is not a whole number"),
         ("trainer.devices=0", "trainer.devices=0 is out of range"),
         ("trainer.devices=[0,1]", "trainer.devices=[0, 1] lists GPUs, and this run is on the CPU"),
@@ -438,12 +438,15 @@ def test_judging_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -
 
 
 def test_a_refused_command_prints_its_message_on_stderr_and_nothing_else(tmp_path: Path) -> None:
-    done = start("train.py", *TINY, "method.k=0", folder=tmp_path)
+    done = start("train.py", *TINY, "method.weights.metric=-1", folder=tmp_path)
     assert check_message(Done(done.returncode, done.stdout, done.stderr)) == (
-        "error: method.k=0 is out of range\n  it is a number from 1 up\n"
+        "error: method.weights.metric=-1 is out of range\n  it is a number of at least 0\n"
     )
     (error,) = tmp_path.glob("outputs/synthetic/retdm/*/error.txt")
-    assert error.read_text().splitlines() == ["method.k=0 is out of range", "it is a number from 1 up"]
+    assert error.read_text().splitlines() == [
+        "method.weights.metric=-1 is out of range",
+        "it is a number of at least 0",
+    ]
 
 
 def test_help_lists_every_choice_with_one_line_and_three_commands(tmp_path: Path) -> None:

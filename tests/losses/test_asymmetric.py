@@ -57,7 +57,8 @@ def test_equals_the_loop_over_known_cells(numbers: tuple[float, float, float]) -
     cells = [
         cell(logits[i, c].item(), bool(target[i, c] == 1), *numbers) for i in range(7) for c in range(5) if known[i, c]
     ]
-    for reduction, factor in (("mean", 1), ("sum", 5)):
+    reductions: Any = (("mean", 1), ("sum", 5))
+    for reduction, factor in reductions:
         given = logits.masked_fill(~known, torch.nan)
         loss = asymmetric_loss(given, target, known, reduction=reduction, **options(*numbers))
         assert loss.item() == pytest.approx(factor * sum(cells) / len(cells), abs=1e-12)
@@ -65,7 +66,7 @@ def test_equals_the_loop_over_known_cells(numbers: tuple[float, float, float]) -
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_without_focus_and_clip_it_is_exactly_binary_cross_entropy(reduction: str, dtype: torch.dtype) -> None:
+def test_without_focus_and_clip_it_is_exactly_binary_cross_entropy(reduction: Any, dtype: torch.dtype) -> None:
     logits, target, known = batch()
     logits = torch.cat([logits, torch.tensor([[800.0, -800, 800, -800, 0]])]).to(dtype)
     target = torch.cat([target, torch.tensor([[0.0, 1, 1, 0, 1]])])
@@ -134,7 +135,7 @@ def test_no_known_cell_gives_zero_with_a_graph() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="'mean' or 'sum', got 'none'"):
-        asymmetric_loss(LOGITS, TARGET, reduction="none")
+        asymmetric_loss(LOGITS, TARGET, reduction="none")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"clip must be in \[0, 1\), got 1"):
         asymmetric_loss(LOGITS, TARGET, clip=1)
     with pytest.raises(ValueError, match="gamma_negative must be at least 0, got -1"):

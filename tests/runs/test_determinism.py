@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from retdm.commands.train import train
-from retdm.methods.networks.bce import BCE
+from retdm.methods.networks.classifier import Classifier
 from retdm.registry import CONF
 from retdm.runs import determinism as module
 from retdm.runs.compose import compose_settings
@@ -80,15 +80,15 @@ def test_a_run_is_deterministic_and_tells_its_threads_and_that_others_continue_i
 ) -> None:
     settings = tiny("method=bce", "schedule.end_to_end.max_epochs=2")
     seen: list[bool] = []
-    step = BCE.training_step
+    step = Classifier.training_step
 
-    def stopping(self: BCE, *arguments: Any) -> Any:
+    def stopping(self: Classifier, *arguments: Any) -> Any:
         seen.append(torch.are_deterministic_algorithms_enabled())
         if self.global_step == 4:  # the second epoch's first
             raise Stopped(15)
         return step(self, *arguments)
 
-    monkeypatch.setattr(BCE, "training_step", stopping)
+    monkeypatch.setattr(Classifier, "training_step", stopping)
     with pytest.raises(Stopped):
         train(settings)
     assert seen and all(seen)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, Batch, FeatureBatch
+from retdm.batch import AnyBatch, BagBatch, Batch, FeatureBatch
 
 Regions = Literal["cells", "grid"]
 View = Literal["embedding"] | Regions
@@ -42,7 +42,7 @@ class Encoder(Protocol):
     def columns(self) -> NDArray[np.int64] | None:
         """Those of the F extracted features that this encoder works on; None: all."""
 
-    def __call__(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+    def __call__(self, batch: AnyBatch) -> Tensor:
         """One vector a row, float32 (B, D)."""
 
     def check_side(self, side: int) -> None:
@@ -133,7 +133,7 @@ class BackboneEncoder(nn.Module):
         regions: Tensor = features.unflatten(0, crops.shape[:3]).permute(0, 3, 1, 2)
         return regions
 
-    def forward(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+    def forward(self, batch: AnyBatch) -> Tensor:
         """One vector a row (B, D): an image's features, pooled over its regions; the mean of a bag's instances."""
         if isinstance(batch, BagBatch):
             return mean_instance(*self.instances(batch))
@@ -143,7 +143,7 @@ class BackboneEncoder(nn.Module):
         embedding: Tensor = self.layers(features)
         return embedding
 
-    def instances(self, batch: Batch | FeatureBatch | BagBatch) -> tuple[Tensor, Tensor]:
+    def instances(self, batch: AnyBatch) -> tuple[Tensor, Tensor]:
         """Instances (B, N, D) of bags, or of images' regions row by row, and the mask (B, N) of those that exist."""
         if isinstance(batch, BagBatch):
             rows: Tensor = self.layers(batch.bag.float())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, Batch, FeatureBatch
+from retdm.batch import AnyBatch, BagBatch, FeatureBatch
 from retdm.errors import UserError
 from retdm.methods.components.encoder import autocast
 
@@ -76,7 +76,7 @@ class MultilevelEncoder(nn.Module):
         self.backbone.check_side(side)
 
     @torch.no_grad()
-    def forward(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
+    def forward(self, batch: AnyBatch) -> Tensor:
         """Features (B, D) of the chosen stages; precomputed ones as they come."""
         if isinstance(batch, FeatureBatch):
             return batch.features.float()

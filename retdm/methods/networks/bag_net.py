@@ -6,7 +6,7 @@ from torch import Tensor
 
 from retdm.backbones import NoBackbone
 from retdm.backbones.base import Backbone
-from retdm.batch import BagBatch, Batch
+from retdm.batch import AnyBatch, BagBatch, Batch
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
 from retdm.methods.components.encoder import BAG_WIDTH, BackboneEncoder, Regions
@@ -58,6 +58,6 @@ class BagNet(DeepMethod):
     def make_head(self) -> InstanceHead:
         raise NotImplementedError
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         _, logits = self.embed_and_classify(batch)
         return {"classification": binary_cross_entropy(logits, batch.target, batch.known)}

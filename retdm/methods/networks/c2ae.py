@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch
+from retdm.batch import AnyBatch
 from retdm.losses import canonical_correlation_loss, label_ranking_loss
 from retdm.methods.deep import DeepMethod
 from retdm.ranges import Above, AtLeast
@@ -62,7 +62,7 @@ class C2AE(DeepMethod):
     def components(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, **dict(self.classifier.named_children())}
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         image = self.classifier.image_encoder(self.encoder(batch))
         label = self.classifier.label_encoder((2 * batch.target - 1) * batch.known)
         return {
@@ -72,7 +72,7 @@ class C2AE(DeepMethod):
             ),
         }
 
-    def scores(self, batch: Batch) -> Tensor:
+    def scores(self, batch: AnyBatch) -> Tensor:
         found: Tensor = self.classifier.decoder(self.classifier.image_encoder(self.encoder(batch)))
         return found
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch
+from retdm.batch import AnyBatch
 from retdm.losses import binary_cross_entropy, center_loss, moved_centers
 from retdm.methods.deep import DeepMethod
 from retdm.ranges import AtLeast, Between
@@ -44,7 +44,7 @@ class Center(DeepMethod):
         self.register_buffer("centers", torch.zeros(len(labels), self.encoder.width))
         self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # by which the centres move at the end of the step
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         embedding, logits = self.embed_and_classify(batch)
         if self.training:
             self.last_step = (embedding.detach(), batch.target, batch.known)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch, TrainingLabels
+from retdm.batch import AnyBatch, TrainingLabels
 from retdm.losses import sequence_cross_entropy
 from retdm.methods.deep import DeepMethod
 from retdm.ranges import AtLeast
@@ -72,12 +72,12 @@ class CNNRNN(DeepMethod):
         positives = labels.target.long().sum(0)  # an unknown label counts 0
         self.order = positives.argsort(descending=True, stable=True).to(self.order.device)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         sequence = label_sequence(batch.target, batch.known, self.order, self.length)
         logits = self.classifier(self.encoder(batch), sequence, batch.known)
         return {"sequence": sequence_cross_entropy(logits, sequence)}
 
-    def scores(self, batch: Batch) -> Tensor:
+    def scores(self, batch: AnyBatch) -> Tensor:
         rnn = self.classifier
         start = rnn.start(rnn.projected(self.encoder(batch)))
         return label_probability(rnn.step, start, len(self.labels), self.length, self.beams)

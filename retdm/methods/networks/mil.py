@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch
+from retdm.batch import AnyBatch
 from retdm.losses import gather_rows
 from retdm.methods.components.heads import Pooled
 from retdm.methods.components.pooling import Pooling
@@ -44,7 +44,7 @@ class MIL(BagNet):
         return Pooled(width, labels, self.pooling, self.space, sharpness=self.sharpness, top=self.top)
 
     @torch.no_grad()
-    def on_stage_start(self, stage: Stage, batches: Iterable[Batch]) -> None:
+    def on_stage_start(self, stage: Stage, batches: Iterable[AnyBatch]) -> None:
         """Set the bias of noisy-or before the first step: n instances of probability 1/2 give a bag a probability near
         1, and its negatives would push all of them down at once."""
         if self.pooling == "noisy_or" and stage is self.stages[0]:

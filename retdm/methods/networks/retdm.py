@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch, TrainingLabels
+from retdm.batch import AnyBatch, TrainingLabels
 from retdm.losses import (
     TwoWay,
     binary_cross_entropy,
@@ -93,7 +93,7 @@ class RETDM(DeepMethod):
         self.register_buffer("train_counts", counts, persistent=False)
         self.register_buffer("frequency", labels.frequency, persistent=False)
 
-    def on_stage_start(self, stage: Stage, batches: Iterable[Batch]) -> None:
+    def on_stage_start(self, stage: Stage, batches: Iterable[AnyBatch]) -> None:
         """Measure the unit of the metric where its first stage starts."""
         if not (self.measures_unit and "metric" in self.active):
             return
@@ -109,7 +109,7 @@ class RETDM(DeepMethod):
             self.unit.fill_(spread)
         log.info("unit of the metric: %.3f, the spread of %d training embeddings", self.unit, len(embeddings))
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         image, logits = self.embed_and_classify(batch)
         pooled = not isinstance(self.classifier, InstanceHead)  # else the logits are no function of the embedding
         first = pooled and self.training and self.stage_step == 0 and {"metric", "classification"} <= set(self.active)
@@ -135,7 +135,7 @@ class RETDM(DeepMethod):
             self._log_gradient_ratio(image, losses, at_half)
         return losses
 
-    def _ways(self, image: Tensor, label: Tensor, batch: Batch) -> TwoWay:
+    def _ways(self, image: Tensor, label: Tensor, batch: AnyBatch) -> TwoWay:
         """Both ways over the global batch: every row of it can be a rival."""
         target, complete = gather_rows(batch.target), gather_rows(batch.known.all(dim=1))
         pool: dict[str, Tensor] = {}

@@ -22,7 +22,7 @@ from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
 from retdm.methods.deep import DeepMethod
 from retdm.methods.networks.abmil import ABMIL
-from retdm.methods.networks.bce import BCE
+from retdm.methods.networks.classifier import Classifier
 from retdm.methods.networks.mil import MIL
 from retdm.methods.networks.mil_attention import MILAttention
 from retdm.methods.stage import Stage
@@ -193,13 +193,13 @@ def test_pooled_by_the_maximum_an_image_scores_as_its_best_cell() -> None:
 
 def test_csra_scores_regions_and_pooled_images_have_none() -> None:
     torch.manual_seed(0)
-    method: Any = BCE(VGGSmall(channels=[8, 8]), LABELS, stages=STAGES, head="csra").eval()
+    method: Any = Classifier(VGGSmall(channels=[8, 8]), LABELS, stages=STAGES, head="csra").eval()
     rows, _ = method.encoder.instances(images())
     weight = method.classifier.weight / method.classifier.weight.norm(dim=1, keepdim=True)
     expected = (rows @ weight.T + method.classifier.bias).sigmoid()
     assert torch.allclose(method.instance_scores(images()), expected, atol=1e-6)
     for head in ("average", "max", "ml_decoder"):
-        other = BCE(VGGSmall(channels=[8, 8]), LABELS, stages=STAGES, head=head)
+        other = Classifier(VGGSmall(channels=[8, 8]), LABELS, stages=STAGES, head=head)
         with pytest.raises(UserError, match=f"method.head={head} gives no scores of regions"):
             other.instance_scores(images())
 

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from retdm.data.module import ImageData
 from retdm.data.synthetic.source import Synthetic
 from retdm.methods.deep import DeepMethod
-from retdm.methods.networks.bce import BCE
+from retdm.methods.networks.classifier import Classifier
 from retdm.stop import Stopped
 from retdm.training.evaluation import Evaluation
 from retdm.training.pictures import callback
@@ -80,7 +80,7 @@ def test_label_sets_are_embedded_only_after_a_stage_that_trains_the_label_net(
     spaces: list[Space] = []
     monkeypatch.setattr(callback, "draw_embedding", lambda space, *_: spaces.append(space))
     torch.manual_seed(0)
-    without = BCE(Tiny(), NAMES, stages=stages_of(["first"]))
+    without = Classifier(Tiny(), NAMES, stages=stages_of(["first"]))
     for method, done in ((make_method(), 1), (without, 1), (make_method(), 2)):
         draw(method, data, rows, tmp_path, done=done)
     assert [len(space.sets) > 0 for space in spaces] == [False, False, True]
@@ -92,7 +92,9 @@ def test_drawing_changes_neither_weights_nor_mode_nor_random_state(
     data: ImageData, rows: Any, tmp_path: Path, head: str
 ) -> None:
     torch.manual_seed(0)
-    method = BCE(Tiny(), NAMES, stages=stages_of(["first"]), head=head).train()  # dropout and statistics are at work
+    method = Classifier(
+        Tiny(), NAMES, stages=stages_of(["first"]), head=head
+    ).train()  # dropout and statistics are at work
     modes = [module.training for module in method.modules()]
     state = {name: value.clone() for name, value in method.state_dict().items()}
     generator, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
@@ -111,7 +113,7 @@ def test_heat_maps_are_of_validation_images(
     drawn: list[int] = []
     batches_of = data.batches_of
     monkeypatch.setattr(data, "batches_of", lambda rows: drawn.extend(rows) or batches_of(rows))
-    draw(BCE(Tiny(), NAMES, stages=stages_of(["first"]), head="csra"), data, rows, tmp_path, done=1)
+    draw(Classifier(Tiny(), NAMES, stages=stages_of(["first"]), head="csra"), data, rows, tmp_path, done=1)
     assert "view/heat_maps" in shown_images(tmp_path)
     drawn = drawn[:HEATED]  # the embedding comes after
     assert len(drawn) == HEATED and set(drawn) <= set(data.splits["validation"].tolist())

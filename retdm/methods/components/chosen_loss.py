@@ -1,0 +1,66 @@
+"""Losses that a setting chooses by name."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from torch import Tensor
+
+import retdm.losses
+from retdm.batch import AnyBatch
+from retdm.errors import UserError
+from retdm.registry import nearest
+
+CELLS = ("logits", "target", "known")
+DRAWS = ("index", "seed")  # arguments of losses that draw at random, which the method gives
+
+Choice = str | Mapping[str, Any]
+
+
+class ChosenLoss:
+    """A loss of logits (B, L): ``focal`` is the function ``focal`` or ``focal_loss`` of ``retdm/losses/focal.py``.
+
+    Args:
+        choice: its name; or a mapping of ``name`` and of the function's own settings.
+
+    Raises:
+        UserError: there is no such loss.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        settings = {"name": choice} if isinstance(choice, str) else dict(choice)
+        self.name: str = str(settings.pop("name", None))
+        self.settings = settings
+        function = _function(self.name)
+        if function is None:
+            names = [each.name for each in pkgutil.iter_modules(retdm.losses.__path__) if _function(each.name)]
+            raise UserError(f"method.loss={self.name} is no loss of logits", nearest(self.name, names))
+        self.function = function
+
+    def __call__(self, logits: Tensor, batch: AnyBatch, seed: int) -> Tensor:
+        """The loss () of a batch's known cells; ``seed`` is that of the step."""
+        drawn = {"index": batch.index, "seed": seed}
+        taken = inspect.signature(self.function).parameters
+        drawn = {key: value for key, value in drawn.items() if key in taken}
+        return self.function(logits, batch.target, batch.known, **drawn, **self.settings)
+
+    def kinds(self) -> dict[str, Any]:
+        """Annotations of the settings that it takes, ``name`` among them."""
+        hints = get_type_hints(self.function, include_extras=True)
+        own = [key for key in inspect.signature(self.function).parameters if key not in (*CELLS, *DRAWS)]
+        return {"name": str} | {key: hints.get(key, Any) for key in own}
+
+
+def _function(name: str) -> Callable[..., Tensor] | None:
+    """The loss of this name, where its file has a function of logits, target and known; else None."""
+    if not name.isidentifier():
+        return None
+    try:
+        module = importlib.import_module(f"retdm.losses.{name}")
+    except ModuleNotFoundError:
+        return None
+    found = [each for each in (vars(module).get(name), vars(module).get(f"{name}_loss")) if callable(each)]
+    takes = tuple(inspect.signature(found[0]).parameters)[:3] if found else ()
+    return found[0] if takes == CELLS else None
