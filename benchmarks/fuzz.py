@@ -36,7 +36,8 @@ from retdm.data.user.bag_files import BagFiles
 from retdm.data.user.coco_json import CocoJson
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
-from retdm.report.collect import find_runs, group_runs
+from retdm.report.groups import group_runs
+from retdm.report.read import find_runs
 from retdm.runs.compose import compose_settings
 from retdm.runs.folder import RunFolder, read_config
 

@@ -8,7 +8,8 @@ import numpy as np
 import yaml
 
 from retdm.criteria import CRITERIA
-from retdm.report.collect import Group, Run, find_runs, group_runs
+from retdm.report.groups import Group, group_runs
+from retdm.report.read import Run, find_runs
 
 LABELS = ["cat", "dog", "owl"]
 

@@ -11,9 +11,10 @@ from retdm.errors import UserError
 from retdm.files import write_text
 from retdm.registry import nearest
 from retdm.report import about, choose, paper, results, significance
-from retdm.report.collect import find_runs, group_runs
-from retdm.report.figures import by_stage
-from retdm.report.files import csv_of, markdown, show
+from retdm.report.figures import backbone_stages
+from retdm.report.formats import csv_of, markdown, show
+from retdm.report.groups import group_runs
+from retdm.report.read import find_runs
 from retdm.runs.folder import shown
 
 HELP = """\
@@ -99,7 +100,7 @@ def write_report(wanted: Asked) -> None:
     Raises:
         UserError: there is no finished run, or a file of a run cannot be read.
     """
-    # They bring Matplotlib and TensorBoard, which --help and errors need not wait for.
+    # They bring Matplotlib, which --help and errors need not wait for.
     from retdm.figure_text import undrawn
     from retdm.report import page
     from retdm.report.figures import write as figures
@@ -114,7 +115,7 @@ def write_report(wanted: Asked) -> None:
         about.dataset_table(runs),
         *results.result_tables(groups),
         *significance.significance_tables(groups, wanted.criteria, wanted.baseline),
-        *by_stage.selection_tables(by_data(groups)),
+        *backbone_stages.selection_tables(by_data(groups)),
         *(choose.choice_tables(groups, wanted.choose) if wanted.choose else []),
     ]
     names = dict.fromkeys(name for members in by_data(groups) for name in undrawn(members[0].runs[0].labels))
@@ -124,7 +125,7 @@ def write_report(wanted: Asked) -> None:
     drawn = figures.write_figures(wanted.out, groups, paper.best_earlier())
     write_text(wanted.out / "report.md", markdown(tables, notes, [path.relative_to(wanted.out) for path in drawn]))
     write_text(wanted.out / "report.csv", csv_of(groups))
-    if selected := by_stage.selected_csv(groups):
+    if selected := backbone_stages.selected_csv(groups):
         write_text(wanted.out / "selected.csv", selected)
     page.write_page(wanted.out / "report.html", groups, tables, notes, drawn)
     print(f"written    {', '.join(shown(wanted.out / f'report.{kind}') for kind in ('md', 'csv', 'html'))}", flush=True)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import date
 
-from retdm.report.collect import Group, Run, cut_names
+from retdm.report.groups import Group, cut_names
 from retdm.report.paper import paper_datasets
+from retdm.report.read import Run
 from retdm.report.tables import Table, number
 from retdm.runs.folder import RunFolder, read_json, shown
 

@@ -11,7 +11,7 @@ import numpy as np
 from retdm.criteria import CRITERIA, LARGER_IS_BETTER
 from retdm.errors import UserError
 from retdm.registry import nearest
-from retdm.report.collect import Group, cut_names, flat
+from retdm.report.groups import Group, cut_names, flat
 from retdm.report.results import by_task, heading, own_name
 from retdm.report.tables import Table, mean_and_std
 from retdm.training.rules import RULES

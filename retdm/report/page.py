@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from retdm.files import atomic
-from retdm.report.collect import Group, cut_names
+from retdm.report.groups import Group, cut_names
 from retdm.report.tables import Table
 from retdm.runs.folder import shown
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from retdm.criteria import CRITERIA, INSTANCE_CRITERIA, LARGER_IS_BETTER
-from retdm.report.collect import Floats, Group, cut_names, differing, short
+from retdm.report.groups import Floats, Group, cut_names, differing, short
 from retdm.report.paper import PaperTable, tables_for
 from retdm.report.tables import Table, mean_and_std, number
 

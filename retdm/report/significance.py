@@ -13,7 +13,7 @@ from scipy import stats
 from retdm.errors import UserError
 from retdm.registry import nearest
 from retdm.report.choose import ranked
-from retdm.report.collect import Group, mean_std
+from retdm.report.groups import Group, mean_std
 from retdm.report.results import by_task, heading, own_name
 from retdm.report.tables import Table, number
 

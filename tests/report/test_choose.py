@@ -9,7 +9,8 @@ from report_runs import read, write_run
 from retdm.errors import UserError
 from retdm.report import choose
 from retdm.report.choose import choice_tables, command, differences, final, hydra_value, overrides, ranked
-from retdm.report.collect import Group, Run
+from retdm.report.groups import Group
+from retdm.report.read import Run
 from retdm.runs.compose import compose_settings
 
 

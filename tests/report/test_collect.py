@@ -9,7 +9,8 @@ from report_runs import LABELS, read, write_run
 
 from retdm.errors import UserError
 from retdm.report.about import dataset_table, left_out
-from retdm.report.collect import find_runs, flat, group_runs, short
+from retdm.report.groups import flat, group_runs, short
+from retdm.report.read import find_runs
 
 
 def test_runs_are_found_below_a_folder_and_other_config_files_are_passed_over(tmp_path: Path) -> None:

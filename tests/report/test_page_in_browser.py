@@ -9,8 +9,9 @@ from browsers import NEEDS_BROWSER
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from retdm.report.collect import Group, Run
+from retdm.report.groups import Group
 from retdm.report.page import write_page
+from retdm.report.read import Run
 from retdm.report.tables import Table
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from report_runs import read, write_run
 
 from retdm.report.about import left_out
-from retdm.report.collect import cut_names
 from retdm.report.figures.write import settings
+from retdm.report.groups import cut_names
 from retdm.report.results import result_tables
 from retdm.report.significance import compare
 

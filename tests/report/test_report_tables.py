@@ -8,7 +8,7 @@ from report_runs import read, write_run
 from rich.console import Console
 
 from retdm.report.about import COMMANDS, dataset_table, left_out, origin
-from retdm.report.files import csv_of, markdown
+from retdm.report.formats import csv_of, markdown
 from retdm.report.results import by_task, result_tables
 from retdm.report.tables import Table, mean_and_std, number
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 
 from retdm.criteria import LARGER_IS_BETTER
 from retdm.figure_text import plain
-from retdm.report.figures.drawing import (
+from retdm.report.figures.style import (
     COLOURS,
     QUIET,
     WRITTEN,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
 from retdm.figure_text import label_names, plain
-from retdm.report.figures.drawing import (
+from retdm.report.figures.style import (
     MOST_LABELS,
     ONE_COLUMN,
     TITLE,

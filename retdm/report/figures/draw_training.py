@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from retdm.figure_text import plain
-from retdm.report.figures.drawing import NUMBER, Style, blank_figure, quiet
+from retdm.report.figures.style import NUMBER, Style, blank_figure, quiet
 
 
 class Training(NamedTuple):

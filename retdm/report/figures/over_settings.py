@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from retdm.report.collect import Floats, Group, differing, short
 from retdm.report.figures.draw_over_settings import (
     draw_difficulties,
     draw_heat_map,
@@ -13,6 +12,7 @@ from retdm.report.figures.draw_over_settings import (
     draw_setting_curve,
 )
 from retdm.report.figures.shown_groups import Drawn, Earlier, cuts, names_of, styled
+from retdm.report.groups import Floats, Group, differing, short
 
 CURVES = ("average_precision", "coverage_normalised", "hamming_loss", "one_error", "ranking_loss")
 TUNED = ("mAP", "O-F1")  # on the validation part: a setting is not chosen on the test part

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from retdm.report.collect import Group, short, validation_map
-from retdm.report.figures.drawing import styles_of
+from retdm.report.figures.style import styles_of
+from retdm.report.groups import Group, short, validation_map
 
 MOST_SHOWN = 6  # groups in one figure
 

@@ -8,13 +8,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from retdm.files import atomic
-from retdm.report.collect import Group, cut_names, validation_map
-from retdm.report.figures.by_stage import MOST_PARTS, RAW, explained, selecting
-from retdm.report.figures.draw_by_stage import MOST_SELECTING, draw_contributions, draw_selection
+from retdm.report.figures.backbone_stages import MOST_PARTS, RAW, explained, selecting
+from retdm.report.figures.draw_backbone_stages import MOST_SELECTING, draw_contributions, draw_selection
 from retdm.report.figures.over_settings import characteristics, learning_curves, settings
 from retdm.report.figures.per_label import co_occurrence, label_precision
 from retdm.report.figures.shown_groups import Drawn, Earlier, by_data, cuts
 from retdm.report.figures.training import convergence
+from retdm.report.groups import Group, cut_names, validation_map
 from retdm.runs.folder import RunFolder
 
 DPI = 200

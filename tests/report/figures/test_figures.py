@@ -12,17 +12,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from retdm.figure_text import label_names
-from retdm.report.collect import Group, find_runs, group_runs
 from retdm.report.figures import write as figures
 from retdm.report.figures.draw_over_settings import draw_heat_map, draw_learning_curves, draw_setting_curve
 from retdm.report.figures.draw_per_label import draw_co_occurrence, draw_label_precision
 from retdm.report.figures.draw_training import Training, draw_convergence
-from retdm.report.figures.drawing import COLOURS, styles_of
 from retdm.report.figures.over_settings import characteristics, learning_curves, settings
 from retdm.report.figures.per_label import co_occurrence, label_precision
 from retdm.report.figures.shown_groups import Drawn, choose
+from retdm.report.figures.style import COLOURS, styles_of
 from retdm.report.figures.training import convergence, training_of
 from retdm.report.figures.write import predictions, write_figures
+from retdm.report.groups import Group, group_runs
+from retdm.report.read import find_runs
 from retdm.training.history import append_epoch
 
 LABELS = ("sea", "<b>$x", "tree$")

@@ -11,9 +11,9 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from retdm.figure_text import label_names, plain
-from retdm.report.collect import Floats
-from retdm.report.figures.by_stage import MOST_PARTS, Explained, Part, Selection, label_mean
-from retdm.report.figures.drawing import ONE_COLUMN, QUIET, TITLE, WIDTH, deviation, mean, quiet
+from retdm.report.figures.backbone_stages import MOST_PARTS, Explained, Part, Selection, label_mean
+from retdm.report.figures.style import ONE_COLUMN, QUIET, TITLE, WIDTH, deviation, mean, quiet
+from retdm.report.groups import Floats
 from retdm.report.tables import number
 
 MOST_SELECTING = ONE_COLUMN  # labels of a figure

@@ -13,7 +13,7 @@ from PIL import Image
 from report_runs import LABELS, read, write_run
 
 from retdm.commands.report import main
-from retdm.report.figures.by_stage import (
+from retdm.report.figures.backbone_stages import (
     Explained,
     Part,
     Selection,
@@ -23,7 +23,7 @@ from retdm.report.figures.by_stage import (
     selection_of,
     selection_table,
 )
-from retdm.report.figures.draw_by_stage import draw_contributions, draw_selection
+from retdm.report.figures.draw_backbone_stages import draw_contributions, draw_selection
 from retdm.report.figures.write import contributions, selection
 
 STAGES = ["1", "2", "fc"]

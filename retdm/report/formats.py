@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from retdm.criteria import CRITERIA
-from retdm.report.collect import Group
+from retdm.report.groups import Group
 from retdm.report.paper import paper_tables
 from retdm.report.tables import Table
 from retdm.screen import console

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from retdm.criteria import decide
-from retdm.report.collect import Floats, Group, Run, mean_std, validation_map
+from retdm.report.groups import Floats, Group, mean_std, validation_map
+from retdm.report.read import Run
 from retdm.report.tables import Table
 from retdm.runs.folder import RunFolder, read_json
 from retdm.text import safe_cell
