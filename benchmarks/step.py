@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -118,7 +117,7 @@ def ours(method_name: str, folder: str) -> float:
     method = cast(DeepMethod, build_method(settings, data.labels))
     freeze(method)
     clock, stages = Clock(), Stages(method.stages)
-    trainer = build_trainer(settings, Path(folder), [Evaluation(), stages, clock], 1)
+    trainer = build_trainer(settings, [Evaluation(), stages, clock], 1, None, {})
     trainer.limit_val_batches = 1
     method.use_training_labels(data.training_labels())
     trainer.fit(method, data.train_loader(), data.split_loader("validation"))

@@ -110,7 +110,7 @@ def test_single_files_know_no_room_but_the_package_itself_and_its_commands() -> 
 
 
 def test_the_walk_sees_an_import_where_there_is_one() -> None:
-    assert "training" in {room for room, _ in rooms_known_by(PACKAGE / "commands" / "train.py")}
+    assert "training" in {room for room, _ in rooms_known_by(PACKAGE / "runs" / "train.py")}
     assert "runs" in {room for room, _ in rooms_known_by(PACKAGE / "__init__.py")}
 
 

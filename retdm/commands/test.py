@@ -12,7 +12,7 @@ from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs import build
 from retdm.runs.distributed import device_of, together
-from retdm.runs.evaluate import evaluate_checkpoint
+from retdm.runs.evaluate import evaluate_method
 from retdm.runs.folder import RunFolder, check_split, read_config
 from retdm.runs.saved import settings_of_run, weights_into
 from retdm.runs.setting_checks import check_groups
@@ -52,12 +52,11 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool) -> N
     data: Data = build.build_data(settings)
     check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, dim=data.dim, load=False)
-    if method.encoder.backbone.frozen:
-        weights_into(method, folder.best)  # the backbone's are in there
-        data = build.with_features(settings, data, method)
-        build.give_distances(settings, data, method)
+    content = weights_into(method, folder.best, settings.identity)
+    data = build.with_features(settings, data, method)
+    build.give_distances(settings, data, method)
     method.to(device_of(settings.trainer))
-    report = evaluate_checkpoint(method, data, folder.best)
+    report = evaluate_method(method, data, content["retdm"].get("validation"))
     report.pop("predictions")
     if not is_leader():
         return

@@ -43,7 +43,6 @@ class Method(LightningModule):
         takes: the kinds of batches of a data set that it can work on.
         exports: its scores are tensor operations of fixed shapes, which can be exported as a program.
         has_thresholds: it chooses a threshold a label on its training split, the buffer ``thresholds`` (L,).
-        description: plain values that the checkpoint holds beside the weights.
     """
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch})
@@ -58,7 +57,6 @@ class Method(LightningModule):
         super().__init__()
         self.labels = list(labels)
         self.decide, self.seed = decide, seed
-        self.description: dict[str, Any] = {}
         # Buffers, because making a GPU tensor of plain numbers waits for the GPU; the checkpoint has the transform.
         for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
             self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
@@ -99,6 +97,3 @@ class Method(LightningModule):
         """Images uint8 (B, 3, H, W) as float32, by the mean and deviation of the backbone's transform."""
         image = (image.float() / 255 - self.pixel_mean) / self.pixel_deviation
         return image.contiguous(memory_format=torch.channels_last)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["retdm"] = self.description

@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from retdm.backbones import Backbone, NoBackbone
@@ -122,18 +123,32 @@ def build_method(
     if settings.trainer["precision"] == "bf16-mixed":
         method.encoder.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)
-    method.description = {
-        "settings": settings.as_dict(),
-        "identity": settings.identity,
-        "labels": labels,
-        "image_size": settings.data.get("image_size"),
-        "dim": dim,
-        "transform": backbone.transform.as_dict(),
-        "provenance": provenance(),
-    }
     if backbone.report is not None:
         log.info("%s", backbone.report)
     return method
+
+
+def describe(
+    settings: RunSettings, method: Method, dim: int | None, validation: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Plain values that a checkpoint holds beside the weights, enough to build its method without data.
+
+    Args:
+        settings: of the run.
+        method: of the run.
+        dim: features of an instance, where the data gives bags instead of images.
+        validation: ``criteria`` and ``threshold`` before the method was trained on the validation split too; else None.
+    """
+    return {
+        "settings": settings.as_dict(),
+        "identity": settings.identity,
+        "labels": method.labels,
+        "image_size": settings.data.get("image_size"),
+        "dim": dim,
+        "transform": method.encoder.backbone.transform.as_dict(),
+        "provenance": provenance(),
+        "validation": validation,
+    }
 
 
 def build_optimizer(settings: RunSettings, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
@@ -202,8 +217,22 @@ def processes(settings: RunSettings) -> tuple[str, int | list[int], int, bool]:
     return kind, devices, nodes, trained_norm
 
 
-def build_trainer(settings: RunSettings, folder: Path, callbacks: list[Callback], epochs: int) -> Trainer:
-    """Lightning's trainer. Precision is the method's own business: only its backbone runs in bfloat16."""
+def build_trainer(
+    settings: RunSettings,
+    callbacks: list[Callback],
+    epochs: int,
+    logger: Logger | None,
+    description: dict[str, Any],
+) -> Trainer:
+    """Lightning's trainer. Precision is the method's own business: only its backbone runs in bfloat16.
+
+    Args:
+        settings: of the run.
+        callbacks: in the order in which they are called.
+        epochs: at most.
+        logger: of the run's curves.
+        description: of the checkpoints, see :func:`describe`.
+    """
     config = settings.trainer
     kind, devices, nodes, trained_norm = processes(settings)
     several = nodes > 1 or devices != 1
@@ -216,9 +245,9 @@ def build_trainer(settings: RunSettings, folder: Path, callbacks: list[Callback]
             strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
             sync_batchnorm=trained_norm,
             max_epochs=epochs,
-            logger=logger_settings(settings).build(folder) or False,
+            logger=logger or False,
             callbacks=callbacks,
-            plugins=[CheckpointFiles()],
+            plugins=[CheckpointFiles(description)],
             enable_checkpointing=any(_is_checkpoint(callback) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -1,7 +1,6 @@
 """A checkpoint's criteria: what ``metrics.json`` and ``test.json`` hold."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from retdm.files import atomic
 from retdm.methods.base import Method
 from retdm.runs.folder import RunFolder
 from retdm.runs.instances import evaluate_instances_of
-from retdm.runs.saved import weights_into
 from retdm.stop import is_leader
 from retdm.training.evaluation import threshold_on
 from retdm.training.inference import predict
@@ -24,23 +22,17 @@ OWN = "train_threshold"  # the rule whose thresholds a method brings
 SHOWN, SIDE = 6, 224  # images, and pixels of the longer side
 
 
-def evaluate_checkpoint(
-    method: Method, data: Data, checkpoint: Path, validation: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Validation, threshold and test of one checkpoint, computed by all processes of the run.
-
-    A checkpoint that was trained on the validation split too brings the ``validation`` of the run before, in its
-    description.
+def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | None) -> dict[str, Any]:
+    """Validation, threshold and test of a method's weights, computed by all processes of the run.
 
     Args:
-        method: on the device that computes; it keeps the checkpoint's weights.
-        validation: what :func:`evaluate_validation` gave for the same weights, where they were evaluated before.
+        method: on the device that computes.
+        validation: what :func:`evaluate_validation` gave, of the same weights or, where they were trained on the
+            validation split too, of those before; None computes it.
 
     Returns:
         The report without ``seconds`` and ``images``; under ``predictions`` the test split's arrays.
     """
-    content = weights_into(method, checkpoint)
-    validation = validation or content["retdm"].get("validation")
     validation = validation or evaluate_validation(predict(method, data, "validation"), method)
     threshold = validation["threshold"]
     rows = predict(method, data, "test")

@@ -68,12 +68,13 @@ def description_of(content: dict[str, Any], path: Path) -> dict[str, Any]:
     return said
 
 
-def weights_into(method: Method, path: Path) -> dict[str, Any]:
+def weights_into(method: Method, path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Give a method the weights of a checkpoint of its own run.
 
     Args:
-        method: its ``description`` has the run's ``identity``.
+        method: of the run.
         path: of the checkpoint.
+        identity: of the run.
 
     Returns:
         The checkpoint's content.
@@ -82,7 +83,7 @@ def weights_into(method: Method, path: Path) -> dict[str, Any]:
         UserError: it cannot be read, is of another run, or its weights are not this method's.
     """
     content = continue_from(path)
-    check_same(content["retdm"]["identity"], method.description["identity"], path)
+    check_same(content["retdm"]["identity"], identity, path)
     take(method, content, path)
     return content
 

@@ -50,10 +50,18 @@ def save(content: dict[str, Any], path: Path) -> None:
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's checkpoints by :func:`save`; its own way copies each to the system's temporary folder first."""
+    """Lightning's checkpoints by :func:`save`; its own way copies each to the system's temporary folder first.
+
+    Args:
+        description: plain values that each holds beside the weights, under ``retdm``.
+    """
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        super().__init__()
+        self.description = description
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        save(checkpoint, Path(path))
+        save({**checkpoint, "retdm": self.description}, Path(path))
 
 
 def continue_from(path: Path) -> dict[str, Any]:
@@ -80,9 +88,8 @@ def continue_from(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
-def save_fitted(method: Method, path: Path) -> None:
+def save_fitted(method: Method, description: dict[str, Any], path: Path) -> None:
     """A checkpoint of a method that no trainer trained, whole or not at all."""
     content: dict[str, Any] = {"state_dict": method.state_dict(), "epoch": 0, "global_step": 0}
     content["pytorch-lightning_version"] = version("pytorch-lightning")
-    method.on_save_checkpoint(content)
-    save(content, path)
+    save({**content, "retdm": description}, path)

@@ -11,9 +11,9 @@ import pytest
 from command_line import in_a_run
 from rich.console import Console
 
-from retdm.commands.train import _error_file, _logging
 from retdm.runs.errors import as_user_error, guarded
 from retdm.runs.folder import RunFolder
+from retdm.runs.logs import error_file, logging_to
 from retdm.stop import Stopped
 
 
@@ -43,7 +43,7 @@ def test_a_bug_in_a_thread_shows_its_traceback(capsys: pytest.CaptureFixture[str
 def test_a_log_that_cannot_be_written_prints_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = RunFolder(tmp_path)
     folder.log.symlink_to("/dev/full")
-    with _logging(folder, quiet=False):
+    with logging_to(folder, quiet=False):
         logging.getLogger("retdm").info("a line")
     out, err = capsys.readouterr()
     assert out == "a line\n"
@@ -88,9 +88,9 @@ def test_a_lost_loading_process_is_one_line() -> None:
 def test_what_is_no_error_leaves_no_error_file(tmp_path: Path, end: BaseException) -> None:
     folder = RunFolder(tmp_path)
     folder.config.touch()
-    with pytest.raises(type(end)), _error_file(folder):
+    with pytest.raises(type(end)), error_file(folder):
         raise end
     assert not folder.error.exists()
-    with pytest.raises(ValueError, match="bug"), _error_file(folder):
+    with pytest.raises(ValueError, match="bug"), error_file(folder):
         raise ValueError("bug")
     assert folder.error.read_text() == "ValueError: bug\n"

@@ -26,7 +26,7 @@ from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
 from retdm.registry import CONF, resolve
-from retdm.runs.build import build_method
+from retdm.runs.build import build_method, describe
 from retdm.runs.folder import RunFolder
 from retdm.runs.model import load
 from retdm.runs.settings import RunSettings
@@ -96,7 +96,7 @@ def save(tiny: Callable[..., RunSettings], tmp_path: Path) -> Save:
                 tensor.copy_(noise + 0.5 if "running_" in name else noise - 0.05)
         run = RunFolder(tmp_path / "run")
         run.checkpoints.mkdir(parents=True)
-        torch.save({"state_dict": network.state_dict(), "retdm": network.description}, run.best)
+        torch.save({"state_dict": network.state_dict(), "retdm": describe(settings, network, None, None)}, run.best)
         return run
 
     return make

@@ -60,7 +60,7 @@ def test_what_a_method_refuses_is_told_before_an_image_is_read(
     monkeypatch.setattr("retdm.runs.build.build_data", None)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr("torch.hub.download_url_to_file", fail)
-    monkeypatch.setattr("retdm.commands.train.together", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("retdm.runs.train.together", lambda *_: contextlib.nullcontext())
     settings = tiny(*words)
     with pytest.raises(UserError, match=says):
         train(settings if backbone is None else settings.changed(backbone=backbone))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retdm.batch import BagBatch, Batch
-from retdm.commands import train
+from retdm.commands.train import train
 from retdm.criteria import INSTANCE_CRITERIA
 from retdm.data.bag_source import BagArrays
 from retdm.data.module import BagData
@@ -140,8 +140,8 @@ def test_the_picture_at_the_end_is_of_the_weights_that_were_judged_and_not_of_an
         found.append((part, {name: value.clone() for name, value in method.state_dict().items()}))
         return figure.Figure()
 
-    monkeypatch.setattr(train, "draw_heat_maps", draw)
-    folder: Path = train.train(tiny("method=retdm", "method.head=csra"))
+    monkeypatch.setattr("retdm.runs.train.draw_heat_maps", draw)
+    folder: Path = train(tiny("method=retdm", "method.head=csra"))
     assert (folder / "checkpoints" / "best-classification.ckpt").exists()
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     ((part, weights),) = found

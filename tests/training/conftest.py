@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from retdm.data.loader import GlobalBatches
 from retdm.data.module import ImageData
 from retdm.methods.deep import DeepMethod
-from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
+from retdm.runs.build import build_data, build_method, build_trainer, describe, logger_settings, prepare_process
 from retdm.runs.settings import RunSettings
 from retdm.stop import StopRequest
 from retdm.training.checkpoint_files import continue_from
@@ -67,7 +67,13 @@ def plan(tiny: Callable[..., RunSettings], tmp_path: Path) -> Iterator[Callable[
         batches, ids = cast(GlobalBatches, loader.batch_sampler), data.source.ids
         checkpoints = Checkpoints(folder, stages, request, 60, steps, batches=batches, ids=ids)
         epochs = sum(stage.max_epochs for stage in method.stages)
-        trainer = build_trainer(settings, tmp_path, [evaluation, stages, *(callbacks or []), checkpoints], epochs)
+        trainer = build_trainer(
+            settings,
+            [evaluation, stages, *(callbacks or []), checkpoints],
+            epochs,
+            logger_settings(settings).build(tmp_path),
+            describe(settings, method, None, None),
+        )
         return Fit(method, data, loader, trainer, evaluation, stages, checkpoints, request, folder)
 
     return make

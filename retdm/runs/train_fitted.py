@@ -1,0 +1,63 @@
+"""Fit a method on precomputed features or bags, and evaluate it."""
+
+import logging
+import time
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+from retdm.data.base import Data
+from retdm.methods.fitted import FittedMethod
+from retdm.runs import build
+from retdm.runs.distributed import device_of
+from retdm.runs.evaluate import evaluate_method, evaluate_validation, write_shown
+from retdm.runs.folder import RunFolder
+from retdm.runs.saved import weights_into
+from retdm.runs.settings import RunSettings
+from retdm.training.checkpoint_files import save_fitted
+from retdm.training.inference import predict
+from retdm.training.pictures.callback import draw_pictures
+
+log = logging.getLogger("retdm")
+
+
+def train_fitted(
+    folder: RunFolder, settings: RunSettings, data: Data, method: FittedMethod, logger: Logger | None
+) -> dict[str, Any]:
+    """Fit on the training split, evaluate on validation; with ``refit`` fit on both; evaluate on test.
+
+    Args:
+        folder: of the run.
+        settings: of the run.
+        data: bags, or images with features.
+        method: whose backbone has its weights.
+        logger: of the run's pictures.
+
+    Returns:
+        The report, see :func:`retdm.runs.evaluate.evaluate_method`, with the method's own details and ``seconds``.
+    """
+    build.give_distances(settings, data, method)
+    method.to(device_of(settings.trainer))
+    started = time.monotonic()
+    method.fit(*data.examples("train"))
+    seconds = time.monotonic() - started
+    rows = predict(method, data, "validation")
+    validation = evaluate_validation(rows, method)
+    draw_pictures(folder.pictures, method, data, rows, logger=logger)  # before it is fitted on validation too
+    if settings.refit:
+        if settings.threshold is not None:
+            validation["threshold"] = settings.threshold
+        started = time.monotonic()
+        method.fit(*data.examples("train", "validation"))
+        seconds += time.monotonic() - started
+    log.info("fitted in %.1f s", seconds)
+    description = build.describe(settings, method, data.dim, validation if settings.refit else None)
+    save_fitted(method, description, folder.best)
+    folder.last.unlink(missing_ok=True)
+    folder.last.hardlink_to(folder.best)
+    weights_into(method, folder.best, settings.identity)  # what is on disk is evaluated
+    report = evaluate_method(method, data, validation)
+    if method.explains:
+        report["predictions"] |= method.explain(data.examples("test")[0])
+        write_shown(folder, data, report["predictions"])
+    return {**report, **method.details(), "stages": [], "seconds": seconds}
