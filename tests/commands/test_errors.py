@@ -11,7 +11,8 @@ import pytest
 from command_line import in_a_run
 from rich.console import Console
 
-from retdm.runs.errors import as_user_error, guarded
+from retdm.commands.guard import guarded
+from retdm.runs.errors import as_user_error
 from retdm.runs.folder import RunFolder
 from retdm.runs.logs import error_file, logging_to
 from retdm.stop import Stopped
