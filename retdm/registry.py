@@ -1,4 +1,4 @@
-"""From a name to the thing it names: the class of a ``_target_``, the YAML files, the nearest known name."""
+"""Names and what they stand for: the class of a ``_target_``, the YAML files of a choice, the nearest known name."""
 
 import importlib
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
 def resolve(target: Any, *, trusted_only: bool = False) -> type:
-    """The class that ``target`` names, such as ``retdm.backbones.vgg.VGG16``.
+    """Import the class that ``target`` names, such as ``retdm.backbones.vgg.VGG16``.
 
     Args:
         target: module and class, joined by dots.
@@ -42,7 +42,7 @@ def resolve(target: Any, *, trusted_only: bool = False) -> type:
         ) from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
-        near = get_close_matches(name, [key for key, value in vars(module).items() if isinstance(value, type)], n=1)
+        near = close_names(name, [key for key, value in vars(module).items() if isinstance(value, type)], most=1)
         hint = f"did you mean {near[0]}?" if near else "write the module and the class, joined by dots"
         raise UserError(f"_target_ {target!r}: there is no class {name!r} in {module_name}", hint)
     if trusted_only and not found.__module__.startswith(PACKAGE):  # a class that one of our modules only imports
@@ -61,7 +61,7 @@ def files_of(group: str, name: str) -> Iterator[Path]:
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """One sentence: the likeliest name meant, and which there are."""
+    """A hint in one line: the name probably meant, and the names there are."""
     options = sorted(option for option in options if not option.startswith("_"))
     close = close_names(name, options, most=1)
     listed = ", ".join(options[:12]) + (", …" if len(options) > 12 else "")
@@ -69,7 +69,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
 
 
 def close_names(name: str, options: Iterable[str], most: int = 3) -> list[str]:
-    """The options most like a name, capitals or not, the likest first; none where all are far from it."""
+    """The options most similar to a name, whatever their case, the most similar first; none where all differ much."""
     written: dict[str, list[str]] = {}
     for option in options:
         written.setdefault(option.casefold(), []).append(option)

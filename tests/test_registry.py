@@ -1,10 +1,10 @@
-"""Which classes a configuration, and which a checkpoint, may name."""
+"""Classes that a configuration and a checkpoint may name, and the names nearest to a wrong one."""
 
 import pytest
 
 from retdm.backbones.vgg import VGG16
 from retdm.errors import UserError
-from retdm.registry import resolve
+from retdm.registry import close_names, nearest, resolve
 
 
 @pytest.mark.parametrize("trusted_only", [False, True])
@@ -35,7 +35,7 @@ def test_a_users_configuration_may_name_any_class() -> None:
     [
         ("retdm.backbones.vgg.VGG61", "no class 'VGG61' in retdm.backbones.vgg", "did you mean VGG16"),
         ("retdm.backbones.vga.VGG16", "No module named 'retdm.backbones.vga'", "module and the class"),
-        ("retdm.backbones.weights.load_weights", "no class 'load_weights'", "module and the class"),
+        ("retdm.backbones.weights.find_file", "no class 'find_file'", "module and the class"),
         ("VGG16", "cannot be imported", "module and the class"),
         ("", "cannot be imported", "module and the class"),
     ],
@@ -44,3 +44,10 @@ def test_what_cannot_be_found_is_an_error_that_says_where(target: str, words: st
     with pytest.raises(UserError, match=words) as caught:
         resolve(target)
     assert hint in caught.value.hint
+
+
+def test_the_nearest_name_is_found_whatever_its_case_and_all_are_listed() -> None:
+    assert nearest("map", ["mAP", "O-F1", "_hidden"]) == "did you mean mAP? there are: O-F1, mAP"
+    assert nearest("xyz", ["mAP"]) == "there are: mAP"
+    assert nearest("a", list("bcdefghijklmnop")).endswith("l, m, …")
+    assert close_names("VGG19", ["resnet50", "vgg16", "vgg_small"]) == ["vgg16"]

@@ -1,4 +1,4 @@
-"""Pixels to features: the networks, one file a family, behind one interface (`Backbone`)."""
+"""Networks that turn pixels into features, one file a family, behind one interface (`Backbone`)."""
 
 import inspect
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ __all__ = ["Backbone", "NoBackbone", "Transform", "WeightsReport", "build_backbo
 
 
 def build_backbone(config: Mapping[str, Any], *, load: bool = True) -> Backbone:
-    """The backbone that a configuration describes, such as ``{_target_: retdm.backbones.vgg.VGG16, fc: 512}``.
+    """Build the backbone of a configuration, such as ``{_target_: retdm.backbones.vgg.VGG16, fc: 512}``.
 
     Args:
         config: ``_target_`` and the constructor's arguments, as in ``conf/backbone/*.yaml``.
-        load: False rebuilds the architecture (with the BatchNorm mode that ``weights`` implies) and reads no file: what
-            a checkpoint needs, which holds the parameters itself.
+        load: False builds the architecture alone (with the BatchNorm mode that ``weights`` implies) and reads no file,
+            for a checkpoint that has the parameters itself.
 
     Raises:
-        UserError: the class is unknown or no backbone; the weights cannot be had or do not fit.
+        UserError: the class is unknown or not a backbone; the weights cannot be loaded or do not fit.
     """
     settings = {key: value for key, value in config.items() if key != "_target_"}
     backbone: Backbone = _backbone_class(config)(**settings, load=load)
@@ -29,12 +29,12 @@ def build_backbone(config: Mapping[str, Any], *, load: bool = True) -> Backbone:
 
 
 def weights_hash(backbone: type[Backbone], config: Mapping[str, Any]) -> str:
-    """What the parameters start from, by content: ``none``, ``imagenet:<file name>`` or the SHA-256 of the file.
+    """Identify the initial parameters by content: ``none``, ``imagenet:<file name>`` or the SHA-256 of the file.
 
-    Downloads nothing.
+    Nothing is downloaded.
 
     Args:
-        backbone: the class that ``config`` is of.
+        backbone: the class of ``config``.
         config: the constructor's arguments.
 
     Raises:
@@ -57,6 +57,6 @@ def _backbone_class(config: Mapping[str, Any]) -> Any:
     found = resolve(config["_target_"])
     if not issubclass(found, Backbone):
         raise UserError(
-            f"_target_ {config['_target_']!r} is no backbone", "name a class such as retdm.backbones.vgg.VGG16"
+            f"_target_ {config['_target_']!r} is not a backbone", "name a class such as retdm.backbones.vgg.VGG16"
         )
     return found

@@ -1,4 +1,4 @@
-"""What every backbone offers. Notation: B batch, H and W the image's sides, C channels, F features."""
+"""The interface of every backbone. Notation: B batch, H and W the image's sides, C channels, F features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ BatchNormMode = Literal["frozen", "trained"] | None
 
 @dataclass(frozen=True)
 class Transform:
-    """How images are prepared for a backbone; belongs to its weights. ``mean`` and ``std`` are for RGB in [0, 1]."""
+    """Preparation of images, which belongs to a backbone's weights. ``mean`` and ``std`` are for RGB in [0, 1]."""
 
     size: int = 224
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of ImageNet
@@ -27,17 +27,17 @@ class Transform:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        # YAML, JSON and checkpoints bring lists, which would make equal transforms unequal.
+        # YAML, JSON and checkpoints give lists, which would make equal transforms unequal.
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values; ``Transform(**transform.as_dict()) == transform``."""
+        """Return plain values; ``Transform(**transform.as_dict()) == transform``."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
 
 class Backbone(nn.Module, ABC):
-    """A network that turns images into features. A family's class builds ``net``, names its stages and walks them.
+    """A network that turns images into features. A family's class builds ``net``, names its stages and runs them.
 
     Images are float (B, 3, H, W), normalised by ``transform``, H and W at least ``smallest``.
 
@@ -46,18 +46,18 @@ class Backbone(nn.Module, ABC):
         dim: width of ``embedding``.
         weights: ``imagenet``, ``none``, the path of a file or of a run folder (see ``load_weights``).
         batchnorm: ``trained``: BatchNorm's running statistics follow the batches; ``frozen``: they stay as loaded, and
-            only its scale and shift learn. None is trained where ``weights`` is none, else frozen.
-        load: False leaves ``net`` as it is, because a checkpoint will fill it; ``report`` is None then.
+            only its scale and shift are trained. None is trained where ``weights`` is none, else frozen.
+        load: False leaves ``net`` as it is for a checkpoint to fill; ``report`` is None then.
         projects: see below.
-        random_layer: the layer of ``net`` that starts at random unless the file has one of the same shape.
+        random_layer: a layer of ``net`` that starts at random unless the file has one of the same shape.
 
     Attributes:
-        stages: names of what ``multilevel`` can give, in the network's order; ``fc`` is the vector at the end.
+        stages: names of the levels of ``multilevel``, in the network's order; ``fc`` is the vector at the end.
         projects: ``embedding`` is already a linear, signed output; False: features after a ReLU (pooled, but for
             VGG16's fully connected layer), to which a method adds a linear layer of its own.
         batchnorm: as above; ``frozen`` where there is none.
-        report: what was loaded and what was not.
-        frozen: it stands still, in evaluation mode; see ``freeze``.
+        report: which tensors were loaded and which were not.
+        frozen: it is not trained and stays in evaluation mode; see ``freeze``.
     """
 
     name: ClassVar[str]
@@ -94,61 +94,61 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """(name, map (B, C, h, w)) of each stage but ``fc``, in order, as asked for; the last feature map ends it."""
+        """Yield (name, map (B, C, h, w)) of each stage but ``fc``, in order; the last feature map comes last."""
 
     def vector(self, maps: Tensor) -> Tensor:
-        """What the stage ``fc`` is, from the last feature map: its mean over places. (B, C, h, w) -> (B, C)"""
+        """Compute the stage ``fc`` from the last feature map: its mean over places. (B, C, h, w) -> (B, C)"""
         return maps.mean((2, 3))
 
     @classmethod
     def imagenet_name(cls, config: Mapping[str, Any]) -> str:
-        """What names the content of its ImageNet weights, for its settings; downloads nothing."""
+        """Identify the content of the ImageNet weights for these settings; nothing is downloaded."""
         return imagenet_name(cls)
 
     @classmethod
     def torchvision_name(cls, name: str) -> str:
-        """The present torchvision name of a tensor that older files may call otherwise."""
+        """Translate a tensor's name in older files to torchvision's present one."""
         return name
 
     def freeze(self) -> Self:
-        """Let it stand still from now on."""
+        """Stop its training: no gradients, evaluation mode from now on."""
         self.frozen = True
         return self.requires_grad_(False).eval()
 
     @property
     def channels(self) -> int:
-        """C of ``maps``."""
+        """The number of channels C of ``maps``."""
         with evaluating(self):  # a blank image must not enter BatchNorm's statistics
             return self.maps(next(self.parameters()).new_zeros(1, 3, self.smallest, self.smallest)).shape[1]
 
     def maps(self, image: Tensor) -> Tensor:
-        """The last feature map. (B, 3, H, W) -> (B, C, h, w)"""
+        """Compute the last feature map. (B, 3, H, W) -> (B, C, h, w)"""
         self._check_size(image)
         for _, last in self.levels(image):
             pass
         return last
 
     def embedding(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, dim)"""
+        """Compute the embedding. (B, 3, H, W) -> (B, dim)"""
         return self.vector(self.maps(image))
 
     def forward(self, image: Tensor) -> Tensor:
-        """``embedding``."""
+        """Same as ``embedding``."""
         return self.embedding(image)
 
     def multilevel(self, image: Tensor, stages: Sequence[str | int] | None = None) -> Tensor:
-        """Features of several depths side by side: each stage's maximum over the four quadrants, and the vector ``fc``.
+        """Concatenate features of several depths: each stage's maximum over the four quadrants, and the vector ``fc``.
 
         Args:
             image: (B, 3, H, W).
-            stages: some of ``self.stages``, None for all; the order of the result is always the network's.
+            stages: some of ``self.stages``, None for all; the result is always in the network's order.
 
         Returns:
             (B, F): of a stage with C channels 4 C numbers (by channel, then top left, top right, bottom left, bottom
             right; the quadrants share the middle row or column of an odd side), and of ``fc`` its width.
 
         Raises:
-            UserError: a stage that this network lacks, or none at all.
+            UserError: a stage that this network does not have, or none at all.
         """
         self._check_size(image)
         wanted = self._chosen(stages)
@@ -180,7 +180,7 @@ class Backbone(nn.Module, ABC):
         return wanted
 
     def check_side(self, side: int) -> None:
-        """Raise ``UserError`` where square images of this side cannot be looked at."""
+        """Raise ``UserError`` where the network cannot take square images of this side."""
         self._check_size(torch.empty(1, 3, side, side, device="meta"))
 
     def _check_size(self, image: Tensor) -> None:
@@ -193,7 +193,7 @@ class Backbone(nn.Module, ABC):
 
 
 class NoBackbone(Backbone):
-    """What stands for a backbone where the data gives instances of ``dim`` features instead of images."""
+    """Stands for a backbone where the data gives instances of ``dim`` features instead of images."""
 
     name = "none"
     stages = ()
@@ -207,12 +207,12 @@ class NoBackbone(Backbone):
         return self.dim
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        raise UserError("a method of bags was given images", "give it instances, as its training data did")
+        raise UserError("this method was trained on bags of instances and was given images", "give it instances")
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the module is left in the mode it came in."""
+    """Put a module into evaluation mode without gradients for a block, and back into its own mode afterwards."""
     training = module.training
     module.eval()
     try:
@@ -223,7 +223,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _quadrants(level: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, 4 C), as ``adaptive_max_pool2d(level, 2)``, which no exporter writes down."""
+    """(B, C, h, w) -> (B, 4 C), as ``adaptive_max_pool2d(level, 2)``, which cannot be exported."""
     height, width = level.shape[-2:]
     tops = (slice(0, -(-height // 2)), slice(height // 2, None))
     lefts = (slice(0, -(-width // 2)), slice(width // 2, None))

@@ -9,7 +9,7 @@ from torchvision.models import DenseNet, DenseNet169_Weights, densenet169
 
 from retdm.backbones.base import Backbone, BatchNormMode
 
-# norm.1.weight in torchvision's own file is norm1.weight in its network: module names may not hold a dot any more.
+# norm.1.weight in torchvision's own file is norm1.weight in its network: module names may no longer contain a dot.
 OLD_NAME = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\.\w+)")
 
 

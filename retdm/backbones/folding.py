@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class _FoldingConv(nn.Conv2d):
-    """A convolution that does the work of the frozen BatchNorm behind it; gradients reach both modules' parameters."""
+    """A convolution that includes the frozen BatchNorm behind it; gradients reach both modules' parameters."""
 
-    norm: list[nn.BatchNorm2d]  # in a list, so that it is not registered (and saved) a second time
+    norm: list[nn.BatchNorm2d]  # in a list, so that it is not registered and saved a second time
 
     def forward(self, input: Tensor) -> Tensor:
         norm = self.norm[0]
@@ -22,7 +22,7 @@ class _FoldingConv(nn.Conv2d):
 
 
 class _FoldedNorm(nn.BatchNorm2d):
-    """A BatchNorm whose work the convolution before it does."""
+    """A BatchNorm that the convolution before it includes: the identity."""
 
     def forward(self, input: Tensor) -> Tensor:
         return input
@@ -32,10 +32,10 @@ def fold_batchnorm(net: nn.Module) -> int:
     """Fold each BatchNorm that directly follows a convolution among its parent's children, in place.
 
     With frozen statistics the two are one linear map; computing it as one saves a pass over the activations forward and
-    one back, which is what small networks on a processor wait for.
+    one backward, where small networks on a CPU spend their time.
 
     Returns:
-        The number of pairs.
+        The number of folded pairs.
     """
     pairs = 0
     for parent in list(net.modules()):

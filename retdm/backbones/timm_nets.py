@@ -1,6 +1,5 @@
 """Any network of the timm library (Wightman, github.com/huggingface/pytorch-image-models), by its name there."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,10 +9,11 @@ from torch import Tensor
 from retdm.backbones.base import Backbone, BatchNormMode, Transform
 from retdm.backbones.weights import WeightsReport
 from retdm.errors import UserError
+from retdm.registry import close_names
 
 
 class Timm(Backbone):
-    """A network of timm without its classification layer; the embedding is what that layer would see.
+    """A network of timm without its classification layer; the embedding is that layer's input.
 
     Its stages are the intermediate maps that timm offers, by number from 1; those of a transformer are its blocks'
     tokens, laid out as their patches lie in the image.
@@ -25,7 +25,7 @@ class Timm(Backbone):
         batchnorm, load: see ``Backbone``.
 
     Raises:
-        UserError: timm is not installed, has no such network, or its weights cannot be had.
+        UserError: timm is not installed or has no such network, or its weights cannot be loaded.
     """
 
     net: Any
@@ -40,20 +40,20 @@ class Timm(Backbone):
     ) -> None:
         fetched = load and weights == "imagenet"
         net = _created(name, pretrained=fetched)
-        self.name = name  # type: ignore[misc]  # the class is of many networks
+        self.name = name  # type: ignore[misc]  # one class for many networks
         self.last_layer = net.pretrained_cfg.get("classifier")  # type: ignore[misc]
         size = net.pretrained_cfg["input_size"][-1]
         self.transform = Transform(size, net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
         self.side = size if net.pretrained_cfg.get("fixed_input_size") else None
         self.smallest = self.side or 32
         self.stages = (*(str(number + 1) for number in range(len(net.feature_info))), "fc")
-        given = batchnorm or ("trained" if weights == "none" else "frozen")
+        mode = batchnorm or ("trained" if weights == "none" else "frozen")
         dim = getattr(net, "head_hidden_size", None) or net.num_features
         super().__init__(
             net,
             dim=dim,
             weights="none" if fetched else weights,
-            batchnorm=given,
+            batchnorm=mode,
             load=load,
         )
         if fetched:
@@ -94,18 +94,18 @@ def _created(name: str, *, pretrained: bool) -> Any:
     except ImportError as error:
         raise UserError("backbone=timm needs a package that is not installed", 'pip install "retdm[timm]"') from error
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        near = close_names(name, timm.list_models())
         raise UserError(
             f"timm has no network called {name}",
             f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them",
         )
     try:
         net = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except Exception as error:  # whatever the hub's client raises without a network, or timm without weights
+    except Exception as error:  # of the hub's client without a network, of timm without weights
         if not pretrained:
             raise
         raise UserError(
-            f"timm's weights of {name} cannot be had ({type(error).__name__})",
+            f"timm's weights of {name} cannot be loaded ({type(error).__name__})",
             "fetch them elsewhere and say backbone.weights=<path of the file>, or backbone.weights=none",
         ) from error
     if not hasattr(net, "forward_intermediates"):

@@ -1,6 +1,7 @@
-"""VGG16 (Simonyan & Zisserman, ICLR 2015) and a small network of the same plan to train from nothing."""
+"""VGG16 (Simonyan & Zisserman, ICLR 2015) and a small network of the same design, for training from scratch."""
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +9,13 @@ from torchvision.models import VGG, VGG16_Weights, vgg16
 
 from retdm.backbones.base import Backbone, Transform
 from retdm.errors import UserError
+from retdm.ranges import AtLeast
 
 PUBLISHED_WIDTH = 4096  # of VGG16's second fully connected layer
 
 
 class VGG16(Backbone):
-    """VGG16 up to its second fully connected layer, whose output is the embedding. Any image size from 32 x 32 on.
+    """VGG16 up to its second fully connected layer, whose output is the embedding. Any image size from 32 x 32 up.
 
     Args:
         weights: ``imagenet``, ``none`` or a path.
@@ -29,7 +31,7 @@ class VGG16(Backbone):
     stages = ("1", "2", "3", "4", "5", "fc")
     net: VGG
 
-    def __init__(self, weights: str = "imagenet", fc: int = 512, *, load: bool = True) -> None:
+    def __init__(self, weights: str = "imagenet", fc: Annotated[int, AtLeast(1)] = 512, *, load: bool = True) -> None:
         net = vgg16()
         net.classifier = net.classifier[:6]
         if fc != PUBLISHED_WIDTH:
@@ -68,15 +70,15 @@ class VGG16(Backbone):
 
 
 class VGGSmall(Backbone):
-    """VGG's plan, small enough for a first run on a laptop: a stage is 3x3 convolutions and a halving of the sides.
+    """VGG's design, small enough for a first run on a laptop: a stage is 3x3 convolutions and a halving of the sides.
 
     GroupNorm in place of BatchNorm and no dropout, so an image's features depend on that image alone. The embedding is
-    the mean and the maximum of the last map over its places, side by side: small things count by their maximum.
+    the mean and the maximum of the last map over its places, side by side: the maximum shows small objects.
 
     Args:
         channels: of each stage, multiples of 8.
         convs: convolutions a stage.
-        weights: ``none`` or a path; nobody has trained this network on ImageNet.
+        weights: ``none`` or a path; there are none of ImageNet.
         load: see ``Backbone``.
     """
 
@@ -87,16 +89,16 @@ class VGGSmall(Backbone):
 
     def __init__(
         self,
-        channels: Sequence[int] = (32, 64, 128, 256),
-        convs: int = 1,
+        channels: Sequence[Annotated[int, AtLeast(8)]] = (32, 64, 128, 256),
+        convs: Annotated[int, AtLeast(1)] = 1,
         weights: str = "none",
         *,
         load: bool = True,
     ) -> None:
-        if not channels or convs < 1 or any(width < 1 or width % self.groups for width in channels):
+        if not channels or any(width % self.groups for width in channels):
             raise UserError(
-                f"vgg_small cannot be built of channels {list(channels)} and convs {convs}",
-                f"at least one stage, each a multiple of {self.groups} channels wide, and at least one convolution",
+                f"backbone.channels={list(channels)} does not make a vgg_small",
+                f"name at least one stage, each a multiple of {self.groups} channels wide",
             )
         layers: list[nn.Module] = []
         before = 3
@@ -119,7 +121,7 @@ class VGGSmall(Backbone):
 
 
 def _pooling_stages(layers: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """("1", map), ("2", map) …: what each maximum pooling gives."""
+    """Yield ("1", map), ("2", map) …: the output of each maximum pooling."""
     stage = 0
     for layer in layers.children():
         x = layer(x)

@@ -1,10 +1,9 @@
-"""Where a backbone's parameters come from, and what was taken. Nothing starts at random without being said."""
+"""Loading a backbone's weights, with a report: no layer starts at random without notice."""
 
 import hashlib
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
@@ -16,6 +15,7 @@ from torchvision.models import WeightsEnum
 
 from retdm.errors import UserError
 from retdm.files import damaged_record
+from retdm.registry import close_names
 
 BEST_CHECKPOINT = "checkpoints/best.ckpt"  # in a run folder
 MARK = "backbone.net."  # in a run's checkpoint, what stands before a backbone's own names
@@ -36,12 +36,12 @@ class Weighted(Protocol):
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What was loaded.
+    """The outcome of loading.
 
     Attributes:
         taken: how many tensors.
         random: layers that start at random although weights were loaded.
-        unused: layers that the file has and the backbone has not.
+        unused: layers of the file that the backbone does not have.
         source: the file, or ``none``.
         sha256: of the file's content; empty for ``none``.
     """
@@ -64,17 +64,17 @@ class WeightsReport:
 
 
 def load_weights(backbone: Weighted, weights: str) -> WeightsReport:
-    """Fills ``backbone.net`` and says with what.
+    """Load weights into ``backbone.net``.
 
     Args:
         backbone: its ``net`` has the architecture; its ``last_layer`` is not taken, its ``random_layer`` is taken only
-            where the shapes agree.
+            where the shapes are equal.
         weights: ``imagenet`` (torchvision's, downloaded once); ``none``; the path of a file (a state dict under
             torchvision's names, bare or under ``state_dict``, in any float type); or the path of a run folder (the
             backbone of its best checkpoint).
 
     Raises:
-        UserError: the file is not there, cannot be read, or is another network's.
+        UserError: the file does not exist, cannot be read, or is another network's.
     """
     if weights == "none":
         return WeightsReport(0, [], [], "none", "")
@@ -87,7 +87,7 @@ def load_weights(backbone: Weighted, weights: str) -> WeightsReport:
     if all(name in found and found[name].shape == own[name].shape for name in random):
         random = []
     left_out = {*unused, *random}
-    # Files older than PyTorch 0.4.1 have no num_batches_tracked, and nothing here uses it.
+    # Files older than PyTorch 0.4.1 have no num_batches_tracked, which nothing here uses.
     missing = [n for n in own if n not in found and n not in left_out and not n.endswith("num_batches_tracked")]
     unexpected = [name for name in found if name not in own and name not in left_out]
     taken = {name: tensor for name, tensor in found.items() if name in own and name not in left_out}
@@ -109,7 +109,7 @@ def load_weights(backbone: Weighted, weights: str) -> WeightsReport:
 
 
 def find_file(weights: str) -> Path:
-    """The file that a path stands for: itself, or the best checkpoint of a run folder."""
+    """Resolve a path to a file: itself, or the best checkpoint of a run folder."""
     path = Path(weights).expanduser()
     if path.is_dir():
         if not (path / BEST_CHECKPOINT).is_file():
@@ -118,7 +118,7 @@ def find_file(weights: str) -> Path:
             )
         return path / BEST_CHECKPOINT
     if not path.is_file():
-        near = get_close_matches(weights, ["imagenet", "none"], n=1)
+        near = close_names(weights, ["imagenet", "none"], most=1)
         raise UserError(
             f"unknown weights {weights!r}: imagenet, none or a path of a file; there is no file of that name",
             f"did you mean backbone.weights={near[0]}?" if near else "set backbone.weights to one of these",
@@ -127,12 +127,12 @@ def find_file(weights: str) -> Path:
 
 
 def imagenet_name(backbone: Weighted | type[Weighted]) -> str:
-    """The file name of torchvision's ImageNet weights; it holds the start of the content's hash."""
+    """The file name of torchvision's ImageNet weights, which contains the start of their hash."""
     return str(_imagenet(backbone).url).rpartition("/")[2]
 
 
 def fetch_imagenet(backbone: Weighted) -> Path:
-    """The file of torchvision's ImageNet weights, downloaded where it is not in PyTorch's cache yet."""
+    """The file of torchvision's ImageNet weights, downloaded if it is not in PyTorch's cache yet."""
     entry = _imagenet(backbone)
     path = Path(torch.hub.get_dir(), "checkpoints", imagenet_name(backbone))
     if not path.is_file():
@@ -147,12 +147,12 @@ def fetch_imagenet(backbone: Weighted) -> Path:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, of a run's checkpoint those of its backbone. Runs no code of the file."""
+    """Read the tensors of a file by name, from a run's checkpoint those of its backbone. Runs no code of the file."""
     try:
         if zipfile.is_zipfile(path) and (record := damaged_record(path)):
             raise ValueError(f"{record} is not what was written")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what the unpickler raises depends on the byte at which it gives up
+    except Exception as error:  # the unpickler raises many kinds
         raise UserError(
             f"{path} cannot be read as PyTorch weights ({_reason(error)})",
             "save a state dict with torch.save; files with other objects in them are not opened",

@@ -1,11 +1,13 @@
 """The features that backbones give, against torchvision's own forward pass and plain loops."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from image_maps import images, quadrant_maxima
 from torch import Tensor, nn
 from torchvision import models
 
@@ -28,44 +30,6 @@ def pooled(request: pytest.FixtureRequest) -> Backbone:
     torch.manual_seed(0)
     backbone: Backbone = request.param(weights="none")
     return backbone.eval()
-
-
-@pytest.fixture(scope="module")
-def published() -> dict[str, Tensor]:
-    """All tensors of torchvision's vgg16; each output has one number for all its inputs, so the file is small."""
-    torch.manual_seed(0)
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in models.vgg16().state_dict().items()}
-    state = {}
-    for name, shape in shapes.items():
-        inputs = max(1, shape[1:].numel())
-        state[name] = (torch.randn(shape[0], *[1] * (len(shape) - 1)) * 4 / inputs).expand(shape)
-    return state
-
-
-@pytest.fixture(scope="module")
-def vgg16(published: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> VGG16:
-    path = tmp_path_factory.mktemp("weights") / "vgg16.pth"
-    torch.save(published, path)
-    return VGG16(weights=str(path), fc=512).eval()
-
-
-def images(count: int = 2, height: int = 64, width: int | None = None) -> Tensor:
-    return torch.randn(count, 3, height, width or height, generator=torch.Generator().manual_seed(1))
-
-
-def quadrant_maxima(maps: Tensor) -> Tensor:
-    """The definition as loops: by channel, the maximum of each quadrant; an odd side's middle lies in both halves."""
-    rows = []
-    for image in maps:
-        row = []
-        for channel in image:
-            height, width = channel.shape
-            for top, bottom in ((0, -(-height // 2)), (height // 2, height)):
-                for left, right in ((0, -(-width // 2)), (width // 2, width)):
-                    row.append(max(float(channel[y, x]) for y in range(top, bottom) for x in range(left, right)))
-        rows.append(row)
-    return torch.tensor(rows)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -128,7 +92,9 @@ def test_the_embedding_is_torchvisions_forward_pass_without_the_last_layer(poole
         ),
     ],
 )
-def test_multilevel_widths_are_four_times_the_channels_and_the_vector(backbone, widths: dict[str, int]) -> None:
+def test_multilevel_widths_are_four_times_the_channels_and_the_vector(
+    backbone: Callable[[], Backbone], widths: dict[str, int]
+) -> None:
     with torch.device("meta"):
         built = backbone()
         image = torch.empty(1, 3, 64, 64)
@@ -178,95 +144,6 @@ def test_an_unknown_stage_or_none_is_an_error_that_lists_the_stages(stages: list
     with pytest.raises(UserError, match=words) as caught:
         VGGSmall().multilevel(images(1), stages)
     assert "1, 2, 3, 4, fc" in caught.value.hint
-
-
-def test_vgg16_takes_all_but_its_second_layer_and_keeps_that_one_random(
-    vgg16: VGG16, published: dict[str, Tensor]
-) -> None:
-    report = vgg16.report
-    assert report is not None
-    assert (report.taken, report.random, report.unused) == (28, ["classifier.3 (512 wide)"], ["classifier.6"])
-    assert str(report).endswith("; at random: classifier.3 (512 wide); not taken: classifier.6")
-    for name, parameter in vgg16.net.named_parameters():
-        if not name.startswith("classifier.3"):
-            assert torch.equal(parameter, published[name]), name
-    assert vgg16.net.classifier[3].weight.std().item() == pytest.approx(0.01, rel=0.01)
-
-
-def test_vgg16_at_512_projects_to_signed_numbers_before_relu_and_dropout(vgg16: VGG16) -> None:
-    assert vgg16.projects and vgg16.dim == 512
-    for size in (32, 70):
-        image = images(2, size)
-        with torch.no_grad():
-            embedding = vgg16.embedding(image)
-            after_relu = vgg16.net(image)  # torchvision's forward: six layers of the classifier, dropout off
-        assert embedding.shape == (2, 512)
-        assert (embedding < 0).any() and (embedding > 0).any()
-        torch.testing.assert_close(embedding.relu(), after_relu)
-
-
-def test_vgg16_stages_are_its_five_poolings(vgg16: VGG16) -> None:
-    x = image = images(1, 48)
-    expected = []
-    with torch.no_grad():
-        for layer in vgg16.net.features:
-            x = layer(x)
-            if isinstance(layer, nn.MaxPool2d):
-                expected.append(quadrant_maxima(x))
-        features = vgg16.multilevel(image, [1, 2, 3, 4, 5])
-        torch.testing.assert_close(vgg16.maps(image), x)
-    assert len(expected) == 5
-    torch.testing.assert_close(features, torch.cat(expected, 1))
-
-
-def test_vgg16_at_512_has_no_published_layer_to_give(vgg16: VGG16) -> None:
-    with pytest.raises(UserError, match="backbone.fc is 512") as caught, torch.no_grad():
-        vgg16.multilevel(images(1, 32))
-    assert "backbone.fc=4096" in caught.value.hint
-
-
-def test_vgg16_at_4096_gives_the_second_fully_connected_layer_after_relu(vgg16: VGG16) -> None:
-    second = nn.Linear(4096, 4096)
-    with torch.device("meta"):
-        whole = VGG16(weights="none", fc=4096).eval()
-    whole.net.features = vgg16.net.features
-    whole.net.classifier[0], whole.net.classifier[3] = vgg16.net.classifier[0], second
-    image = images(2, 32)
-    with torch.no_grad():
-        first = vgg16.net.classifier[0](vgg16.net.avgpool(vgg16.maps(image)).flatten(1)).relu()
-        expected = second(first).relu()
-        torch.testing.assert_close(whole.embedding(image), expected)
-        torch.testing.assert_close(whole.multilevel(image, ["fc"]), expected)
-        assert not whole.projects and whole.dim == 4096
-        whole.train()
-        torch.manual_seed(0)
-        zeros = (whole.embedding(image) == 0).float().mean()
-    assert zeros > (expected == 0).float().mean() + 0.1  # the published dropout, in training
-
-
-def test_vgg_small_takes_any_size_from_two_to_the_number_of_stages_on() -> None:
-    backbone = VGGSmall(channels=(8, 16), convs=2)
-    for height, width in ((4, 4), (5, 19), (64, 64)):
-        assert backbone.embedding(images(3, height, width)).shape == (3, 2 * 16)
-    with pytest.raises(UserError, match="3 x 64 are too small for vgg_small"):
-        backbone.embedding(images(3, 3, 64))
-    assert sum(isinstance(layer, nn.Conv2d) for layer in backbone.modules()) == 4
-
-
-def test_vgg_small_gives_an_image_the_same_features_in_any_batch_and_mode() -> None:
-    torch.manual_seed(0)
-    backbone = VGGSmall(channels=(8, 16))
-    batch = images(3, 16)
-    alone = torch.cat([backbone(image[None]) for image in batch])
-    torch.testing.assert_close(backbone.train()(batch), alone)
-    torch.testing.assert_close(backbone.eval()(batch), alone)
-    assert alone.std(0).max() > 0  # and different images different ones
-
-
-@pytest.mark.parametrize("channels, convs", [((30,), 1), ((), 1), ((32,), 0)])
-def test_vgg_small_that_cannot_be_built_is_an_error(channels: tuple[int, ...], convs: int) -> None:
-    with pytest.raises(UserError, match="vgg_small cannot be built"):
-        VGGSmall(channels=channels, convs=convs)
 
 
 def running_statistics(backbone: nn.Module) -> dict[str, Tensor]:
@@ -333,7 +210,7 @@ def test_a_transform_survives_being_written_as_plain_values() -> None:
     "config, words",
     [
         ({"weights": "none"}, "no _target_"),
-        ({"_target_": "retdm.backbones.base.Transform"}, "is no backbone"),
+        ({"_target_": "retdm.backbones.base.Transform"}, "is not a backbone"),
         ({"_target_": "retdm.backbones.vgg.VGG61"}, "no class 'VGG61'"),
     ],
 )

@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -74,14 +75,15 @@ def test_folding_changes_neither_the_output_nor_any_gradient(nets: tuple[nn.Modu
         gradients = {name: parameter.grad for name, parameter in net.named_parameters()}
         results.append((out, given.grad, gradients))
     (out, by_image, gradients), (folded_out, folded_by_image, folded_gradients) = results
-    close = {"rtol": 1e-9, "atol": 1e-10}
+    close: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-10}
     torch.testing.assert_close(folded_out, out, **close)
     torch.testing.assert_close(folded_by_image, by_image, **close)
     assert list(folded_gradients) == list(gradients)
     for name, gradient in gradients.items():
-        assert gradient is not None, name
+        other = folded_gradients[name]
+        assert gradient is not None and other is not None, name
         scale = max(1.0, gradient.abs().max().item())
-        torch.testing.assert_close(folded_gradients[name] / scale, gradient / scale, **close, msg=name)
+        torch.testing.assert_close(other / scale, gradient / scale, **close, msg=name)
 
 
 def test_folding_changes_no_name_and_no_value_of_the_state(nets: tuple[nn.Module, nn.Module, int, int]) -> None:

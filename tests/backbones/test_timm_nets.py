@@ -1,6 +1,7 @@
 """Networks of timm behind the one interface."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_a_file_of_timms_names_is_loaded_without_its_classification_layer(tmp_pa
     import timm
 
     torch.manual_seed(1)
-    whole = timm.create_model("resnet10t", pretrained=False)
+    whole: Any = timm.create_model("resnet10t", pretrained=False)
     path = tmp_path / "weights.pth"
     torch.save(whole.state_dict(), path)
     backbone = build_backbone(

@@ -93,7 +93,7 @@ def test_a_checkpoint_names_no_class_of_another_kind(copy: Path, group: str) -> 
         ("data", "retdm.methods.networks.classifier.Classifier", "is no source of images or bags"),
         ("method", "subprocess.Popen", "is no method"),
         ("method", "retdm.backbones.vgg.VGG16", "is no method"),
-        ("backbone", "retdm.methods.networks.classifier.Classifier", "is no backbone"),
+        ("backbone", "retdm.methods.networks.classifier.Classifier", "is not a backbone"),
         ("backbone", 0.5, "names no class"),
         ("backbone", ["a"], "names no class"),
     ],

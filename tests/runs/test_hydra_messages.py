@@ -4,7 +4,6 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
-from retdm.registry import nearest
 from retdm.runs.compose import compose_settings
 from retdm.runs.errors import as_user_error
 
@@ -40,7 +39,3 @@ def test_a_wrong_word_is_told_with_what_to_write_instead(word: str, says: str, h
     assert helps in told.hint
     assert "+" not in told.hint  # what is added so is refused a moment later
     assert "hydra.cc" not in str(told)
-
-
-def test_capitals_do_not_keep_a_name_from_being_found() -> None:
-    assert nearest("map", ["mAP", "O-F1"]).startswith("did you mean mAP? ")

@@ -88,7 +88,7 @@ def test_given_instances_go_through_the_layers_with_their_mask() -> None:
     rows, found = seen.instances(BagBatch(torch.arange(2), bag, mask, unused, unused.bool()))
     assert torch.equal(found, mask)
     assert torch.allclose(rows[1, 2], seen.layers(bag[1, 2]))
-    with pytest.raises(UserError, match="a method of bags was given images"):
+    with pytest.raises(UserError, match="trained on bags of instances and was given images"):
         seen.instances(image_batch(torch.randn(1, 3, 32, 32)))
 
 
