@@ -117,6 +117,13 @@ def test_scoring_before_fitting_is_an_error(name: str) -> None:
     assert method.is_fitted and np.isfinite(scored(method, given.examples)).all()
 
 
+@EVERY
+def test_a_method_declares_that_it_scores_instances_where_it_does(name: str) -> None:
+    method = made(name)
+    assert method.scores_instances == ("instance_decision" in vars(type(method)))
+    assert method.has_thresholds == ("thresholds" in method.fitted_buffers)
+
+
 @pytest.mark.parametrize("kind", sorted({kind for kind, _ in CASES.values()}, key=lambda kind: kind.__name__))
 def test_every_number_among_the_settings_declares_its_range(kind: type[FittedMethod]) -> None:
     parameters = inspect.signature(kind).parameters.values()

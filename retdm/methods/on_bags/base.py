@@ -23,8 +23,8 @@ BATCH = 256  # bags that are padded at once
 class BagMethod(FittedMethod):
     """A method that is fitted to bags: those of a data set, or images as the regions of a frozen backbone.
 
-    A subclass writes :meth:`fit_once`, which takes n :class:`retdm.bags.Bags`, :meth:`bag_decision` and, where it can
-    score instances, :meth:`instance_decision`.
+    A subclass writes :meth:`fit_once`, which takes n :class:`retdm.bags.Bags`, and :meth:`bag_decision`. One that
+    can score instances sets ``scores_instances = True`` and writes :meth:`instance_decision`.
 
     Args:
         backbone, labels: see :class:`retdm.methods.fitted.FittedMethod`.
@@ -70,10 +70,6 @@ class BagMethod(FittedMethod):
         self.check_fitted()
         instances, mask = self.encoder.instances(batch)
         return self.bag_decision(instances.double(), mask, batch.index)
-
-    @property
-    def scores_instances(self) -> bool:
-        return type(self).instance_decision is not BagMethod.instance_decision
 
     def instance_scores(self, batch: Batch | FeatureBatch | BagBatch) -> Tensor:
         """A score in [0, 1] of each instance (B, N, L); see :meth:`instance_decision`."""

@@ -65,6 +65,7 @@ class DBA(BagMethod):
         fitted: see :class:`retdm.methods.fitted.BagMethod`.
     """
 
+    scores_instances = True
     fitted_buffers = (
         "mean",
         "deviation",

@@ -54,6 +54,7 @@ class KISAR(BagMethod):
             times that, and less.
     """
 
+    scores_instances = True
     candidates = {"C": (5.0, 50.0, 500.0, 5000.0)}
     fitted_buffers = ("mean", "deviation", "centres", "delta", "coefficients", "intercepts")
     mean: Tensor  # (D,)

@@ -48,6 +48,7 @@ class MiSVM(BagMethod):
         fitted: see :class:`retdm.methods.on_bags.base.BagMethod`. The paper names no candidates.
     """
 
+    scores_instances = True
     candidates = {"C": (0.3, 1.0, 3.0, 10.0, 30.0)}
     fitted_buffers = ("mean", "deviation", "support", "weights", "intercepts", "rbf_gamma")
     mean: Tensor  # (D,)

@@ -76,6 +76,7 @@ class MIMLfast(BagMethod):
             :func:`retdm.methods.tuning.wrong_pairs`, the ranking loss, as in the paper.
     """
 
+    scores_instances = True
     # Values of the paper's grid, more epochs, and last the settings of another copy of the release.
     candidates = (
         {"D": (100, 200), "C": (1.0, 5.0, 10.0), "K": (5,), "epochs": (10, 50)},

@@ -43,6 +43,8 @@ class RankLossSIM(BagMethod):
             method's own thresholds.
     """
 
+    scores_instances = True
+    has_thresholds = True
     candidates = {"penalty": (1e-4, 1e-3, 1e-2, 1e-1)}
     fitted_buffers = ("mean", "deviation", "weights", "constant", "thresholds")
     mean: Tensor  # (D,)
