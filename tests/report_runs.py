@@ -1,6 +1,7 @@
 """Run folders as train.py leaves them, with criteria of one's choice and no training."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from retdm.criteria import CRITERIA
 from retdm.report.groups import Group, group_runs
 from retdm.report.read import Run, find_runs
+from retdm.training.history import append_epoch
 
 LABELS = ["cat", "dog", "owl"]
 
@@ -31,14 +33,20 @@ def write_run(
     finished: bool = True,
     error: str | None = None,
     sizes: tuple[int, int, int] = (72, 8, 20),
+    labels: Sequence[str] = LABELS,
+    data_settings: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """One run, of five folds where it has a ``fold``.
 
-    ``test`` and ``validation`` give criteria other values than .5, ``settings`` are the method's; after ``refit`` there
-    is no validation.
+    ``test`` and ``validation`` give criteria other values than .5, ``settings`` are the method's and ``data_settings``
+    more of the data's; after ``refit`` there is no validation. ``metrics`` and ``arrays`` take the place of what
+    metrics.json and predictions.npz have by themselves.
     """
     folder.mkdir(parents=True)
     own_data: dict[str, Any] = {"split": split, "test_fraction": test_fraction, "train_size": train_size}
+    own_data |= dict(data_settings or {})
     if fold is not None:
         own_data |= {"folds": 5, "fold": fold}
     own_method = {
@@ -66,20 +74,21 @@ def write_run(
         (folder / "error.txt").write_text(error)
     if finished:
         values = dict.fromkeys(CRITERIA, 0.5)
-        metrics = {
+        report = {
             "test": {**values, **(test or {})},
             "test_validation_threshold": {**values, **(test or {})},
             "validation": None if refit else {**values, **(validation or {})},
-            "per_label": {label: {} for label in LABELS},
+            "per_label": {label: {} for label in labels},
             "seconds": 90.0,
             "images": sum(sizes),
+            **(metrics or {}),
         }
-        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "metrics.json").write_text(json.dumps(report))
         target = np.zeros((sizes[2], 3), np.float32)
         target[:, 0] = 1
         target[::2, 1] = 1
-        arrays = {"index": np.arange(sizes[2]), "scores": target, "target": target, "known": target > -1}
-        np.savez(folder / "predictions.npz", **arrays, labels=np.array(LABELS))
+        rows = {"index": np.arange(sizes[2]), "scores": target, "target": target, "known": target > -1}
+        np.savez(folder / "predictions.npz", **(rows | dict(arrays or {})), labels=np.array(labels))
     return folder
 
 
@@ -87,3 +96,13 @@ def read(folder: Path) -> tuple[list[Run], list[Group]]:
     """Runs and groups below a folder."""
     runs = find_runs([folder])
     return runs, group_runs(runs)
+
+
+def write_history(folder: Path, stages: list[str], **values: list[float | None]) -> None:
+    """An epoch for each stage named; ``values`` by part and name, as ``train_loss``."""
+    for epoch, stage in enumerate(stages, 1):
+        line: dict[str, Any] = {"epoch": epoch, "stage": stage, "train": {}, "validation": {}}
+        for key, of_epochs in values.items():
+            part, _, name = key.partition("_")
+            line[part][name] = of_epochs[epoch - 1]
+        append_epoch(folder / "history.jsonl", line)

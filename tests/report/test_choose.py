@@ -1,4 +1,3 @@
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -226,9 +225,8 @@ def test_values_are_written_as_hydra_reads_them(value: Any, text: str) -> None:
 
 def test_what_a_network_decides_by_after_refit_is_the_mean_of_what_the_folds_chose(tmp_path: Path) -> None:
     for fold, threshold in enumerate((0.0, 0.5)):
-        folder = write_run(tmp_path / str(fold), fold=fold, settings={"decide": "validation"})
-        metrics = json.loads((folder / "metrics.json").read_text())
-        (folder / "metrics.json").write_text(json.dumps(metrics | {"threshold": threshold}))
+        metrics = {"threshold": threshold}
+        write_run(tmp_path / str(fold), fold=fold, settings={"decide": "validation"}, metrics=metrics)
     _, (group,) = read(tmp_path)
     assert final(group)["threshold"] == 0.25 and final(group)["refit"]
     for run in group.runs:

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -94,8 +93,6 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_run_that_learned_from_its_validation_part_is_reported(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run")
-    metrics = json.loads((folder / "metrics.json").read_text())
-    (folder / "metrics.json").write_text(json.dumps(metrics | {"validation": None, "test_validation_threshold": None}))
+    write_run(tmp_path / "run", refit=True, metrics={"test_validation_threshold": None})
     assert main([str(tmp_path / "run"), f"out={tmp_path / 'report'}"]) == 0
     assert ".500" in (tmp_path / "report" / "report.md").read_text()

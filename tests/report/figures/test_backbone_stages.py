@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from figure_checks import assert_nothing_is_cut, panel
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -34,19 +35,15 @@ DOG, OWL = [2, 0, 8], [0, 0, 0]  # nothing is known of owls
 
 def fitted(folder: Path, split: int = 0, *, penalty: str = "l1", widths: bool = True, **more: Any) -> Path:
     """A made run of L1LR that tells what it selected."""
-    path = write_run(folder, split, method="l1lr", settings={"penalty": penalty, "decide": "half"}, **more)
-    metrics: dict[str, Any] = json.loads((path / "metrics.json").read_text())
     rows = (CAT[split], DOG, OWL)  # L rows of S numbers
-    metrics["selected"] = {label: dict(zip(STAGES, row, strict=True)) for label, row in zip(LABELS, rows, strict=True)}
-    if widths:
-        metrics["widths"] = WIDTHS
-    (path / "metrics.json").write_text(json.dumps(metrics))
-    return path
+    selected = {label: dict(zip(STAGES, row, strict=True)) for label, row in zip(LABELS, rows, strict=True)}
+    metrics = {"selected": selected, **({"widths": WIDTHS} if widths else {})}
+    settings = {"penalty": penalty, "decide": "half"}
+    return write_run(folder, split, method="l1lr", settings=settings, metrics=metrics, **more)
 
 
 def explaining(folder: Path) -> Path:
     """A made run of four test images, of which it left pictures of the rows 5 and 9."""
-    path = fitted(folder, sizes=(2, 1, 4))
     rng = np.random.default_rng(0)
     values, intercepts = rng.normal(size=(4, 3, 3)).astype(np.float32), np.array([0.5, -0.5, 0.0])
     target = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 1]], np.float32)
@@ -54,27 +51,15 @@ def explaining(folder: Path) -> Path:
     values[:, :, 2] += wanted - values.sum(2) - intercepts
     known = np.ones((4, 3), bool)
     known[1, 2] = False
-    np.savez(
-        path / "predictions.npz",
-        index=np.array([2, 5, 7, 9]),
-        scores=1 / (1 + np.exp(-wanted)),
-        target=target,
-        known=known,
-        labels=np.array(LABELS),
-        contributions=values,
-        intercepts=intercepts,
-        stages=np.array(STAGES),
-    )
+    arrays = {"index": np.array([2, 5, 7, 9]), "scores": 1 / (1 + np.exp(-wanted)), "target": target, "known": known}
+    arrays |= {"contributions": values, "intercepts": intercepts, "stages": np.array(STAGES)}
+    path = fitted(folder, sizes=(2, 1, 4), arrays=arrays)
     split = json.loads((path / "split.json").read_text())
     (path / "split.json").write_text(json.dumps(split | {"test": ["a/2.jpg", "a/5$.jpg", "a/7.jpg", "a/9.jpg"]}))
     (path / "pictures").mkdir()
     for index in (5, 9):
         Image.new("RGB", (8, 6), "red").save(path / "pictures" / f"test-{index}.jpg")
     return path
-
-
-def panel(figure: Figure, title: str) -> Axes:
-    return next(axes for axes in figure.axes if axes.get_title().startswith(title))
 
 
 def bars(axes: Axes) -> np.ndarray:
@@ -167,7 +152,7 @@ def test_of_more_labels_than_fit_those_are_shown_that_select_most_and_no_name_is
     figure = draw_selection("t", Selection(labels, ["1", "a long stage's name"], [9999] * 2, counts, True))
     shown = [text.get_text() for text in panel(figure, "selected features of each label").get_yticklabels()]
     assert [int(name.split()[0]) for name in shown] == [j for j in range(43) if j not in (0, 5)]
-    fits(figure)
+    assert_nothing_is_cut(figure)
 
 
 # Single images
@@ -214,7 +199,7 @@ def test_no_heading_of_an_image_is_cut_at_the_edge(tmp_path: Path) -> None:
     images = [Explained("a/long/folder/and/a/name_.jpg", tmp_path / "x.jpg", [part] * n) for n in (2, 1, 4)]
     figure = draw_contributions("t", ["1", "2", "a long stage's name"], images, [part.label])
     assert len([axes for axes in figure.axes if axes.get_title().startswith("+a label")]) == 7
-    fits(figure)
+    assert_nothing_is_cut(figure)
 
 
 # The report
@@ -235,12 +220,3 @@ def test_the_report_holds_table_csv_and_both_figures(
     page = (out / "report.html").read_text()
     assert "selects of each stage" in page and "What each stage adds" in page
     assert "selects of each stage" in capsys.readouterr().out
-
-
-def fits(figure: Figure) -> None:
-    figure.set_dpi(30)
-    figure.draw_without_rendering()
-    taken = figure.get_tightbbox()
-    assert figure.get_figwidth() == 9
-    assert taken.x0 >= 0 and taken.y0 >= 0
-    assert taken.x1 <= figure.get_figwidth() and taken.y1 <= figure.get_figheight()
