@@ -48,7 +48,7 @@ def train_view(image: np.ndarray, size: int, seed: int, epoch: int, index: int) 
 def test_view(image: np.ndarray, size: int) -> Tensor:
     """The whole cached image (S, S, 3) uint8 as uint8 (3, size, size).
 
-    By Pillow, whose integer arithmetic gives the same pixels on every machine and is all that a user of an exported
+    By Pillow, whose integer arithmetic gives the same pixels on every machine, and is all that a user of an exported
     model needs: torchvision's differ from it, and between processors, by one of 255 here and there.
     """
     if image.shape[:2] != (size, size):

@@ -1,4 +1,4 @@
-"""Bags as checked arrays, and their batches. Notation: n bags, T instances in all, D features, L labels."""
+"""Sources of bags, checked, and batches of them. Notation: n bags, T instances in all, D features, L labels."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -13,24 +13,24 @@ from retdm.bags import Bags
 from retdm.batch import BagBatch
 from retdm.data.loader import Key
 from retdm.data.source import BagSource
-from retdm.data.user.label_names import told_apart
+from retdm.data.user.label_names import distinct
 from retdm.errors import UserError
 
 EMPTY_HINT = "leave bags without instances out"
 
 
 class BagArrays(BagSource):
-    """A ``BagSource`` whose arrays fit together; a published set of bags reads its files and hands them over here.
+    """A ``BagSource`` whose arrays are checked to fit together; a set of bags reads its files and passes them here.
 
     Args:
         name: begins the fingerprint, the rest of which is a hash of the contents.
-        where: the file that the arrays are from, for messages.
+        where: the file of the arrays, for messages.
         names: the L labels, all different.
         ids: one name a bag, all different.
         instances: finite numbers (T, D), bag after bag.
         offsets: integers (n + 1,); bag i is ``instances[offsets[i] : offsets[i + 1]]``, never empty.
-        marks: (n, L), what is said of each bag and label: 0 and 1, or -1 and 1; NaN where nobody said.
-        instance_marks: (T, L), the same of each instance, none of them NaN.
+        targets: (n, L) of 0 and 1, or -1 and 1; NaN where nobody said whether the bag has the label.
+        instance_targets: (T, L), the same of each instance, without NaN.
         columns: names of the D features, for messages.
 
     Raises:
@@ -46,20 +46,20 @@ class BagArrays(BagSource):
         ids: Sequence[str],
         instances: ArrayLike,
         offsets: ArrayLike,
-        marks: ArrayLike,
-        instance_marks: ArrayLike | None = None,
+        targets: ArrayLike,
+        instance_targets: ArrayLike | None = None,
         columns: Sequence[str] | None = None,
     ) -> None:
-        self.names = told_apart(_different(names, "labels", where), where)
+        self.names = distinct(_different(names, "labels", where), where)
         self.ids = _different(ids, "bags", where)
         self.instances = _instances(instances, where)
         self.offsets = _offsets(offsets, self.ids, len(self.instances), where)
         self._check_finite(columns, where)
-        self.targets, self.known = _labelled(marks, (len(self.ids), len(self.names)), "targets", self, where)
-        if instance_marks is not None:
+        self.targets, self.known = _labelled(targets, (len(self.ids), len(self.names)), "targets", self, where)
+        if instance_targets is not None:
             shape = (len(self.instances), len(self.names))
-            self.instance_targets, said = _labelled(instance_marks, shape, "instance targets", self, where)
-            if not said.all():
+            self.instance_targets, known = _labelled(instance_targets, shape, "instance targets", self, where)
+            if not known.all():
                 raise UserError(f"{where}: instance targets hold NaN", "every instance's labels must be known")
             self.knows_instances = True
         self.fingerprint = f"{name}-{self._digest()}"
@@ -127,7 +127,7 @@ class BagRows(Dataset[BagBatch]):
 
 
 def _narrowed(array: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # becomes inf, which is told of with its bag and column
+    with np.errstate(over="ignore"):  # becomes inf, which is reported with its bag and column
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -181,16 +181,16 @@ def _labelled(
     array = np.asarray(given)
     if array.shape != shape or array.dtype.kind not in "biuf":
         raise UserError(f"{where}: {what} are {array.shape} of {array.dtype}, expected numbers {shape}")
-    marks = array.astype(np.float64, order="C")
-    known = ~np.isnan(marks)
-    negative = -1 if (marks == -1).any() else 0
-    strange = known & (marks != 1) & (marks != negative)
+    values = array.astype(np.float64, order="C")
+    known = ~np.isnan(values)
+    negative = -1 if (values == -1).any() else 0
+    strange = known & (values != 1) & (values != negative)
     if strange.any():
         row, label = np.argwhere(strange)[0]
         owner = f"bag {bags.ids[row]}" if what == "targets" else f"instance {row + 1}"
-        mark, other = marks[row, label], "-1 and 1" if negative else "0 and 1"
+        value, other = values[row, label], "-1 and 1" if negative else "0 and 1"
         raise UserError(
-            f"{where}: {what} of {owner}, label {bags.names[label]} hold {mark:g}, expected {other} as in the others",
+            f"{where}: {what} of {owner}, label {bags.names[label]} hold {value:g}, expected {other} as in the others",
             "write 0 and 1, or -1 and 1, and NaN where it is not known (-1 beside 0 and 1, as in CheXpert)",
         )
-    return (marks == 1).astype(np.uint8), known
+    return (values == 1).astype(np.uint8), known

@@ -1,8 +1,8 @@
-"""What was computed once and is kept in a file: there whole or not at all, and checked when it is read.
+"""Caches: arrays computed once and kept in a file, which is there whole or not at all and checked when it is read.
 
 A cache is ``<key>.<kind>``, its bytes in blocks, and ``<key>.npz`` beside it, its notes: where each block ends, and its
-checksum. The notes are written last, so their presence means finished, and who reads holds them: neither a second
-process that builds nor ``python -m retdm cache clear`` takes a cache from under it.
+checksum. The notes are written last, so a cache with notes is finished. A reader holds them open under a shared lock:
+neither a second process that builds nor ``python -m retdm cache clear`` takes a cache from under it.
 """
 
 import logging
@@ -37,11 +37,11 @@ class Blocks:
 
     Args:
         file: of the bytes; the notes lie beside it.
-        what: it holds, for messages.
+        what: the name of its content, for messages.
 
     Attributes:
-        notes: all that was noted.
-        unchecked: all bytes, as they lie there.
+        notes: the arrays of the notes.
+        unchecked: all bytes, without a check.
 
     Raises:
         FileNotFoundError: there are no notes, so there is no such cache.
@@ -51,7 +51,7 @@ class Blocks:
     def __init__(self, file: Path, what: str) -> None:
         self.file, self.what = file, what
         self._held: BinaryIO = shared(file.with_suffix(".npz"))
-        weakref.finalize(self, self._held.close)  # one that is forgotten is no warning of an unclosed file
+        weakref.finalize(self, self._held.close)  # a forgotten cache gives no warning of an unclosed file
         try:
             with np.load(self._held, allow_pickle=False) as content:
                 self.notes: Notes = {name: content[name] for name in content.files}
@@ -60,7 +60,7 @@ class Blocks:
             with file.open("rb") as opened:
                 size = int(self.offsets[-1])
                 if os.fstat(opened.fileno()).st_size != size:
-                    raise ValueError("its size is another")
+                    raise ValueError("its size is wrong")
                 self.unchecked = memoryview(mmap.mmap(opened.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
         except Exception as error:  # NumPy and zipfile raise many kinds on broken bytes
             raise self.damaged(str(error)) from error
@@ -76,33 +76,33 @@ class Blocks:
         content = self.unchecked[self.offsets[block] : self.offsets[block + 1]]
         if not self._checked[block]:
             if zlib.crc32(content) != self.sums[block]:
-                raise self.damaged(f"block {block} has another checksum")
+                raise self.damaged(f"block {block} has a wrong checksum")
             self._checked[block] = True
         return content
 
     def check(self, blocks: NDArray[np.int64]) -> None:
-        """Compare those of some blocks that were not read yet with their checksums. Raises ``UserError``."""
+        """Compare some blocks with their checksums, if they were not read before. Raises ``UserError``."""
         for block in np.unique(blocks[~self._checked[blocks]]):
             self[block]
 
     def damaged(self, why: str) -> UserError:
-        """What to raise; the cache may be cleared from now on."""
+        """The error of a damaged cache, which may be cleared from now on."""
         self._held.close()
         clear = f"clear it with `python -m retdm cache clear {self.file.parent}` and run again"
         return UserError(f"{self.file} ({self.what}) is damaged: {why}", clear)
 
     @property
     def content(self) -> str:
-        """A hash that another content would not have, from the checksums of the blocks."""
+        """A hash of the content, from the checksums of the blocks."""
         return sha256(self.offsets.tobytes() + self.sums.tobytes()).hexdigest()[:16]
 
 
 class CachedArray:
-    """Numbers on disk: ``array[rows]`` are rows by number, slice or integer array, checked when they are first read.
+    """An array on disk: ``array[rows]`` are rows by number, slice or integer array, checked when they are first read.
 
     Attributes:
-        blocks: in which they lie, each of so many whole rows.
-        shape, dtype: as an array has them.
+        blocks: of the file, each of a number of whole rows.
+        shape, dtype: as of an array.
     """
 
     def __init__(self, blocks: Blocks, shape: tuple[int, ...], dtype: DTypeLike) -> None:
@@ -129,21 +129,21 @@ class CachedArray:
         return np.array(self[:], dtype)
 
 
-def kept(
+def open_cache(
     file: Path, what: str, build: Callable[[Path], Notes], fresh: Callable[[Blocks], bool] = lambda blocks: True
 ) -> Blocks:
-    """What lies in ``file``, built where it is not there yet.
+    """The cache in ``file``, built where it is not there yet.
 
     Two processes may ask at once: one builds, the other waits.
 
     Args:
         file: of the cache.
-        what: it holds, for messages.
+        what: the name of its content, for messages.
         build: writes the bytes to a path and returns their notes.
-        fresh: whether what lies there is still what it should be; if not it is built anew.
+        fresh: True where the content is still valid; else it is built anew.
 
     Raises:
-        UserError: the folder cannot be written, its disk is too small or full, or what lies there is damaged.
+        UserError: the folder cannot be written, its disk is too small or full, or the cache is damaged.
     """
 
     def found() -> Blocks | None:
@@ -172,14 +172,14 @@ def cached_array(file: Path, what: str, shape: tuple[int, ...], dtype: DTypeLike
 
     Args:
         file: of the cache.
-        what: it holds, for messages.
+        what: the name of its content, for messages.
         shape: (n, …).
         dtype: of the numbers.
         fill: ``fill(array, begun, save)`` sets the rows from ``begun`` on of an array that is zero there. After
             ``save(rows)`` a computation that is killed goes on from so many finished rows, if they are as they were.
 
     Raises:
-        UserError: as :func:`kept`.
+        UserError: as :func:`open_cache`.
     """
     dtype = np.dtype(dtype)
     per_block = _rows_per_block(shape, dtype)
@@ -197,7 +197,7 @@ def cached_array(file: Path, what: str, shape: tuple[int, ...], dtype: DTypeLike
         array = np.memmap(part, dtype, "r+", shape=shape)
         begun = int(starts[len(sums)])
         if begun:
-            array[begun:] = 0  # _reserve has seen to it otherwise
+            array[begun:] = 0  # _reserve has written zeros otherwise
 
         def add_sums(rows: int) -> None:
             for first, after in zip(starts[len(sums) :].tolist(), starts[len(sums) + 1 :].tolist(), strict=False):
@@ -217,7 +217,7 @@ def cached_array(file: Path, what: str, shape: tuple[int, ...], dtype: DTypeLike
         place.unlink(missing_ok=True)
         return {"offsets": offsets, "sums": np.array(sums, np.uint32)}
 
-    return CachedArray(kept(file, what, build), shape, dtype)
+    return CachedArray(open_cache(file, what, build), shape, dtype)
 
 
 def check_room(folder: Path, need: int, what: str) -> None:
@@ -226,7 +226,7 @@ def check_room(folder: Path, need: int, what: str) -> None:
     if need > free:
         raise UserError(
             f"{what}: {need / 1e9:.2g} GB are needed in {folder}, where {free / 1e9:.2g} GB are free",
-            "make room, choose another folder with data.cache=<folder>, or keep nothing with data.cache=none",
+            "make room, choose another folder with data.cache=<folder>, or cache nothing with data.cache=none",
         )
 
 
@@ -251,7 +251,7 @@ def _write(file: Path, build: Callable[[Path], Notes]) -> None:
 
 
 def _begun(part: Path, place: Path, offsets: NDArray[np.int64], what: str) -> list[int]:
-    """Checksums of the blocks of a ``part`` that a killed computation had finished and that are as it left them."""
+    """Checksums of the finished blocks of a ``part`` that a killed computation left, if they are unchanged."""
     if part.is_symlink() or not part.is_file() or not place.is_file():
         return []
     good: list[int] = []
@@ -267,12 +267,12 @@ def _begun(part: Path, place: Path, offsets: NDArray[np.int64], what: str) -> li
     except (OSError, ValueError, TypeError, EOFError):  # broken notes are no notes
         as_left, good = False, []
     if not as_left:
-        log.warning("%s: what was begun in %s is not as it was left, and computed again", what, part)
+        log.warning("%s: what was begun in %s has changed since, and is computed again", what, part)
     return good
 
 
 def _reserve(path: Path, size: int) -> None:
-    """A file of zeros whose room on the disk is taken: to write to it later by a mapping cannot fail."""
+    """Write a file of zeros that takes its room on the disk, so that writing to its mapping cannot fail later."""
     with path.open("xb") as opened:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(opened.fileno(), 0, size)

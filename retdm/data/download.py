@@ -1,4 +1,4 @@
-"""Getting a published archive: download it, continue a broken download, unpack it without leaving the folder."""
+"""Downloads of published archives: continued where they broke, and unpacked inside their folder only."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ UNPACKERS = {
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Failures of the disk (no right to write, full, no folder) become a ``UserError`` that names ``folder``."""
+    """Turn failures of the disk (no right to write, full, no folder) into a ``UserError`` that names ``folder``."""
     try:
         yield
     except OSError as error:
@@ -134,7 +134,7 @@ def _check_room(folder: Path, needed: int, what: str | Path) -> None:
 
 
 def obtain(folder: Path, addresses: Iterable[str], parts: Mapping[str, str], check: Callable[[Path], object]) -> None:
-    """Make ``folder`` of the archives that a set is published in, unless something is in it already.
+    """Download and unpack the archives of a published set into ``folder``, unless something is in it already.
 
     All or nothing, and by one process: others wait and find it. The archives stay beside the folder.
 
@@ -228,7 +228,7 @@ def _unpack_into(archive: Path, folder: Path) -> None:
 
 
 def _check_member(archive: Path, name: str, link: bool) -> None:
-    """Judge a member by its name before a byte of it is written."""
+    """Refuse a member by its name before a byte of it is written."""
     path = PureWindowsPath(name)  # knows both slashes and drive letters
     if path.drive or path.root or ".." in path.parts:
         raise _refused(archive, name, "its name leads out of the folder")

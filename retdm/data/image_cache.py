@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from retdm.data.cached_array import Blocks, Notes, check_room, kept
+from retdm.data.cached_array import Blocks, Notes, check_room, open_cache
 from retdm.data.duplicates import NEAR_LIMIT, ImageSignature, Pairs, find_pairs, signature
 from retdm.data.images import RANGE_HINT, SKIP_HINT, UnreadableImage
 from retdm.data.source import ImageFiles, ImageSource, stamps_of
@@ -111,18 +111,18 @@ def decoded(source: ImageSource, row: int, side: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-Known = dict[int, tuple[CachedImages, int]]  # row -> where an earlier cache has it
+Known = dict[int, tuple[CachedImages, int]]  # row -> its place in an earlier cache
 
 
 class _Row(NamedTuple):
     content: bytes
     sum: int
-    look: ImageSignature | None
+    signature: ImageSignature | None
     fault: Fault | None
 
 
 class _Rows(Dataset[_Row]):
-    """Every row of a source as it will be stored; ``kind`` is pixels, jpeg or nothing, ``known`` needs no decoding."""
+    """Every row of a source as it is stored; ``kind`` is pixels, jpeg or nothing, ``known`` rows need no decoding."""
 
     def __init__(self, source: ImageSource, side: int, kind: str, known: Known) -> None:
         self.source, self.side, self.kind, self.known = source, side, kind, known
@@ -172,14 +172,14 @@ def open_images(
 ) -> tuple[CachedImages | DecodedImages, Scan]:
     """The images of ``source`` at ``side`` x ``side``, from ``folder`` or decoded now.
 
-    What could not be read before is looked at again, and the cache is built anew where it can be read now. A build
-    takes over from caches beside it the rows whose files have not changed: one other image costs one decoding.
+    Images that could not be read before are tried again, and the cache is built anew where one can be read now. A build
+    takes over from caches beside it the rows whose files have not changed: one changed image costs one decoding.
 
     Args:
         source: where the images come from.
         side: of the squares in pixels.
-        folder: of the cache; None keeps nothing: images are looked at now for faults, and decoded at each reading.
-        limit: gigabytes of pixels up to which they are kept plain.
+        folder: of the cache; None keeps nothing: images are read once now for faults, and decoded at each reading.
+        limit: gigabytes of pixels up to which the cache holds plain pixels.
 
     Raises:
         UserError: the folder cannot be written, its disk is too small, or what lies there is damaged.
@@ -220,7 +220,7 @@ def open_images(
             faults.update({row: fault for row in empty if (fault := _fault_of(source, row))})
         return len(faults) == len(empty)
 
-    blocks = kept(folder / f"{key}.{kind}", "the image cache", build, fresh)
+    blocks = open_cache(folder / f"{key}.{kind}", "the image cache", build, fresh)
     try:
         pairs = json.loads(str(blocks.notes["pairs"]))
     except (KeyError, ValueError) as error:
@@ -229,7 +229,7 @@ def open_images(
 
 
 def _stamps(source: ImageSource) -> NDArray[np.uint64]:
-    """What each row's pixels are known by, 0 where its file alone does not tell them."""
+    """A hash of the file of each row, 0 where its pixels depend on more than its file."""
     read: Any = type(source).read
     if isinstance(source, ImageFiles) and read is ImageFiles.read:
         return stamps_of(source.folder, source.ids)
@@ -237,7 +237,7 @@ def _stamps(source: ImageSource) -> NDArray[np.uint64]:
 
 
 def _known(stamps: NDArray[np.uint64], files: Iterable[Path], side: int, made: list[float]) -> Known:
-    """Rows of these stamps that other caches have, which were made alike."""
+    """The rows with these stamps that other caches of the same making have."""
     rows_of: dict[int, list[int]] = {}
     for row in np.flatnonzero(stamps).tolist():
         rows_of.setdefault(int(stamps[row]), []).append(row)
@@ -245,7 +245,7 @@ def _known(stamps: NDArray[np.uint64], files: Iterable[Path], side: int, made: l
     for file in files if rows_of else ():
         try:
             blocks = Blocks(file, "the image cache")
-        except (OSError, UserError):  # that of another set: it is of no use here, and told of where it is
+        except (OSError, UserError):  # a damaged one of another set, which that set reports
             continue
         images = CachedImages(blocks, side)
         if np.array_equal(blocks.notes.get("made", ()), made):
@@ -265,4 +265,4 @@ def _fault_of(source: ImageSource, row: int) -> Fault | None:
 
 def _scan_of(rows: list[_Row]) -> Scan:
     faults = {row: each.fault for row, each in enumerate(rows) if each.fault}
-    return Scan(faults, find_pairs([each.look for each in rows]))
+    return Scan(faults, find_pairs([each.signature for each in rows]))

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from retdm.errors import UserError
 
-# How names of files end that are taken for images where a folder is searched.
+# Endings of the files that are images where a folder is searched.
 ENDINGS = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".pgm", ".png",
     ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 SKIP_HINT = "put whole files in their place, or leave such images out with data.on_unreadable=skip"
-RANGE_HINT = "data.value_range=[lowest,highest] says which values are black and white (of own images)"
+RANGE_HINT = "data.value_range=[lowest,highest] says which values are black and white (of your own images)"
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -31,8 +31,8 @@ TURNS = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # EXIF orientation -> what turns the image upright
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # channels of an array -> what they are
+}  # EXIF orientation -> the turn that sets the image upright
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # channels of an array -> their mode
 UNSURE = 2**14  # 16-bit images that stay below it may hold values of 10, 12 or 14 bits, which cameras and scanners give
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -41,7 +41,7 @@ Range = tuple[float, float]
 
 
 class UnreadableImage(UserError):
-    """One image of a set cannot be read: what ``data.on_unreadable=skip`` leaves out.
+    """One image of a set cannot be read; ``data.on_unreadable=skip`` leaves it out.
 
     Attributes:
         kind: ``missing``, ``empty``, ``unscaled`` (its values have no known range) or ``unreadable``.
@@ -77,7 +77,7 @@ def read_image(file: Path | BinaryIO, value_range: Range | None = None, name: st
     Args:
         file: its path, or opened to read bytes.
         value_range: the values that become 0 and 255; 8-bit images do not read it.
-        name: what an error calls it, where it has no path.
+        name: its name in errors, where it has no path.
 
     Raises:
         UnreadableImage: the file is missing, empty, cut short, no image, of a format that needs a package which is not
@@ -88,18 +88,18 @@ def read_image(file: Path | BinaryIO, value_range: Range | None = None, name: st
 
 
 def as_rgb(picture: Picture, value_range: Range | None = None, name: str = "the image") -> Image.Image:
-    """The same of whatever holds one image.
+    """The image in any of the forms that hold one, as 8-bit RGB.
 
     Args:
         picture: a path, a file's bytes, an opened file, a PIL image; an array (H, W) or (H, W, C) or a tensor (H, W) or
             (C, H, W), where C = 1 is grey, 2 grey with alpha, 3 RGB, 4 RGB with alpha. Not every origin knows as much:
             an array of a palette image or of CMYK is taken for grey or for RGB with alpha.
         value_range: as in :func:`read_image`; booleans and uint8 do not read it.
-        name: what an error calls it, where it has no path.
+        name: its name in errors, where it has no path.
 
     Raises:
         UnreadableImage: as in :func:`read_image`, or the array has another shape or no pixels.
-        UserError: it is nothing of these.
+        UserError: it is none of these.
     """
     if isinstance(picture, str | os.PathLike):
         return read_image(Path(picture), value_range)
@@ -123,7 +123,7 @@ def as_rgb(picture: Picture, value_range: Range | None = None, name: str = "the 
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Whatever goes wrong inside, as an ``UnreadableImage`` that begins with ``name``."""
+    """Turn any failure inside into an ``UnreadableImage`` whose message begins with ``name``."""
     try:
         yield
     except (UnreadableImage, MemoryError):
@@ -166,7 +166,7 @@ def _opened(file: Path | BinaryIO) -> Image.Image:
 
 
 def _bring_plugin(head: bytes) -> None:
-    """Let Pillow read the format that begins so, by a package that is not always there."""
+    """Register the package by which Pillow reads the format of a file that begins with ``head``."""
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         kind, package, extra = "HEIC", "pillow_heif", "heif"
     elif head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
@@ -178,12 +178,12 @@ def _bring_plugin(head: bytes) -> None:
     if find_spec(package) is None:
         raise ValueError(f'it is {kind}, which needs a package more: pip install "retdm[{extra}]"')
     plugin = import_module(package)
-    if package == "pillow_heif":  # the other one makes itself known
+    if package == "pillow_heif":  # the other one registers itself
         plugin.register_heif_opener()
 
 
 def _rgb(image: Image.Image, value_range: Range | None) -> Image.Image:
-    own, deep = _stated_range(image), _has_deep_colours(image)
+    stated, deep = _stated_range(image), _has_deep_colours(image)
     image.load()
     # ImageOps.exif_transpose would also write the EXIF block anew, and fails on blocks that are broken elsewhere.
     turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -193,7 +193,7 @@ def _rgb(image: Image.Image, value_range: Range | None) -> Image.Image:
         values = np.asarray(image)
         if image.format in ("PNG", "PPM"):  # of 16 bits, where Pillow gives them as 32
             values = values.astype(np.uint16)
-        image = Image.fromarray(_to_8_bits(values, own or value_range))
+        image = Image.fromarray(_to_8_bits(values, stated or value_range))
     elif deep:
         _refuse_dark(image, value_range)
     if image.has_transparency_data:
@@ -202,7 +202,7 @@ def _rgb(image: Image.Image, value_range: Range | None) -> Image.Image:
     if image.mode == "RGB" and turn is None:
         return image
     rgb = image.convert("RGB")
-    rgb.info = {}  # an orientation that stayed would turn it once more
+    rgb.info = {}  # or its orientation would turn it once more
     return rgb
 
 
@@ -241,7 +241,7 @@ def _to_8_bits(values: NDArray[Any], value_range: Range | None) -> NDArray[np.ui
 
 
 def _stated_range(image: Image.Image) -> Range | None:
-    """What a file says of its values itself, asked before they are decoded; None where it says nothing."""
+    """The range that a file itself states, read before it is decoded; None where it states none."""
     if image.format == "TIFF":
         bits = image.tag_v2.get(258, (0,))[0]  # type: ignore[attr-defined]  # BitsPerSample
         return (0, 2**bits - 1) if 8 < bits < 16 else None

@@ -17,13 +17,13 @@ from retdm.data.image_cache import CachedImages, DecodedImages
 log = logging.getLogger(__name__)
 
 Pixels = CachedImages | DecodedImages | np.ndarray  # pixels[i] is image i, uint8 (S, S, 3)
-Key = tuple[int, int]  # (epoch, index): workers need no state of their own to augment by
+Key = tuple[int, int]  # (epoch, index): all that workers need to augment by
 
 
 class GlobalBatches:
     """Batch sampler over the global batches of an epoch, of which every process takes its own slice.
 
-    The rows are cut into ceil(n / batch_size) batches whose sizes differ by at most one, so that no epoch ends with a
+    The rows are divided into ceil(n / batch_size) batches whose sizes differ by at most one, so no epoch ends with a
     batch of a single row; a rank's slice of a batch again differs from another's by at most one row.
 
     Args:
@@ -157,11 +157,10 @@ def _warn_of_pipes() -> None:
 
 
 def handed_over(batch: Any) -> Any:
-    """Collation: the data set gives whole batches, which a loading process puts into shared memory, or where that has
-    no room into a pipe.
+    """Put a whole batch, as the data set gives it, into shared memory, or into a pipe where that has no room.
 
-    Left to the loader, the sharing happens in a thread of the process, where an error loses the batch and the training
-    process waits for ever.
+    The loader would do it in a thread of the loading process, where an error loses the batch and the training process
+    waits for ever.
     """
     if get_worker_info() is not None:
         try:

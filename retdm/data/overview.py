@@ -1,4 +1,4 @@
-"""A look at a data set before it is trained on: counts, findings, and one picture of it."""
+"""An overview of a data set before it is trained on: counts, findings, and one picture."""
 
 import csv
 from pathlib import Path
@@ -13,7 +13,7 @@ from retdm.figure_text import label_names, plain
 from retdm.files import atomic
 from retdm.text import safe_cell
 
-FLAT = 8  # of 255: an image none of whose colours reaches over more is nearly of one colour
+FLAT = 8  # of 255: an image whose colours all span at most this is nearly of one colour
 SHOWN = 18  # images of the sample
 NAMED = 30  # labels whose names and counts are written large
 MOST = 60  # labels that are shown
@@ -21,7 +21,7 @@ WIDE = 24  # characters of a line over an image
 
 
 class Finding(NamedTuple):
-    """Something about one row of a set: what, which row, and which other row or why."""
+    """A finding about one row of a set: its kind, the row, and the other row or the reason."""
 
     kind: str
     id: str
@@ -29,7 +29,7 @@ class Finding(NamedTuple):
 
 
 def counts(data: Data) -> dict[str, Any]:
-    """Numbers of a set; label sets and labels per image are of rows whose cells are all known.
+    """Counts of a set; label sets and labels per image are of rows whose cells are all known.
 
     Returns:
         images (or bags, and instances), labels, labels_per_image, label_sets, without_labels, unknown_cells.
@@ -50,12 +50,12 @@ def counts(data: Data) -> dict[str, Any]:
 
 
 def label_counts(data: Data) -> list[dict[str, Any]]:
-    """Per label: its name, the rows that carry it (in all and in each part), the rows where it is unknown."""
+    """Of each label its name, the rows that have it (in all and in each split), the rows where it is unknown."""
     targets, known = data.source.targets, data.source.known
     columns = {
         "label": data.labels,
         "all": targets.sum(0, dtype=int).tolist(),
-        **{part: targets[where].sum(0, dtype=int).tolist() for part, where in data.splits.items()},
+        **{name: targets[rows].sum(0, dtype=int).tolist() for name, rows in data.splits.items()},
         "unknown": (~known).sum(0).tolist(),
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -73,14 +73,14 @@ def findings(data: Data) -> list[Finding]:
             if (high - low).max() <= FLAT:
                 found.append(Finding("constant", ids[row], f"values {low.min()} to {high.max()} of 255 at most"))
         for kind, pairs in (data.manifest["pairs"] or {}).items():
-            for a, part, b, other in pairs or ():
-                across = f"{part} and {other}" if part != other else f"both in {part}"
+            for a, split, b, other in pairs or ():
+                across = f"{split} and {other}" if split != other else f"both in {split}"
                 found.append(Finding(kind, a, f"{b} ({across})"))
     return found
 
 
 def write_findings(path: Path, found: list[Finding]) -> None:
-    """As a csv with the columns kind, id, detail; whole or not at all."""
+    """Write a csv with the columns kind, id, detail, atomically."""
     with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerows([Finding._fields, *(map(safe_cell, each) for each in found)])
@@ -120,7 +120,7 @@ def draw(data: Data, title: str) -> Figure:
 
 def _draw_sample(figure: Any, data: ImageData) -> None:
     """Rows spread evenly over those that can be read."""
-    rows = np.sort(np.concatenate([data.splits[part] for part in ("train", "validation", "test")]))
+    rows = data.rows_of("train", "validation", "test")
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))]
     labels, columns = label_names(data.labels, WIDE), 9
     grid = figure.subplots(-(-len(rows) // columns), columns, squeeze=False)

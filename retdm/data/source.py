@@ -148,7 +148,7 @@ def stamps_of(folder: Path, files: Sequence[str]) -> NDArray[np.uint64]:
     def stamps(some: Sequence[str]) -> list[int]:
         return [_stamp(os.path.join(folder, file)) for file in some]
 
-    with ThreadPoolExecutor(8) as pool:  # of waiting: for a disk, for a network
+    with ThreadPoolExecutor(8) as pool:  # which mostly wait for a disk or a network
         parts = pool.map(stamps, (files[start : start + 256] for start in range(0, len(files), 256)))
         return np.array([stamp for part in parts for stamp in part], np.uint64)
 

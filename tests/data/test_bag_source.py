@@ -19,14 +19,14 @@ UNKNOWN = (3, 1)  # bag, label
 def content() -> dict[str, Any]:
     """Five bags of two features with three labels; instance k is (k + 1, -k - 1)."""
     number = np.arange(1, sum(SIZES) + 1, dtype=np.float64)
-    marks = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1]], np.float64)
-    marks[UNKNOWN] = np.nan
+    targets = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1]], np.float64)
+    targets[UNKNOWN] = np.nan
     return {
         "names": ["a", "b", "c"],
         "ids": ["v", "w", "x", "y", "z"],
         "instances": np.stack([number, -number], axis=1),
         "offsets": np.concatenate([[0], np.cumsum(SIZES)]),
-        "marks": marks,
+        "targets": targets,
     }
 
 
@@ -96,15 +96,15 @@ def test_bags_are_a_source_of_what_the_protocol_says() -> None:
 
 
 def test_minus_one_and_one_are_read_as_zero_and_one() -> None:
-    zeros = content()["marks"]
+    zeros = content()["targets"]
     signs = 2 * zeros - 1
-    assert (bags(marks=signs).targets == bags().targets).all() and (bags(marks=signs).known == bags().known).all()
+    assert (bags(targets=signs).targets == bags().targets).all() and (bags(targets=signs).known == bags().known).all()
 
 
 def test_instance_labels_are_kept() -> None:
-    marks = np.eye(3)[np.arange(11) % 3]
-    found = bags(instance_marks=2 * marks - 1).instance_targets
-    assert found is not None and found.dtype == np.uint8 and (found == marks).all()
+    targets = np.eye(3)[np.arange(11) % 3]
+    found = bags(instance_targets=2 * targets - 1).instance_targets
+    assert found is not None and found.dtype == np.uint8 and (found == targets).all()
 
 
 def at(key: str, place: Any, value: Any) -> Callable[[], dict[str, Any]]:
@@ -128,15 +128,15 @@ WRONG: dict[str, Callable[[], dict[str, Any]]] = {
     r"offsets are \(6,\) of float64": lambda: {"offsets": content()["offsets"] + 0.5},
     r"instances are \(11,\)": lambda: {"instances": content()["instances"][:, 0]},
     r"instances are .*of <U1": lambda: {"instances": np.full((11, 2), "1")},
-    r"targets are \(5, 2\) .*expected numbers \(5, 3\)": lambda: {"marks": content()["marks"][:, :2]},
-    r"targets of bag x, label b hold 2, expected 0 and 1": at("marks", (2, 1), 2),
-    r"targets of bag v, label b hold 0, expected -1 and 1": at("marks", (2, 1), -1),
-    r"instance targets are \(5, 3\)": lambda: {"instance_marks": np.zeros((5, 3))},
-    r"instance targets of instance 4, label a hold 3": lambda: {"instance_marks": np.eye(11, 3, -3) * 3},
-    r"instance targets hold NaN": lambda: {"instance_marks": np.full((11, 3), np.nan)},
+    r"targets are \(5, 2\) .*expected numbers \(5, 3\)": lambda: {"targets": content()["targets"][:, :2]},
+    r"targets of bag x, label b hold 2, expected 0 and 1": at("targets", (2, 1), 2),
+    r"targets of bag v, label b hold 0, expected -1 and 1": at("targets", (2, 1), -1),
+    r"instance targets are \(5, 3\)": lambda: {"instance_targets": np.zeros((5, 3))},
+    r"instance targets of instance 4, label a hold 3": lambda: {"instance_targets": np.eye(11, 3, -3) * 3},
+    r"instance targets hold NaN": lambda: {"instance_targets": np.full((11, 3), np.nan)},
     r"labels must have different names, found 'a' twice": lambda: {"names": ["a", "b", "a"]},
     r"bags must have different names, found ' ' twice or blank": lambda: {"ids": ["v", " ", "x", "y", "z"]},
-    r"has no labels": lambda: {"names": [], "marks": np.zeros((5, 0))},
+    r"has no labels": lambda: {"names": [], "targets": np.zeros((5, 0))},
 }
 
 
@@ -156,8 +156,8 @@ def test_the_fingerprint_follows_the_contents() -> None:
     assert first.startswith("drawn-") and bags().fingerprint == first
     for changed in (
         at("instances", (4, 0), 0.5)(),
-        at("marks", (0, 1), 1)(),
-        at("marks", (0, 1), np.nan)(),
+        at("targets", (0, 1), 1)(),
+        at("targets", (0, 1), np.nan)(),
         at("offsets", 1, 1)(),
         {"names": ["a", "b", "d"]},
     ):

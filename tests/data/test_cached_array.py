@@ -102,7 +102,7 @@ def test_a_changed_byte_is_found_when_its_row_is_read_and_other_rows_are_not_hel
     found = array(file)
     np.testing.assert_array_equal(found[[(row + 25) % 50]], TRUE[[(row + 25) % 50]])
     for rows in (row, slice(None), np.array([(row + 25) % 50, row])):
-        with pytest.raises(UserError, match=rf"\(the features\) is damaged: block {row // 4} has another checksum"):
+        with pytest.raises(UserError, match=rf"\(the features\) is damaged: block {row // 4} has a wrong checksum"):
             found[rows]
 
 
@@ -162,7 +162,7 @@ def test_what_a_kill_left_is_believed_as_far_as_its_checksums_go(
         with place.open("wb") as opened:
             np.save(opened, longer)
     assert begun_with(file) == expected
-    assert ("is not as it was left" in caplog.text) == (damage != "gone")
+    assert ("has changed since" in caplog.text) == (damage != "gone")
 
 
 def test_a_disk_that_is_too_small_or_full_is_told_of_and_nothing_is_left(

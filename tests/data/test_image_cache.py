@@ -185,7 +185,7 @@ def test_a_changed_byte_is_found_when_its_image_is_read(source: Drawn, tmp_path:
     file.write_bytes(content)
     cached = open_cache(source, SIDE, tmp_path)
     assert np.array_equal(cached[5], source.pixels(5))
-    with pytest.raises(UserError, match="block 7 has another checksum"):
+    with pytest.raises(UserError, match="block 7 has a wrong checksum"):
         cached[7]
 
 

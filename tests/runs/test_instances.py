@@ -64,18 +64,18 @@ def test_regions_that_lie_where_the_label_is_drawn_are_nearly_perfect_and_mirror
 def test_given_instances_are_judged_by_their_own_labels_without_the_empty_places() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 5, 30)
-    marks = (rng.random((sizes.sum(), 2)) < 0.4).astype(int)
+    targets = (rng.random((sizes.sum(), 2)) < 0.4).astype(int)
     offsets = np.r_[0, np.cumsum(sizes)]
-    bags = np.array([marks[a:b].max(0) for a, b in zip(offsets, offsets[1:], strict=False)])
+    bags = np.array([targets[a:b].max(0) for a, b in zip(offsets, offsets[1:], strict=False)])
     source = BagArrays(
         "toy",
         "toy",
         names=["a", "b"],
         ids=[str(i) for i in range(30)],
-        instances=marks.astype(float),
+        instances=targets.astype(float),
         offsets=offsets,
-        marks=bags,
-        instance_marks=marks,
+        targets=bags,
+        instance_targets=targets,
     )
     data = BagData(source, batch_size=4)
 

@@ -17,7 +17,7 @@ relevant for people and not potentially so. Images a label: ``MirFlickr.counts``
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ from retdm.errors import UserError
 IMAGES = "http://press.liacs.nl/mirflickr/mirflickr25k.v3b/mirflickr25k.zip"
 ANNOTATIONS = "http://press.liacs.nl/mirflickr/mirflickr25k.v3b/mirflickr25k_annotations_v080.zip"
 HINT = f"unpack {ANNOTATIONS} anew"
-ENDINGS = {"potential": "", "relevant": "_r1"}  # of the annotations' names
+Kind = Literal["potential", "relevant"]
+ENDINGS: dict[Kind, str] = {"potential": "", "relevant": "_r1"}  # of the annotations' names
 
 
 class MirFlickr(ImageFiles):
@@ -37,11 +38,11 @@ class MirFlickr(ImageFiles):
 
     Args:
         root: folder that holds ``mirflickr/``; None is $RETDM_DATA, else ``data``.
-        labels: ``potential`` (24) or ``relevant`` (14).
+        labels: the ``potential`` ones (24) or the ``relevant`` ones (14).
         download: get the set where ``<root>/mirflickr`` is absent or empty.
 
     Raises:
-        UserError: the annotations are absent or not what was published, or ``labels`` is neither.
+        UserError: the annotations are absent or not what was published.
     """
 
     counts: ClassVar[Mapping[str, Counts]] = {
@@ -97,9 +98,7 @@ class MirFlickr(ImageFiles):
         ),
     }
 
-    def __init__(self, root: str | None = None, labels: str = "potential", download: bool = False) -> None:
-        if labels not in ENDINGS:
-            raise UserError(f"data.labels={labels} is unknown", "choose potential (24 labels) or relevant (14)")
+    def __init__(self, root: str | None = None, labels: Kind = "potential", download: bool = False) -> None:
         counts = self.counts[labels]
         self.folder = data_root(root) / "mirflickr"
         if download:
@@ -113,7 +112,7 @@ class MirFlickr(ImageFiles):
         self.fingerprint = fingerprint_of("mirflickr", self.folder, self.ids)
 
 
-def _targets(folder: Path, labels: str, counts: Counts) -> NDArray[np.uint8]:
+def _targets(folder: Path, labels: Kind, counts: Counts) -> NDArray[np.uint8]:
     """(n, L) of annotations that are what was published, else ``UserError``."""
     files = [f"{label}{ENDINGS[labels]}.txt" for label in counts.labels]
     places = [folder / "annotations", folder / "mirflickr25k_annotations_v080", folder, folder / "mirflickr"]

@@ -4,11 +4,11 @@ Publisher's page: https://www.microsoft.com/en-us/research/project/image-underst
 Archive: https://download.microsoft.com/download/3/3/9/339D8A24-47D7-412F-A1E8-1A415BC48A15/
 msrc_objcategimagedatabase_v2.zip
 Licence: Microsoft Research Digital Image License Agreement (in the archive): academic and other non-commercial use;
-passed on only under the same agreement, changed images marked as such.
+passed on only under the same agreement, with changed images labelled as such.
 
 Layout: ``<root>/msrcv2/Images/<group>_<number>_s.bmp`` and ``GroundTruth/<group>_<number>_s_GT.bmp``, as the archive
 unpacks; PNG is read as well, and JPEG for images. A pixel's label is its colour (``COLOURS``); black is void, pixels
-that nobody labelled. An image carries the labels that its pixels have.
+that nobody labelled. An image has the labels of its pixels.
 
 Counts: building 153, grass 213, tree 134, cow 45, horse 3, sheep 35, sky 158, mountain 25, aeroplane 30, water 75,
 face 60, car 44, bicycle 32, flower 35, sign 31, bird 38, book 35, chair 30, road 151, cat 24, dog 30, body 68, boat 33;
@@ -159,7 +159,7 @@ def _numbered(folder: Path, ending: str) -> dict[tuple[int, int], str]:
 def _truth(file: Path) -> Image.Image:
     try:
         return read_image(file)
-    except UnreadableImage as error:  # not one image's fault, to be skipped: its labels are in there
+    except UnreadableImage as error:  # no image to be skipped: the labels are in there
         raise UserError(error.message, HINT) from error
 
 

@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.data.bag_source import BagArrays, stacked
-from retdm.data.mat import read_mat
 from retdm.data.sets.msrcv2 import MsrcV2
 from retdm.data.source import Counts, data_root
+from retdm.data.user.mat import read_mat
 from retdm.errors import UserError
 
 FILE = "bags/MSCV2.mat"
-HINT = "get the file anew; retdm/data/msrcv2_bags.py says where it is from"
+HINT = "get the file anew; retdm/data/sets/msrcv2_bags.py says where it is from"
 
 
 class MSRCv2Bags(BagArrays):
@@ -52,18 +52,19 @@ class MSRCv2Bags(BagArrays):
         if not file.exists():
             raise UserError(
                 f"the MSRC v2 bags are not in {file.absolute()}",
-                "put MSCV2.mat there (retdm/data/msrcv2_bags.py says where it is from); data.root or $RETDM_DATA names "
-                "the folder that holds bags/",
+                "put MSCV2.mat there (retdm/data/sets/msrcv2_bags.py says where it is from); data.root or $RETDM_DATA "
+                "names the folder that holds bags/",
             )
         ids = _image_names(self.groups)
-        bags, marks, instance_marks = _read(file)
-        if not len(bags) == len(instance_marks) == len(ids):
-            found = f"{len(bags):,} bags and {len(instance_marks):,} with instance labels"
+        bags, targets, instance_bags = _read(file)
+        if not len(bags) == len(instance_bags) == len(ids):
+            found = f"{len(bags):,} bags and {len(instance_bags):,} with instance labels"
             raise UserError(f"{file}: {found}, expected {len(ids):,}", HINT)
         instances, offsets = stacked(bags, ids, file)
-        said, said_offsets = stacked(instance_marks, ids, file)
-        if (differs := offsets != said_offsets).any():
-            raise UserError(f"{file}: bag {ids[int(np.argmax(differs)) - 1]} has not one row of y an instance", HINT)
+        instance_targets, target_offsets = stacked(instance_bags, ids, file)
+        if (differs := offsets != target_offsets).any():
+            bag = ids[int(np.argmax(differs)) - 1]
+            raise UserError(f"{file}: the rows of y of bag {bag} are not one an instance", HINT)
         super().__init__(
             "msrcv2-bags",
             file,
@@ -71,13 +72,13 @@ class MSRCv2Bags(BagArrays):
             ids=ids,
             instances=instances,
             offsets=offsets,
-            marks=marks,
-            instance_marks=said,
+            targets=targets,
+            instance_targets=instance_targets,
         )
         if len(instances) != self.segments:
             raise UserError(f"{file}: {len(instances):,} instances, expected {self.segments:,}", HINT)
         self.counts.check(self.targets, file, HINT)
-        union = np.maximum.reduceat((said == 1).astype(np.uint8), offsets[:-1], axis=0)
+        union = np.maximum.reduceat((instance_targets == 1).astype(np.uint8), offsets[:-1], axis=0)
         if (differs := (union != self.targets).any(axis=1)).any():
             bag = ids[int(np.argmax(differs))]
             raise UserError(f"{file}: the labels of bag {bag} are not those of its instances taken together", HINT)

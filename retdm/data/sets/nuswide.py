@@ -11,7 +11,7 @@ Layout, under ``<root>/nuswide``, as the publisher's archives unpack:
 - ``Groundtruth/TrainTestLabels/Labels_<concept>_Train.txt``, ``…_Test.txt``: 0 or 1 for each line of the list;
 - ``Flickr/actor/0001_2124494179.jpg``: the images.
 
-Counts: 161,789 images for training, 107,859 for testing, the publisher's split, which is kept. 209,347 of them carry a
+Counts: 161,789 images for training, 107,859 for testing, the publisher's split, which is kept. 209,347 of them have a
 concept (125,449 and 83,898; many papers use those alone), about 1.9 an image, 2.4 where there is one. Subsets of the
 published lists are taken as they are: concepts without ground truth are left out, and every file must have its list's
 length.
@@ -54,17 +54,17 @@ class NusWide(ImageFiles):
                 "put ConceptsList, ImageList, Groundtruth and Flickr there (see retdm/data/sets/nuswide.py); "
                 "data.root or $RETDM_DATA names the folder above",
             )
-        images = {part: _images(self.folder / file) for part, file in LISTS.items()}
+        images = {split: _images(self.folder / file) for split, file in LISTS.items()}
         self.names = _concepts(self.folder)
         self.targets = np.concatenate(
             [
-                np.stack([_truth(self.folder, part, name, len(images[part])) for name in self.names], axis=1)
-                for part in LISTS
+                np.stack([_truth(self.folder, split, name, len(images[split])) for name in self.names], axis=1)
+                for split in LISTS
             ]
         )
         self.known = np.ones(self.targets.shape, bool)
-        self.ids = [f"Flickr/{image}" for part in LISTS for image in images[part]]
-        self.split: NDArray[np.str_] | None = np.repeat(list(LISTS), [len(images[part]) for part in LISTS])
+        self.ids = [f"Flickr/{image}" for split in LISTS for image in images[split]]
+        self.split = np.repeat(list(LISTS), [len(images[split]) for split in LISTS])
         self.fingerprint = fingerprint_of("nuswide", self.folder, self.ids)
 
 
@@ -91,7 +91,7 @@ def _images(file: Path) -> list[str]:
 
 
 def _concepts(folder: Path) -> list[str]:
-    """Those of the concept list, in its order, that have ground truth."""
+    """The concepts of the list, in its order, that have ground truth."""
     listed = _lines(folder / CONCEPTS)
     found = [name for name in listed if any((folder / file.format(name)).is_file() for file in TRUTHS.values())]
     if not found:
@@ -99,12 +99,12 @@ def _concepts(folder: Path) -> list[str]:
     return found
 
 
-def _truth(folder: Path, part: str, concept: str, images: int) -> NDArray[np.uint8]:
-    """(n,) of 0 and 1: which images of a part show the concept."""
-    file = folder / TRUTHS[part].format(concept)
+def _truth(folder: Path, split: str, concept: str, images: int) -> NDArray[np.uint8]:
+    """The images of a split that show the concept, (n,) of 0 and 1."""
+    file = folder / TRUTHS[split].format(concept)
     values = _text(file).split()  # 22 million of them in the whole set
     if len(values) != images:
-        raise UserError(f"{file} has {len(values):,} lines, expected the {images:,} of {folder / LISTS[part]}", HINT)
+        raise UserError(f"{file} has {len(values):,} lines, expected the {images:,} of {folder / LISTS[split]}", HINT)
     if strange := set(values) - {"0", "1"}:
         row = min(map(values.index, strange))
         raise UserError(f"{file}, line {row + 1}: {values[row][:40]!r} is neither 0 nor 1", HINT)

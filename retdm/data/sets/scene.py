@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.data.download import obtain
-from retdm.data.mat import read_mat
 from retdm.data.source import Counts, ImageFiles, data_root, fingerprint_of
+from retdm.data.user.mat import read_mat
 from retdm.errors import UserError
 
 ADDRESS = "http://www.lamda.nju.edu.cn/files/miml-image-data.rar"
@@ -81,6 +81,8 @@ def _images(folder: Path, expected: int) -> list[str]:
 
 
 def read_targets(file: Path, counts: Counts) -> tuple[list[str], NDArray[np.uint8]]:
+    """(names, targets (n, L)) of a file that is what was published, else ``UserError``."""
+
     def wrong(what: str, found: object, expected: object) -> UserError:
         return UserError(f"{file}: {what} {found}, expected {expected}", f"unpack {ADDRESS} anew")
 

@@ -2,25 +2,24 @@
 
 Where to get it, its labels and its licence: ``retdm/data/sets/scene.py``; only
 ``<root>/scene/processed/miml data.mat`` is read. A patch is the mean colour of a blob of 2 x 2
-pixels of the shrunken image and what its four neighbours differ from it (SBN of Maron and Ratan, ICML 1998).
+pixels of the shrunken image and the differences of its four neighbours from it (SBN of Maron and Ratan, ICML 1998).
 
 In the published file the bags of images 1-400 and 801-1200 do not stand at their images' labels: docs/scene-bags.md.
 """
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retdm.data.bag_source import BagArrays, stacked
-from retdm.data.mat import read_mat
 from retdm.data.sets.scene import ADDRESS, TARGETS, Scene, read_targets
 from retdm.data.source import Counts, data_root
+from retdm.data.user.mat import read_mat
 from retdm.errors import UserError
 
 HINT = f"unpack {ADDRESS} anew"
-ORDERS = ("published", "mended")
 PATCHES, FEATURES = 9, 15
 SORTED_AS_TEXT = ((0, 400), (800, 1200))  # places of the bags that stand in the order of their images' file names
 
@@ -39,9 +38,9 @@ class SceneBags(BagArrays):
 
     counts: ClassVar[Counts] = Scene.counts
 
-    def __init__(self, root: str | None = None, download: bool = False, order: str = "published") -> None:
-        if order not in ORDERS:
-            raise UserError(f"data.order={order} is not known", f"it is one of: {', '.join(ORDERS)}")
+    def __init__(
+        self, root: str | None = None, download: bool = False, order: Literal["published", "mended"] = "published"
+    ) -> None:
         file = data_root(root) / "scene" / TARGETS
         if download and not file.exists():
             Scene(root, download=True)
@@ -57,11 +56,13 @@ class SceneBags(BagArrays):
         if order == "mended":
             bags = bags[bag_of_image(len(targets))]
         instances, offsets = stacked(bags, ids, file)
-        super().__init__("scene-bags", file, names=names, ids=ids, instances=instances, offsets=offsets, marks=targets)
+        super().__init__(
+            "scene-bags", file, names=names, ids=ids, instances=instances, offsets=offsets, targets=targets
+        )
 
 
 def bag_of_image(n: int) -> NDArray[np.int64]:
-    """int64 (n,): at which place of the published file the bag of image i + 1 stands; a permutation."""
+    """The place in the published file of the bag of image i + 1, int64 (n,); a permutation."""
     place = np.arange(n)
     for start, stop in SORTED_AS_TEXT:
         block = range(start, min(stop, n))

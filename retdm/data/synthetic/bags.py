@@ -50,7 +50,7 @@ class SyntheticBags(BagArrays):
         centres = _centres(seed, features)
         drawn = [_draw(seed, i, grid, centres, hard) for i in range(size)]
         self.true_targets = np.stack([labels for labels, _, _ in drawn])
-        marks = np.stack([noisy(labels, (seed, i), hard.label_noise) for i, (labels, _, _) in enumerate(drawn)])
+        targets = np.stack([noisy(labels, (seed, i), hard.label_noise) for i, (labels, _, _) in enumerate(drawn)])
         super().__init__(
             f"synthetic-bags-{VERSION}",
             "data=synthetic_bags",
@@ -58,8 +58,8 @@ class SyntheticBags(BagArrays):
             ids=[f"{i:05d}" for i in range(size)],
             instances=np.concatenate([instances for _, _, instances in drawn]),
             offsets=np.arange(size + 1) * grid**2,
-            marks=marks,
-            instance_marks=np.concatenate([places.targets(len(NAMES)) for _, places, _ in drawn]),
+            targets=targets,
+            instance_targets=np.concatenate([places.targets(len(NAMES)) for _, places, _ in drawn]),
         )
 
 

@@ -1,7 +1,7 @@
-"""One's own bags of features, from one file. Notation: n bags, T instances in all, D features, L labels.
+"""The user's own bags of features, from one file. Notation: n bags, T instances in all, D features, L labels.
 
 Labels are 0 and 1, or -1 and 1; NaN, in text an empty cell or ``?``, where nobody said. In text true, false, yes and no
-are read too. Their names are those of a table of labels: single spaces, NFC, told apart by more than case.
+are read too. Label names follow the rules of a label table: single spaces, NFC, no two that differ in case alone.
 
 ``.npz`` (``numpy.savez``): ``instances`` (T, D); either ``offsets`` (n + 1,), so that bag i is
 ``instances[offsets[i]:offsets[i + 1]]``, or ``bag`` (T,), the number from 0 on of each instance's bag; ``targets``
@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.data.bag_source import BagArrays, stacked
-from retdm.data.mat import read_mat
 from retdm.data.user.label_names import near, some, tidy
+from retdm.data.user.mat import read_mat
 from retdm.data.user.table import separator_of
 from retdm.errors import UserError
 
@@ -43,13 +43,13 @@ VALUE = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*?)\s*,""")
 
 
 class Read(NamedTuple):
-    """What a file holds; the fields are those of ``BagArrays``."""
+    """The content of a file; the fields are arguments of ``BagArrays``."""
 
     names: Sequence[str]
     ids: Sequence[str]
     instances: NDArray[Any]
     offsets: NDArray[Any]
-    marks: NDArray[Any]
+    targets: NDArray[Any]
     columns: Sequence[str] | None = None
 
 
@@ -86,7 +86,7 @@ class BagFiles(BagArrays):
             raise
         except Exception as error:  # zip, MATLAB and text decoders raise nearly anything on broken bytes
             reason = f"{path} cannot be read: {type(error).__name__}: {error}"
-            raise UserError(reason, "retdm/data/user/bag_files.py says what it may hold") from error
+            raise UserError(reason, "retdm/data/user/bag_files.py describes its layout") from error
         super().__init__("bags", path, **found._asdict())
 
 
@@ -121,8 +121,8 @@ def _grouped(bag: NDArray[Any], n: int, total: int, path: Path) -> tuple[NDArray
 
 def _mat(path: Path, label_columns: list[str] | None) -> Read:
     content = read_mat(path)
-    cells, marks = content.get("bags"), content.get("targets", content.get("target"))
-    if cells is None or cells.dtype != np.dtype(object) or marks is None:
+    cells, targets = content.get("bags"), content.get("targets", content.get("target"))
+    if cells is None or cells.dtype != np.dtype(object) or targets is None:
         holds = ", ".join(name for name in content if not name.startswith("__"))
         raise UserError(
             f"{path} holds {holds}; expected a cell array bags of matrices (instances x features), and targets",
@@ -130,13 +130,13 @@ def _mat(path: Path, label_columns: list[str] | None) -> Read:
         )
     bags = cells.ravel()
     ids = [str(i + 1) for i in range(len(bags))]
-    if marks.ndim != 2 or marks.shape[1] != len(bags):
-        raise UserError(f"{path}: targets are {marks.shape}, expected (labels, {len(bags)}), a column a bag")
+    if targets.ndim != 2 or targets.shape[1] != len(bags):
+        raise UserError(f"{path}: targets are {targets.shape}, expected (labels, {len(bags)}), a column a bag")
     if "class_name" in content:
         names = [str(np.asarray(cell).item()).strip() for cell in content["class_name"].ravel()]
     else:
-        names = [f"label {i + 1}" for i in range(len(marks))]
-    return Read(names, ids, *stacked(bags, ids, path), marks.T)
+        names = [f"label {i + 1}" for i in range(len(targets))]
+    return Read(names, ids, *stacked(bags, ids, path), targets.T)
 
 
 def _csv(path: Path, label_columns: list[str] | None) -> Read:
@@ -149,7 +149,7 @@ def _csv(path: Path, label_columns: list[str] | None) -> Read:
         at, labels = _bag_and_labels(path, header, label_columns)
         features = [i for i in range(len(header)) if i not in labels and i != at]
         instances: dict[str, list[NDArray[np.float32]]] = {}
-        marks: dict[str, NDArray[np.float32]] = {}
+        targets: dict[str, NDArray[np.float32]] = {}
         for row in rows:
             if not row:
                 continue
@@ -157,8 +157,8 @@ def _csv(path: Path, label_columns: list[str] | None) -> Read:
             if len(row) != len(header):
                 raise UserError(f"{where}: {len(row)} cells, expected {len(header)} as in the first line")
             bag = row[at].strip()
-            said = _numbers([row[i] for i in labels], where)
-            if not np.array_equal(marks.setdefault(bag, said), said, equal_nan=True):
+            stated = _numbers([row[i] for i in labels], where)
+            if not np.array_equal(targets.setdefault(bag, stated), stated, equal_nan=True):
                 raise UserError(
                     f"{where}: bag {bag} has other labels than on its lines before", "a bag has one label set"
                 )
@@ -167,7 +167,9 @@ def _csv(path: Path, label_columns: list[str] | None) -> Read:
         raise UserError(f"{path} has no line below its column names", "write one line an instance")
     ids = list(instances)
     stack = stacked([np.stack(instances[bag]) for bag in ids], ids, path)
-    return Read([header[i] for i in labels], ids, *stack, np.stack([marks[bag] for bag in ids]), _at(header, features))
+    return Read(
+        [header[i] for i in labels], ids, *stack, np.stack([targets[bag] for bag in ids]), _at(header, features)
+    )
 
 
 def _bag_and_labels(path: Path, header: list[str], label_columns: list[str] | None) -> tuple[int, list[int]]:
@@ -196,7 +198,7 @@ def _at(items: Sequence[str], places: Sequence[int]) -> list[str]:
 
 
 def _numbers(cells: Sequence[str], where: str) -> NDArray[np.float32]:
-    """float32, NaN for empty cells and ``?``, 1 and 0 for words that say so."""
+    """Cells as float32, NaN for empty ones and ``?``, 1 and 0 for words that mean them."""
     try:
         return np.fromiter(map(float, cells), np.float32, len(cells))  # nearly always, and fast
     except ValueError:
@@ -223,7 +225,7 @@ def _arff(path: Path, label_columns: list[str] | None) -> Read:
     labels = sorted(_place(name, names, path) for name in wanted)  # in the order of the attributes
     name_at = next((i for i in outside if i not in labels), None)
     ids: list[str] = []
-    bags, marks = [], []
+    bags, targets = [], []
     for number, line in lines:
         where = f"{path}:{number}"
         values = VALUE.findall(line + ",")
@@ -234,12 +236,12 @@ def _arff(path: Path, label_columns: list[str] | None) -> Read:
             raise UserError(f"{where}: an instance has {short[0]} values, expected {len(columns)}")
         ids.append(str(len(ids)) if name_at is None else _unquoted(values[name_at]))
         bags.append(np.array(rows, np.float32))
-        marks.append(_numbers(_at(values, labels), where))
-    return Read(_at(names, labels), ids, *stacked(bags, ids, path), np.array(marks), columns)
+        targets.append(_numbers(_at(values, labels), where))
+    return Read(_at(names, labels), ids, *stacked(bags, ids, path), np.array(targets), columns)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines that say something."""
+    """(number, text) of the lines that are neither empty nor comments."""
     with path.open(encoding="utf-8-sig") as opened:
         for number, line in enumerate(opened, 1):
             text = line.strip()

@@ -10,11 +10,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.images import checked_range
-from retdm.data.source import ImageFiles, fingerprint_of
 from retdm.data.user.image_names import ImageNames
-from retdm.data.user.label_file import user_files, warn_of_one_class
-from retdm.data.user.label_names import some, told_apart
+from retdm.data.user.label_file import LabelledFolder
+from retdm.data.user.label_names import distinct
 from retdm.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -46,7 +44,7 @@ class Labelled:
     instances: int
 
 
-class CocoJson(ImageFiles):
+class CocoJson(LabelledFolder):
     """The images and labels of a COCO json as a ``Source``.
 
     Needed in it: ``images`` (each with ``id`` and ``file_name``, relative to ``root`` or absolute and inside it),
@@ -55,35 +53,26 @@ class CocoJson(ImageFiles):
     in a table (``retdm.data.user.csv_labels``).
 
     Args:
-        root: folder of the images.
-        labels: the json, relative to ``root`` or absolute.
-        value_range: the values that become black and white, in images of more than 8 bits; see
-            :func:`retdm.data.images.read_image`.
+        root, labels, value_range: see :class:`LabelledFolder`.
 
     Raises:
         UserError: the json is absent, or something in it is wrong; the first such entry is named.
     """
 
-    user_settings = ("root", "labels")
-    user_files = staticmethod(user_files)
-
     def __init__(
         self, root: str | None = None, labels: str = "labels.json", value_range: Sequence[float] | None = None
     ) -> None:
-        self.folder, file = user_files(root, labels)
-        self.value_range = checked_range(value_range)
+        super().__init__(root, labels, value_range)
+        file = self.file
         found = read_coco(file)
-        self.names, self.targets = told_apart(found.names, file), found.targets
+        self.names, self.targets = distinct(found.names, file), found.targets
         self.known = np.ones(self.targets.shape, bool)
         images = ImageNames(self.folder)
         self.ids = images.resolve(found.files, lambda i: f"{file} images[{i}]", file)
         _refuse_twice(file, "file_name", self.ids)
-        log.info("%s: %s images; labels (categories): %s", file.name, f"{len(self.ids):,}", some(self.names, 30))
+        self.finish("coco_json", "categories", images)
         if unlabelled := int((~self.targets.any(1)).sum()):
             log.info("%s: %s images have no annotation and stay", file.name, f"{unlabelled:,}")
-        warn_of_one_class(self.names, self.targets, self.known, file)
-        images.warn_of_forgotten(self.ids, file)
-        self.fingerprint = fingerprint_of("coco_json", self.folder, self.ids, self.value_range)
 
 
 def read_coco(file: Path) -> Labelled:

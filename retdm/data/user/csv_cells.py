@@ -1,6 +1,7 @@
-"""Cells of 0, 1 and what means the same, as numbers."""
+"""Cells of a label table as codes: absent, present, unknown, and what is none of these."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +14,22 @@ ABSENT, PRESENT, UNKNOWN, EMPTY, MINUS_ONE, OTHER = range(6)
 WORDS = {"true": PRESENT, "yes": PRESENT, "false": ABSENT, "no": ABSENT, "": EMPTY}
 WORDS |= dict.fromkeys(("?", "nan", "na", "n/a", "<na>", "null", "none"), UNKNOWN)
 NUMBERS = {0.0: ABSENT, 1.0: PRESENT, -1.0: MINUS_ONE}
-SAID = {"0": ABSENT, "1": PRESENT, "unknown": UNKNOWN}
+Meaning = Literal["unknown", 0, 1]  # of a cell that is empty, or -1
+MEANINGS: dict[Meaning, int] = {"unknown": UNKNOWN, 0: ABSENT, 1: PRESENT}
 
 
-def codes_of(table: Table, *, empty: object = "unknown", minus_one: object = None) -> Codes:
-    """What each cell says, (n, columns): one of ``ABSENT`` to ``OTHER``.
+def codes_of(table: Table, *, empty: Meaning = "unknown", minus_one: Meaning | None = None) -> Codes:
+    """The code of each cell, (n, columns): one of ``ABSENT`` to ``OTHER``.
 
     Args:
         table: of text.
-        empty: what an empty cell says: ``unknown``, 0 or 1.
-        minus_one: the same of -1; None leaves it ``MINUS_ONE``, which no label column may hold.
-
-    Raises:
-        UserError: ``empty`` or ``minus_one`` is none of these.
+        empty: the meaning of an empty cell.
+        minus_one: the meaning of -1; None leaves it ``MINUS_ONE``, which no label column may hold.
     """
-    said = {EMPTY: said_by("empty", empty)}
+    meant = {EMPTY: MEANINGS[empty]}
     if minus_one is not None:
-        said[MINUS_ONE] = said_by("minus_one", minus_one)
-    known = _Known(said)
+        meant[MINUS_ONE] = MEANINGS[minus_one]
+    known = _Known(meant)
     found = np.empty((len(table.rows), len(table.columns)), np.uint8)
     for place, row in enumerate(table.rows):  # a table has millions of cells and a handful of different ones
         found[place] = np.frombuffer(bytes(map(known.__getitem__, row)), np.uint8)
@@ -38,11 +37,11 @@ def codes_of(table: Table, *, empty: object = "unknown", minus_one: object = Non
 
 
 class _Known(dict[str, int]):
-    """Cells that were met, each read once."""
+    """The codes of the cells met so far, each read once."""
 
-    def __init__(self, say: dict[int, int]) -> None:
+    def __init__(self, meant: dict[int, int]) -> None:
         super().__init__()
-        self.say = say
+        self.meant = meant
 
     def __missing__(self, cell: str) -> int:
         text = cell.strip().lower()
@@ -52,16 +51,9 @@ class _Known(dict[str, int]):
                 code = NUMBERS.get(float(text.replace(",", ".")), OTHER)  # decimals as pandas and spreadsheets write
             except ValueError:
                 code = OTHER
-        code = self.say.get(code, code)
+        code = self.meant.get(code, code)
         self[cell] = code
         return code
-
-
-def said_by(setting: str, value: object) -> int:
-    """``ABSENT``, ``PRESENT`` or ``UNKNOWN``, from the value of a setting. Raises ``UserError``."""
-    if (code := SAID.get(str(value).lower())) is None:
-        raise UserError(f"data.{setting}={value} is not what a cell can say", "unknown, 0 or 1")
-    return code
 
 
 def targets_of(
@@ -79,7 +71,7 @@ def targets_of(
             )
         raise UserError(
             f"{where}: {cell!r} is neither 0, 1 nor empty",
-            "every column but those of image and split is a label; data.other_columns=[…] leaves out what is none, "
+            "every column but those of image and split is a label; data.other_columns=[…] leaves out the others, "
             "or join the labels' names in one column 'labels'",
         )
     return [table.columns[column] for column in columns], (chosen == PRESENT).astype(np.uint8), chosen <= PRESENT

@@ -1,4 +1,4 @@
-"""Which columns of a table of labels are what."""
+"""The columns of a label table: images, splits, labels."""
 
 import re
 import shlex
@@ -18,10 +18,10 @@ IMAGE_COLUMNS = (
     *("fname", "file_name", "filepath", "file_path", "image_name", "image_path", "image_id"),
 )
 JOINED_COLUMNS = ("labels", "label", "tags")
-PARTS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation"}
-PARTS |= {"test": "test", "testing": "test"}
+SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLIT_WORDS |= dict.fromkeys(("val", "valid", "validation"), "validation")
 FASTAI = "is_valid"
-# Names of columns of 0 and 1 that say something of the line and not of the image.
+# Names of columns of 0 and 1 that describe the line and not the image.
 NO_LABELS = {
     *("annotated", "checked", "comment", "comments", "confidence", "corrupt", "done", "excluded", "flag", "flagged"),
     *("flags", "fold", "id", "idx", "ignore", "included", "index", "invalid", "isvalid", "label", "labels", "note"),
@@ -31,7 +31,7 @@ NO_LABELS = {
 
 
 class Columns(NamedTuple):
-    """Places in a table: the images, their parts if there are any, and either names or a column a label."""
+    """The columns by number: images, splits if there are any, and either joined names or a column a label."""
 
     image: int
     split: int | None
@@ -48,15 +48,15 @@ def find_columns(
     *,
     joined: bool = False,
 ) -> Columns:
-    """Where everything stands.
+    """The column of each kind.
 
     Args:
         table: with its column names.
-        codes: what its cells say.
+        codes: of its cells.
         image_column: of the images' paths; None looks for ``IMAGE_COLUMNS``.
         label_columns: the labels, or the one column of their names; None looks for ``JOINED_COLUMNS``, else takes all
             columns that are left.
-        other_columns: that are no labels, whatever they look like; None lets those that look so be an error.
+        other_columns: no labels, whatever they look like; None makes columns that look like none an error.
         joined: the one label column holds names, whatever they look like.
 
     Raises:
@@ -124,10 +124,10 @@ def _place(table: Table, name: object, setting: str) -> int:
 
 
 def _unnamed(table: Table) -> set[int]:
-    """Columns without a name that say nothing: what a spreadsheet leaves behind, and the numbers that pandas writes.
+    """Columns without a name or content, as a spreadsheet leaves them, and the row numbers that pandas writes.
 
     Raises:
-        UserError: one says something, or two columns have one name.
+        UserError: one without a name has content, or two columns have one name.
     """
     silent = set()
     for place, column in enumerate(table.columns):
@@ -143,7 +143,7 @@ def _unnamed(table: Table) -> set[int]:
 
 
 def _holds_names(codes: Codes, column: int, name: str) -> bool:
-    """Whether a column holds names: something that is no 0 or 1, and no 0 or 1 either unless it is called so."""
+    """True where a column holds names: text, and no 0 or 1 unless the column is called ``labels`` or the like."""
     said = codes[:, column]
     return bool((said == OTHER).any()) and (name in JOINED_COLUMNS or not (said <= PRESENT).any())
 
@@ -151,7 +151,7 @@ def _holds_names(codes: Codes, column: int, name: str) -> bool:
 def _check_labels(
     table: Table, codes: Codes, labels: list[int], asked: bool, other_columns: Sequence[str] | None
 ) -> None:
-    """Raise ``UserError`` where columns look like none of labels."""
+    """Raise ``UserError`` where columns do not look like labels."""
     strange = {}
     for column in labels:
         name, said = table.columns[column], codes[:, column]
@@ -165,18 +165,18 @@ def _check_labels(
     if not strange:
         return
     columns = [table.columns[c] for c in strange]
-    told = ", ".join(f"{table.columns[c]!r} ({why})" for c, why in list(strange.items())[:4])
+    listed = ", ".join(f"{table.columns[c]!r} ({why})" for c, why in list(strange.items())[:4])
     more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
-    hint = f"{as_setting('other_columns', columns)} leaves out what is none; data.label_columns=[…] names the labels"
-    parts = [c for c in strange if all(cell.lower() in PARTS for cell in table.cells(c))]
-    if parts:
-        hint = f"call the column {table.columns[parts[0]]!r} 'split' if it gives the parts; {hint}"
+    hint = f"{as_setting('other_columns', columns)} leaves them out; data.label_columns=[…] names the labels"
+    splits = [c for c in strange if all(cell.lower() in SPLIT_WORDS for cell in table.cells(c))]
+    if splits:
+        hint = f"call the column {table.columns[splits[0]]!r} 'split' if it names the splits; {hint}"
     elif len(strange) == len(labels) == 1 and _plain(columns[0]) in ("label", "labels", "tags"):
         name = columns[0]
         hint = (
             f"give it the name of the label that 1 stands for, or {as_setting('label_columns', [name])} takes it as is"
         )
-    raise UserError(f"{table.file}: these columns look like none of labels: {told}{more}", hint)
+    raise UserError(f"{table.file}: these columns do not look like labels: {listed}{more}", hint)
 
 
 def _plain(name: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.user.csv_cells import ABSENT, PRESENT, said_by
-from retdm.data.user.label_names import tidy, told_apart
+from retdm.data.user.csv_cells import Meaning
+from retdm.data.user.label_names import distinct, tidy
 from retdm.data.user.table import Table
 from retdm.errors import UserError
 
@@ -23,7 +23,7 @@ ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,'"\[\]{}][^,'
 Names = list[str] | None  # of one cell; None where nobody said
 
 
-def lists_of(table: Table, column: int, separator: str | None = None, empty: object = "unknown") -> list[Names]:
+def lists_of(table: Table, column: int, separator: str | None = None, empty: Meaning = "unknown") -> list[Names]:
     """The names in each cell of a column.
 
     Args:
@@ -32,19 +32,19 @@ def lists_of(table: Table, column: int, separator: str | None = None, empty: obj
         separator: a key of ``SEPARATORS`` or any text; None is a semicolon, and refuses names that look like several.
             Cells that are lists, as ``['cat', 'dog']``, ``["cat"]`` or ``{cat,dog}``, are read as such, unless the
             semicolon is given.
-        empty: what an empty cell says: ``unknown``, or 0 for none of the labels.
+        empty: the meaning of an empty cell: ``unknown``, or 0 for none of the labels.
 
     Raises:
-        UserError: a cell has an empty name or is no list though it looks so, or names look like several that something
-            else than the separator joins.
+        UserError: a cell has an empty name or is no list though it looks like one, or a name looks like several that
+            another sign than the separator joins.
     """
     sign = ";" if separator is None else SEPARATORS.get(separator, separator)
     if not sign:
         raise UserError("data.label_separator is empty", f"{', '.join(SEPARATORS)}, or any text")
-    if (said := said_by("empty", empty)) == PRESENT:
+    if empty == 1:
         raise UserError("data.empty=1 says nothing of a column of names", "unknown, or 0 for none of the labels")
     as_they_are = separator in ("semicolon", ";")
-    nothing: Names = [] if said == ABSENT else None
+    nothing: Names = [] if empty == 0 else None
     read: dict[str, Names] = {"": nothing, NONE: []}
     found: list[Names] = []
     for row, cell in enumerate(table.cells(column)):
@@ -87,7 +87,7 @@ def merged(table: Table, ids: list[str], lists: list[Names]) -> tuple[list[str],
 
 
 def twice(table: Table, name: str, first: int, second: int) -> UserError:
-    """What to say of a file that stands in two lines."""
+    """The error of a file that stands in two lines."""
     return UserError(
         f"{table.file} names {name} in lines {table.lines[first]} and {table.lines[second]}",
         "keep one line an image, or write one line an image and label: 1.jpg,cat and 1.jpg,dog under image,label",
@@ -96,7 +96,7 @@ def twice(table: Table, name: str, first: int, second: int) -> UserError:
 
 def targets_of(table: Table, lists: Sequence[Names]) -> tuple[list[str], NDArray[np.uint8], NDArray[np.bool_]]:
     """(names in alphabetical order, targets (n, L), known (n, L)). Raises ``UserError`` without any name."""
-    names = told_apart(sorted({name for found in lists for name in found or ()}), table.file)
+    names = distinct(sorted({name for found in lists for name in found or ()}), table.file)
     if not names:
         raise UserError(f"{table.file} names no label", "write cat;dog")
     place = {name: column for column, name in enumerate(names)}
@@ -108,7 +108,7 @@ def targets_of(table: Table, lists: Sequence[Names]) -> tuple[list[str], NDArray
 
 
 def _items(cell: str, where: str) -> list[str]:
-    """The items of a list in brackets, quoted as Python or JSON does it, or not at all; nothing of it is run."""
+    """The items of a list in brackets, quoted as in Python or JSON, or not at all; nothing of it is executed."""
     inner, at, items = cell[1:-1].strip(), 0, []
     while at < len(inner):
         match = ITEM.match(inner, at)
@@ -133,14 +133,14 @@ def _refuse_joined(names: list[str], where: str) -> None:
 
 
 def _refuse_repeated(names: list[str], where: str) -> None:
-    """Where names are put together of few pieces, they are several: 'horse person' beside 'horse' and 'person'."""
+    """Raise where names are made of few pieces: 'horse person' beside 'horse' and 'person' is two names."""
     for sign in SOMETIMES:
         several = {name: name.split(sign) for name in names if sign in name.strip(sign)}
         if not several:
             continue
-        pieces = {piece.strip() for parts in several.values() for piece in parts} | (set(names) - set(several))
-        for name, parts in several.items():
-            if len(pieces) < len(names) or all(part.strip() in names for part in parts):
+        pieces = {piece.strip() for words in several.values() for piece in words} | (set(names) - set(several))
+        for name, words in several.items():
+            if len(pieces) < len(names) or all(word.strip() in names for word in words):
                 raise _several(where, name, sign)
 
 
@@ -151,8 +151,8 @@ def _several(where: str, name: str, sign: str) -> UserError:
             f"{where}: {name[:60]!r} looks like a piece of a list",
             "write ['cat', 'dog'] in one cell, in quotes, or cat;dog; data.label_separator=semicolon takes it as it is",
         )
-    parts = [part.strip() for part in name.split(sign) if part.strip()]
+    words = [text.strip() for text in name.split(sign) if text.strip()]
     return UserError(
-        f"{where}: label {name[:60]!r} looks like several joined by {word!r}: {', '.join(map(repr, parts[:4]))}",
+        f"{where}: label {name[:60]!r} looks like several joined by {word!r}: {', '.join(map(repr, words[:4]))}",
         f"data.label_separator={word} takes it apart; data.label_separator=semicolon keeps it one name",
     )

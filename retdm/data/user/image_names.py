@@ -1,4 +1,4 @@
-"""Which files of a folder the names in a label file mean."""
+"""From the names in a label file to the image files of a folder."""
 
 import logging
 import os
@@ -22,15 +22,15 @@ COMPARED = 5_000  # files among which a misspelt name is looked for
 
 
 class ImageNames:
-    """The images under a folder, and the way from a name in a label file to one of them.
+    """The images under a folder, found by the names that a label file gives them.
 
-    A name is relative to the folder, or absolute and inside it. Where there is no such file, the one that is meant is
-    taken if it is the only one: in another case, another Unicode form, with ``%20`` for a space, without its ending;
-    and where that finds not one name, with the folders left out that all names begin with, or in the one folder that
-    has them. What was taken so is logged.
+    A name is relative to the folder, or absolute and inside it. Where there is no such file, the only one that it can
+    mean is taken: in another case, another Unicode form, with ``%20`` for a space, without its ending; and where that
+    finds no name at all, without the folders that all names begin with, or in the one folder that has them. Names read
+    so are logged.
 
     Attributes:
-        files: images, as paths relative to the folder, with slashes; what is hidden is left out.
+        files: images, as paths relative to the folder, with slashes; hidden ones are left out.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class ImageNames:
             file: for messages.
 
         Raises:
-            UserError: a name is none, leads out of the folder, also through a link, or not one of them is there.
+            UserError: a name cannot be a file's, leads out of the folder, also through a link, or no file is there.
         """
         plain = []
         for i, name in enumerate(names):
@@ -91,16 +91,16 @@ class ImageNames:
             log.warning("%s: %s names are not quite those of their files: %s", file.name, len(otherwise), read_as)
         return [each or name for each, name in zip(found, plain, strict=True)]
 
-    def warn_of_forgotten(self, ids: Sequence[str], file: Path) -> None:
+    def warn_of_unnamed(self, ids: Sequence[str], file: Path) -> None:
         """Log how many images the label ``file`` does not name."""
-        if forgotten := self.files - set(ids):
-            count, first = f"{len(forgotten):,}", printable(min(forgotten))
+        if unnamed := self.files - set(ids):
+            count, first = f"{len(unnamed):,}", printable(min(unnamed))
             log.warning(
                 "%s does not name %s images in %s (the first: %s): left out", file.name, count, self.folder, first
             )
 
     def _relative(self, name: str) -> str:
-        """With slashes, and without ``./``, ``//`` and turns through ``..``; absolute where it is not in the folder."""
+        """The name with slashes, without ``./``, ``//`` and detours through ``..``; absolute if not in the folder."""
         path = PureWindowsPath(name)  # knows both slashes and drive letters
         plain = posixpath.normpath(("/" if path.drive and path.root else "") + path.as_posix())
         if _leads_out(plain):
@@ -129,8 +129,8 @@ class ImageNames:
         ways: list[tuple[str, list[str]]] = []
         if not any(name.startswith("..") for name in names):
             for count in range(1, len(shared) + 1):
-                cut = [name.lstrip("/").split("/", count)[count] for name in names]
-                ways.append((f"the folders {'/'.join(shared[:count])!r} before each name are left out", cut))
+                shorter = [name.lstrip("/").split("/", count)[count] for name in names]
+                ways.append((f"the folders {'/'.join(shared[:count])!r} before each name are left out", shorter))
         tail = f"/{names[0]}"
         for above in sorted(each[: -len(tail)] for each in self.files if each.endswith(tail)):
             ways.append((f"the images are in the folder {above!r}", [f"{above}/{name}" for name in names]))
@@ -142,7 +142,7 @@ class ImageNames:
         return names, [None] * len(names)
 
     def _instead(self, name: str) -> str:
-        """What to write for a name that is not there."""
+        """A hint for a name that is not there."""
         base = posixpath.basename(name)
         for above in self.folder.absolute().parents[:3]:
             if not name.startswith("/") and os.path.lexists(above / name):
@@ -169,7 +169,7 @@ class ImageNames:
         return found
 
     def _stays(self, name: str) -> bool:
-        """Whether the file is in the folder when all links are followed."""
+        """True where the file is in the folder when all links are followed."""
         above = posixpath.dirname(name)
         if above not in self._inside:
             self._inside[above] = self._below(self.folder / above)
@@ -180,7 +180,7 @@ class ImageNames:
 
 
 def _can_be(name: str) -> bool:
-    """Whether a file can have this name: some text, no longer than a file system takes, no half of a character."""
+    """True where a file can have this name: text no longer than a file system takes, without half a character."""
     path = PureWindowsPath(name)
     try:
         longest = max((len(part.encode()) for part in path.parts), default=0)

@@ -1,4 +1,4 @@
-"""Label names of one's own data, made safe and told apart; every form of label file comes through here."""
+"""Label names of the user's own data, made safe and checked to differ, for every format of label file."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -7,13 +7,11 @@ from difflib import get_close_matches
 from retdm.errors import UserError
 
 BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they turn around what follows on a screen
-
-
 EMPTY = str.maketrans("", "", "\u00ad\u200b\u2060\ufeff")  # left behind by editors, and seen by nobody
 
 
 def has_control(text: str) -> bool:
-    """Whether ``text`` holds what a terminal would obey instead of showing: escapes, line ends, turned writing."""
+    """True where ``text`` holds what a terminal would obey instead of show: escapes, line ends, turned writing."""
     return not text.isprintable() and any(
         sign in BIDI or unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text
     )
@@ -32,7 +30,7 @@ def tidy(text: str, where: object) -> str:
     return found
 
 
-def told_apart(names: Sequence[str], where: object) -> list[str]:
+def distinct(names: Sequence[str], where: object) -> list[str]:
     """The tidy label ``names``.
 
     Raises:
@@ -47,7 +45,7 @@ def told_apart(names: Sequence[str], where: object) -> list[str]:
             alike = "twice" if other == found[-1] else f"and {other!r}, which differ in next to nothing"
             raise UserError(
                 f"{where}: labels {found[-1]!r} {alike}",
-                "write one of them everywhere, or give the two names that are told apart",
+                "write one of them everywhere, or give the two names that differ in a letter",
             )
     return found
 

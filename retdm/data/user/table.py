@@ -1,4 +1,4 @@
-"""A label file of lines and columns as text."""
+"""A label table as text cells in lines and columns."""
 
 import csv
 import io
@@ -71,7 +71,7 @@ def read_table(file: Path, setting: str = "data.labels") -> Table:
 
 
 def separator_of(first: str) -> tuple[str, int]:
-    """What separates cells, by the first line of a table; and where its next line begins if it was Excel's, else 0."""
+    """The separator of cells by a table's first line, and where the next line begins if that was Excel's, else 0."""
     if excel := EXCEL.match(first):
         return excel[1], excel.end()
     unquoted = re.sub('"[^"]*"', "", first)  # what is quoted separates nothing

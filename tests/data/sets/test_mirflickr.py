@@ -99,12 +99,6 @@ def test_a_missing_annotation_is_named(drawn: Path) -> None:
         MirFlickr(str(drawn))
 
 
-def test_labels_of_a_third_kind_are_refused_with_the_choices(drawn: Path) -> None:
-    with pytest.raises(UserError, match="data.labels=all is unknown") as caught:
-        MirFlickr(str(drawn), labels="all")
-    assert "potential" in caught.value.hint and "relevant" in caught.value.hint
-
-
 def test_an_absent_set_names_folder_addresses_and_key(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         MirFlickr(str(tmp_path))

@@ -95,7 +95,7 @@ def without_y(c: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without_an_instance_label, "bag 10_2_s has not one row of y an instance"),
+        (without_an_instance_label, "the rows of y of bag 10_2_s are not one an instance"),
         (with_another_bag_label, "the labels of bag 10_4_s are not those of its instances"),
         (with_another_count, "images have building, expected 2"),
         (without_a_bag, "4 bags and 5 with instance labels, expected 5"),

@@ -153,7 +153,7 @@ def test_what_may_be_a_mistake_is_logged(opened: Open, tmp_path: Path, caplog: p
     with caplog.at_level("INFO", "retdm"):
         opened(coco_content(["x.jpg", "sub/y.png"], [[1, 7], []]))
     assert "1 images have no annotation and stay" in caplog.text
-    assert "no image carries: toothbrush (1 of 3 labels)" in caplog.text
+    assert "no image has: toothbrush (of 3 labels)" in caplog.text
     assert "does not name 1 images" in caplog.text and "the first: z.jpg" in caplog.text
 
 

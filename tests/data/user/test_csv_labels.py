@@ -104,7 +104,7 @@ def test_a_column_of_parts_becomes_the_split(opened: Open) -> None:
 
 @pytest.mark.parametrize("cell", ["", "dev"])
 def test_a_line_without_a_part_is_named(opened: Open, cell: str) -> None:
-    with pytest.raises(UserError, match=f"line 3, column 'split': '{cell}' is no part"):
+    with pytest.raises(UserError, match=f"line 3, column 'split': '{cell}' is no split"):
         opened("image,split,cat", "1.jpg,train,1", f"2.png,{cell},0")
 
 
@@ -273,10 +273,10 @@ def test_images_that_the_table_does_not_name_are_counted(
     assert "does not name" not in caplog.text
 
 
-def test_labels_of_one_class_are_told_of(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_of_one_class_are_logged(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
     opened("image,all,none,both", "1.jpg,1,0,1", "2.png,,0,0")
-    assert "labels.csv: no image carries: none (1 of 3 labels)" in caplog.text
-    assert "labels.csv: no image is known to lack: all (1 of 3 labels)" in caplog.text
+    assert "labels.csv: no image has: none (of 3 labels)" in caplog.text
+    assert "labels.csv: no image is known not to have: all (of 3 labels)" in caplog.text
 
 
 def test_images_without_a_known_label_are_counted(opened: Open, caplog: pytest.LogCaptureFixture) -> None:

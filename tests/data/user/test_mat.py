@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from retdm.data import mat
+from retdm.data.user import mat
 from retdm.data.user.bag_files import BagFiles
 from retdm.errors import UserError
 
