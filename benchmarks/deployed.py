@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from retdm.commands.export import EXTRA, export, scores_of_onnx, scores_of_program
+from retdm.commands.export import EXTRA, export
+from retdm.runs.export.onnx_file import scores_of_onnx
+from retdm.runs.export.program import scores_of_program
 from retdm.runs.folder import RunFolder
 from retdm.runs.inputs import find_images
 from retdm.runs.model import load

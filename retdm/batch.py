@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -20,6 +21,13 @@ class Batch(NamedTuple):
     image: Tensor
     target: Tensor
     known: Tensor
+
+
+def unlabelled(image: Tensor, labels: int) -> Batch:
+    """A batch of images (B, 3, H, W) of which no label is known."""
+    rows = image.shape[0]  # not len, which would fix the number of images in an exported program
+    target = torch.zeros(rows, labels, device=image.device)
+    return Batch(torch.arange(rows, device=image.device), image, target, torch.zeros_like(target, dtype=torch.bool))
 
 
 class FeatureBatch(NamedTuple):

@@ -15,9 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands too: two workers sh
 
 import torch
 from browsers import CHROMIUM
+from untrained import Untrained, untrained_run
 
 from retdm.commands.train import train
 from retdm.runs.compose import compose_settings
+from retdm.runs.folder import RunFolder
 from retdm.runs.settings import RunSettings
 from retdm.training.pictures import png
 
@@ -61,6 +63,17 @@ def composed(*overrides: str) -> RunSettings:
 def tiny(tmp_path: Path, tiny_cache: Path) -> Callable[..., RunSettings]:
     """``tiny("method=bce", …)``: settings of a tiny run under ``tmp_path``."""
     return lambda *more: copy.deepcopy(composed(f"data.cache={tiny_cache}", *more)).changed(outputs=str(tmp_path))
+
+
+@pytest.fixture
+def untrained(tiny: Callable[..., RunSettings], tmp_path: Path) -> Untrained:
+    """``untrained("method=bce", backbone={…})``: a run folder whose network was never trained, at 32 pixels."""
+
+    def make(*overrides: str, backbone: dict[str, str] | None = None) -> RunFolder:
+        settings = tiny("data.image_size=32", *(overrides or ["method=bce"]))
+        return untrained_run(settings.changed(backbone=backbone or settings.backbone), tmp_path / "run")
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,8 @@
 
 import io
 import json
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,25 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
-from torch.nn import functional as F
 
-from retdm import __version__
-from retdm.backbones.folding import _FoldingConv, fold_batchnorm
-from retdm.batch import Batch
 from retdm.commands.guard import guarded
-from retdm.data.augment import cached_side
 from retdm.errors import UserError
 from retdm.files import all_or_none
-from retdm.methods.base import Method
 from retdm.runs import build
-from retdm.runs.decisions import threshold_of
+from retdm.runs.export.card import card
+from retdm.runs.export.onnx_file import scores_of_onnx, to_onnx
+from retdm.runs.export.program import random_views, scores_of_program, trace
 from retdm.runs.folder import RunFolder, shown
-from retdm.runs.model import Model, load
+from retdm.runs.model import load
 
 PROGRAM, ONNX = "model.pt2", "model.onnx"
-CARD = "retdm.json"  # the name in both files of what `card` gives
+CARD = "retdm.json"  # the card's name in both files
 EXTRA = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # of a score; another order of the same float32 operations gives some 1e-6
 
@@ -39,7 +32,7 @@ class Exported(NamedTuple):
     """What an export wrote.
 
     Attributes:
-        card: see :func:`card`.
+        card: see :func:`retdm.runs.export.card.card`.
         differences: file -> greatest difference of its scores from the run's.
     """
 
@@ -143,145 +136,6 @@ def export(
     return Exported(about, differences)
 
 
-def card(run: RunFolder, model: Model) -> dict[str, Any]:
-    """What a user of the files must know: names, shapes, how an image is prepared, how scores become labels."""
-    method, size = model.method, model.image_size
-    transform = method.encoder.backbone.transform
-    return {
-        "labels": model.labels,
-        "images": {"type": "uint8", "shape": ["batch", 3, size, size]},
-        "scores": {"type": "float32", "shape": ["batch", len(model.labels)], "range": [0, 1]},
-        "transform": {
-            "steps": "turn the photograph upright as its EXIF tells; convert it to colours; resize it to each side of "
-            "resize in turn, both sides alike; the model divides by 255 and applies mean and std itself",
-            "colours": "RGB",
-            "resize": [cached_side(size), size],
-            "interpolation": transform.interpolation,
-            "mean": list(transform.mean),
-            "std": list(transform.std),
-        },
-        "decide": {"rule": method.decide, "threshold": threshold_of(run, method.decide, method)},
-        "made_by": {
-            "retdm": __version__,
-            "method": model.settings.choices["method"],
-            "backbone": model.settings.network,
-        },
-    }
-
-
-def random_views(size: int) -> Tensor:
-    """Five random images, uint8 (5, 3, size, size): noise of ever larger grain, for noise of one grain looks alike."""
-    generator = torch.Generator().manual_seed(0)
-    sides = [max(1, size >> power) for power in range(5)]
-    grains = [torch.randint(0, 256, (1, 3, side, side), generator=generator).float() for side in sides]
-    return torch.cat([F.interpolate(grain, size=(size, size)) for grain in grains]).byte()
-
-
-class _Deployed(nn.Module):
-    """uint8 images to scores: what a method does, without what only training needs."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, images: Tensor) -> Tensor:
-        rows = images.shape[0]  # not len, which would fix the number of images
-        unused = torch.zeros(rows, len(self.method.labels))
-        known = torch.zeros_like(unused, dtype=torch.bool)
-        batch = Batch(torch.arange(rows), self.method.normalised(images), unused, known)
-        return self.method.scores(batch).float()
-
-
-def trace(model: Model) -> ExportedProgram:
-    """The model as a program of plain operators. The model's method is changed on the way and of no more use.
-
-    Raises:
-        UserError: its operations cannot be written down once for all images.
-    """
-    method = model.method
-    _make_plain(method)
-    example = torch.zeros(2, 3, model.image_size, model.image_size, dtype=torch.uint8)
-    try:
-        with _quiet(), torch.no_grad():
-            program: ExportedProgram = torch.export.export(
-                _Deployed(method).eval(), (example,), dynamic_shapes=({0: Dim.DYNAMIC},), strict=False
-            )
-            # Autocast is an operator of its own, with what it encloses inside: this brings that to the outside.
-            program = program.run_decompositions({})
-    except Exception as error:  # the exporter passes on whatever the traced code raises
-        raise UserError(
-            f"{type(method).__name__} cannot be exported: {_first_line(error)}",
-            "its scores(batch) may not choose by values of tensors, nor by the number of images (len(batch.image))",
-        ) from error
-    program.graph.eliminate_dead_code()  # the batch's targets
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine
-    return program
-
-
-@torch.no_grad()
-def _make_plain(method: Method) -> None:
-    """Take out, in place, what serves training alone and would be in the program as operators or files' ballast."""
-    fold_batchnorm(method.encoder.backbone.net)  # those that were trained: they are at rest now
-    for module in list(method.modules()):
-        if isinstance(module, _FoldingConv):  # it computes folded weights at each step; here they are computed once
-            norm = module.norm[0]
-            del module.norm
-            module.__class__, norm.__class__ = nn.Conv2d, nn.BatchNorm2d  # type: ignore[assignment]
-            folded = nn.utils.fuse_conv_bn_eval(module, norm)
-            module.weight, module.bias = folded.weight, folded.bias
-            norm.__class__ = nn.Identity  # type: ignore[assignment]
-            norm._parameters.clear()
-            norm._buffers.clear()
-        if getattr(module, "inplace", False):  # saves memory, and takes the exporters five times as long
-            module.inplace = False  # type: ignore[assignment]
-    # The images' layout sets that of the computation; that of the weights is the one which PyTorch writes silently.
-    method.to(memory_format=torch.contiguous_format)
-    method.requires_grad_(False)
-
-
-def to_onnx(program: ExportedProgram) -> Any:
-    """The program as an ONNX ``ModelProto`` with input ``images`` and output ``scores``.
-
-    Raises:
-        UserError: ONNX has no such operators.
-    """
-    try:
-        with _quiet():
-            converted = torch.onnx.export(
-                program, dynamo=True, optimize=True, input_names=["images"], output_names=["scores"], verbose=False
-            )
-            assert converted is not None
-            proto = converted.model_proto
-    except Exception as error:  # of PyTorch, onnxscript and onnx alike
-        raise UserError(
-            f"the model cannot be written as ONNX: {_first_line(error)}",
-            "write model.pt2 alone with onnx=false, or try newer packages: pip install -U torch onnxscript",
-        ) from error
-    graph = proto.graph
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del graph.value_info[:]  # shapes inside, which every reader infers; they have another name for the batch
-    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
-        item.ClearField("metadata_props")  # notes of the exporter about itself
-    return proto
-
-
-def scores_of_program(file: Path, views: Tensor) -> list[np.ndarray]:
-    """Scores by the written program, for one view and for all."""
-    with file.open("rb") as opened:
-        program = torch.export.load(opened).module()
-    return [program(batch).numpy() for batch in (views[:1], views)]
-
-
-def scores_of_onnx(file: Path, views: Tensor) -> list[np.ndarray]:
-    """Scores by the written ONNX file, for one view and for all."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return [session.run(["scores"], {"images": batch.numpy()})[0] for batch in (views[:1], views)]
-
-
 def _difference(found: list[np.ndarray], expected: np.ndarray) -> float:
     """The greatest difference; infinite where shape or type is another."""
     pairs = [(scores, expected[: len(scores)]) for scores in found]
@@ -305,26 +159,3 @@ def _writing_to(folder: Path) -> Iterator[None]:
         if is_new:
             with suppress(OSError):  # it is not empty where all went well
                 folder.rmdir()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep PyTorch's notes about its exporters off the screen: what they give is compared with the run, and what they
-    fail at is an error of one line."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stderr(io.StringIO()):  # where a failure prints all operators so far
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _first_line(error: BaseException) -> str:
-    while error.__cause__ is not None:  # the exporters wrap what happened in pages of advice
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

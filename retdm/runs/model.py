@@ -1,6 +1,7 @@
 """A trained run as an object that predicts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from retdm.backbones.folding import fold_batchnorm
-from retdm.batch import BagBatch, Batch
+from retdm.batch import BagBatch, Batch, unlabelled
 from retdm.criteria.decide import decide as decided
 from retdm.data.augment import cached_side, test_view
 from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, checked_range
@@ -23,6 +24,7 @@ from retdm.runs.inputs import bags, pictures, read_ahead
 from retdm.runs.saved import check_same, description_of, settings_of_run, take
 from retdm.text import printable
 from retdm.training.checkpoint_files import continue_from
+from retdm.training.inference import infer
 from retdm.training.regions import region_maps
 
 SHOWN = 6  # labels that ``repr`` names
@@ -135,36 +137,30 @@ class Model:
             image = image.resize((side, side), Image.Resampling.BILINEAR)
         return test_view(np.asarray(image), self.image_size)
 
-    @torch.inference_mode()
     def scores(self, views: Tensor) -> np.ndarray:
-        """uint8 (B, 3, S, S) as ``view`` gives them -> float32 (B, L) in [0, 1]."""
-        return self.method.scores(self._batch(views)).float().cpu().numpy()
+        """Scores float32 (B, L) in [0, 1] of images uint8 (B, 3, S, S) as ``view`` gives them."""
+        return self._computed(unlabelled(views, len(self.labels)), self.method.scores)
 
-    @torch.inference_mode()
     def region_scores(self, views: Tensor) -> np.ndarray:
-        """The same of each of h x h regions, which together are the whole image: float32 (B, L, h, h) in [0, 1].
+        """Scores float32 (B, L, h, h) of h x h regions, which together are the whole image.
 
         Of methods with ``scores_instances``.
         """
-        return region_maps(self.method, self._batch(views)).cpu().numpy()
+        return self._computed(unlabelled(views, len(self.labels)), partial(region_maps, self.method))
 
-    def _batch(self, views: Tensor) -> Batch:
-        device = self.method.device
-        unused = torch.zeros(len(views), len(self.labels), device=device)
-        pixels = self.method.normalised(views.to(device))
-        return Batch(torch.arange(len(views), device=device), pixels, unused, unused.bool())
-
-    @torch.inference_mode()
     def bag_scores(self, bag: np.ndarray, dim: int) -> np.ndarray:
-        """A bag (N, D) -> float32 (L,) in [0, 1]."""
+        """Scores float32 (L,) in [0, 1] of a bag (N, D)."""
         if bag.ndim != 2 or bag.shape[1] != dim or len(bag) == 0:
             raise UserError(f"a bag has shape {bag.shape}", f"expected (instances, {dim}) with at least one instance")
-        device = self.method.device
-        rows = torch.from_numpy(bag.astype(np.float32))[None].to(device)
-        unused = torch.zeros(1, len(self.labels), device=device)
-        mask = torch.ones(1, len(bag), dtype=torch.bool, device=device)
-        batch = BagBatch(torch.full((1,), -1, device=device), rows, mask, unused, unused.bool())
-        return self.method.scores(batch)[0].float().cpu().numpy()
+        rows = torch.from_numpy(bag.astype(np.float32))[None]
+        unknown = torch.zeros(1, len(self.labels))
+        mask = torch.ones(1, len(bag), dtype=torch.bool)
+        batch = BagBatch(torch.full((1,), -1), rows, mask, unknown, unknown.bool())
+        return self._computed(batch, self.method.scores)[0]
+
+    def _computed(self, batch: Batch | BagBatch, compute: Callable[[Any], Tensor]) -> np.ndarray:
+        ((_, found),) = infer(self.method, [batch], compute)
+        return found.float().cpu().numpy()
 
 
 def load(folder: Path | str, device: str = "cpu", *, user_classes: bool = False) -> Model:

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from command_line import Done, in_process
 from PIL import ExifTags, Image
+from untrained import Untrained
 
 from retdm.batch import Batch
 from retdm.commands import export as room
@@ -25,23 +24,13 @@ from retdm.commands.export import export
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
-from retdm.registry import CONF, resolve
-from retdm.runs.build import build_method, describe
 from retdm.runs.folder import RunFolder
 from retdm.runs.model import load
-from retdm.runs.settings import RunSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
-# One of each class that can be exported: the others are its variants.
-METHODS = sorted(
-    file.stem
-    for file in (CONF / "method").glob("*.yaml")
-    if (target := yaml.safe_load(file.read_text()).get("_target_")) and resolve(target).exports  # type: ignore[attr-defined]
-)
 HAS_ONNX = all(find_spec(name) for name in room.EXTRA)
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason='pip install "retdm[onnx]"')
 KINDS = ["model.pt2", pytest.param("model.onnx", marks=needs_onnx)]
-Save = Callable[..., RunFolder]
 
 
 def command(*arguments: str) -> Done:
@@ -74,32 +63,6 @@ def out(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.code == 0, done.err
     (folder / "printed.txt").write_text(done.out)
     return folder
-
-
-@pytest.fixture
-def save(tiny: Callable[..., RunSettings], tmp_path: Path) -> Save:
-    """``save("bce", backbone={…})``: a run folder whose network was never trained, at 32 pixels; what training
-    would have moved from zero, and BatchNorm's statistics, have moved all the same."""
-
-    def make(
-        name: str = "bce", backbone: dict[str, str] | None = None, decide: str = "half", precision: str = "32-true"
-    ) -> RunFolder:
-        settings = tiny(
-            f"method={name}", f"method.decide={decide}", f"trainer.precision={precision}", "data.image_size=32"
-        )
-        settings = settings.changed(backbone=backbone or settings.backbone)
-        network = build_method(settings, ["a", "b", "c"], load=False)
-        generator = torch.Generator().manual_seed(0)
-        for name, tensor in network.state_dict().items():
-            if "running_" in name or not tensor.any():
-                noise = torch.rand(tensor.shape, generator=generator) * 0.1
-                tensor.copy_(noise + 0.5 if "running_" in name else noise - 0.05)
-        run = RunFolder(tmp_path / "run")
-        run.checkpoints.mkdir(parents=True)
-        torch.save({"state_dict": network.state_dict(), "retdm": describe(settings, network, None, None)}, run.best)
-        return run
-
-    return make
 
 
 # What is written
@@ -141,8 +104,8 @@ def test_a_file_carries_labels_transform_and_rule(out: Path, name: str) -> None:
     assert card["decide"] == {"rule": "half", "threshold": 0.5}
 
 
-def test_the_threshold_of_the_validation_rule_is_the_runs(save: Save) -> None:
-    run = save(decide="validation")
+def test_the_threshold_of_the_validation_rule_is_the_runs(untrained: Untrained) -> None:
+    run = untrained("method=bce", "method.decide=validation")
     with pytest.raises(UserError, match="takes its threshold from"):
         export(run, run.path / "export", onnx=False)
     run.metrics.write_text('{"threshold": 0.375}')
@@ -194,64 +157,14 @@ def test_the_comparison_on_photographs_tells_a_line_a_file(
     assert found and float(found[1]) < 1e-5
 
 
-# Methods and networks
+# What is refused, and what is left then
 
 
-LIKE_BCE = ("asl", "center", "cnn_softmax", "cnn_warp")  # the same network, trained otherwise
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_BCE else name for name in METHODS]
-)
-def test_every_method_is_exported(save: Save, tmp_path: Path, name: str) -> None:
-    run = save(name)
-    assert np.ptp(load(run.path).scores(room.random_views(32)), axis=0).max() > 3 * room.TOLERANCE, (
-        "scores of all images alike"
-    )
-    assert max(export(run, tmp_path / "out", onnx=False).differences.values()) < 1e-5
-
-
-@pytest.mark.parametrize(
-    ("network", "weights", "batchnorm", "convolutions"),
-    [
-        pytest.param(  # no file is read
-            "retdm.backbones.mobilenet.MobileNetV2", "imagenet", "frozen", 52, marks=pytest.mark.slow
-        ),
-        ("nets.Normed", "none", "trained", 1),
-    ],
-)
-def test_batchnorm_becomes_part_of_a_plain_convolution(
-    save: Save, tmp_path: Path, network: str, weights: str, batchnorm: str, convolutions: int
-) -> None:
-    run = save(backbone={"_target_": network, "weights": weights})
-    assert load(run.path, user_classes=True).method.encoder.backbone.batchnorm == batchnorm
-    file = tmp_path / "out" / "model.pt2"
-    assert export(run, file.parent, onnx=False, user_classes=True).differences[file] < 1e-5
-    program = torch.export.load(file)
-    operators = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-    assert operators.count("aten.conv2d.default") == convolutions
-    assert not [name for name in operators if re.search(r"norm|rsqrt|mul|autocast", name)]
-    assert not [name for name in program.state_dict if "running" in name]
-
-
-def test_a_network_of_ones_own_is_exported_only_where_it_is_allowed(save: Save, tmp_path: Path) -> None:
-    run = save(backbone={"_target_": "nets.Normed", "weights": "none"})
+def test_a_network_of_ones_own_is_exported_only_where_it_is_allowed(untrained: Untrained, tmp_path: Path) -> None:
+    run = untrained(backbone={"_target_": "nets.Normed", "weights": "none"})
     with pytest.raises(UserError, match="not a class of this package"):
         export(run, tmp_path / "out", onnx=False)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_run_in_bfloat16_is_exported_in_float32(save: Save, tmp_path: Path) -> None:
-    run = save(precision="bf16-mixed")
-    model = load(run.path)
-    assert model.method.encoder.autocast == torch.bfloat16
-    export(run, tmp_path / "out", onnx=False)
-    model.method.encoder.autocast = None
-    views = room.random_views(32)
-    assert np.abs(scores_of(tmp_path / "out" / "model.pt2", views) - model.scores(views)).max() < 1e-5
-
-
-# What is refused, and what is left then
 
 
 @pytest.mark.parametrize(
@@ -279,8 +192,8 @@ def test_missing_packages_are_told_before_anything_is_read(tmp_path: Path, monke
     assert "onnx=false" in done.err
 
 
-def test_an_earlier_export_stays_unless_it_may_be_replaced(save: Save, tmp_path: Path) -> None:
-    run, out = save(), tmp_path / "out"
+def test_an_earlier_export_stays_unless_it_may_be_replaced(untrained: Untrained, tmp_path: Path) -> None:
+    run, out = untrained(), tmp_path / "out"
     out.mkdir()
     for name in ("model.pt2", "model.onnx", "notes.txt"):
         (out / name).write_text("old")
@@ -338,9 +251,9 @@ def test_a_method_whose_scores_are_no_program_is_refused(
 
 
 def test_a_full_disk_leaves_the_earlier_export_as_it_was(
-    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    untrained: Untrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, out = save(), tmp_path / "out"
+    run, out = untrained(), tmp_path / "out"
     out.mkdir()
     (out / "model.pt2").write_text("old")
 
@@ -354,10 +267,10 @@ def test_a_full_disk_leaves_the_earlier_export_as_it_was(
     assert {path.name: path.read_text() for path in out.iterdir()} == {"model.pt2": "old"}
 
 
-def test_a_place_that_cannot_be_written_is_named(save: Save, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(untrained: Untrained, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match=f"cannot write to {tmp_path / 'file'}"):
-        export(save(), tmp_path / "file", onnx=False)
+        export(untrained(), tmp_path / "file", onnx=False)
 
 
 @pytest.mark.parametrize(
