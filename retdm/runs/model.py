@@ -160,7 +160,8 @@ class Model:
 
     def _computed(self, batch: Batch | BagBatch, compute: Callable[[Any], Tensor]) -> np.ndarray:
         ((_, found),) = infer(self.method, [batch], compute)
-        return found.float().cpu().numpy()
+        scores: np.ndarray = found.float().cpu().numpy()
+        return scores
 
 
 def load(folder: Path | str, device: str = "cpu", *, user_classes: bool = False) -> Model:

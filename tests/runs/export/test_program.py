@@ -27,7 +27,7 @@ LIKE_BCE = ("asl", "center", "cnn_softmax", "cnn_warp")  # the same network, tra
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_BCE else name for name in METHODS]
 )
 def test_every_method_is_exported(untrained: Untrained, tmp_path: Path, name: str) -> None:
-    run = untrained(f"method={name}")
+    run = untrained(f"method={name}", "method.decide=half")
     assert np.ptp(load(run.path).scores(random_views(32)), axis=0).max() > 3 * TOLERANCE, "scores of all images alike"
     assert max(export(run, tmp_path / "out", onnx=False).differences.values()) < 1e-5
 
