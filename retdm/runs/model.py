@@ -156,12 +156,12 @@ class Model:
         unknown = torch.zeros(1, len(self.labels))
         mask = torch.ones(1, len(bag), dtype=torch.bool)
         batch = BagBatch(torch.full((1,), -1), rows, mask, unknown, unknown.bool())
-        return self._computed(batch, self.method.scores)[0]
+        (scores,) = self._computed(batch, self.method.scores)
+        return np.asarray(scores)
 
     def _computed(self, batch: Batch | BagBatch, compute: Callable[[Any], Tensor]) -> np.ndarray:
         ((_, found),) = infer(self.method, [batch], compute)
-        scores: np.ndarray = found.float().cpu().numpy()
-        return scores
+        return found.float().cpu().numpy()
 
 
 def load(folder: Path | str, device: str = "cpu", *, user_classes: bool = False) -> Model:
