@@ -1,8 +1,8 @@
-"""How far scores of an exported run lie from those of ``retdm.load(run).predict`` on real photographs.
+"""Differences between the scores of an exported run and of ``retdm.load(run).predict`` on real photographs.
 
     python benchmarks/deployed.py <folder of photographs> <run> [<run> …]
 
-Each run is exported to a temporary folder. The photographs are prepared for its files as docs/deploying.md tells, by
+Each run is exported to a temporary folder. The photographs are prepared for its files as docs/deploying.md says, by
 Pillow alone; the largest difference of any score is printed, a line a run and file.
 """
 

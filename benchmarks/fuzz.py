@@ -1,9 +1,9 @@
-"""Broken files: how many of them end in one line to the user, are read all the same, or in a traceback, which is a bug.
+"""Broken files, counted: read all the same, refused in one line, or ending in a traceback, which is a bug.
 
     python benchmarks/fuzz.py [files=300] [seed=0] [only=<kind>] [keep=<folder>]
 
-A whole file of each kind that the program reads (tables of labels, COCO's JSON, images, bags, archives, what lies in a
-run's folder) is changed at random: bytes flipped, cut off, taken out, repeated, moved, replaced by what tends to hurt.
+A sound file of each kind that the program reads (tables of labels, COCO's JSON, images, bags, archives, the files of a
+run folder) is changed at random: bytes flipped, cut off, removed, repeated, moved, replaced by troublesome ones.
 ``files`` of each kind. Printed: a line a kind with its counts and seconds; a traceback's file goes to ``keep``, and the
 exit code is then 1.
 """
@@ -21,9 +21,11 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
+from benchmark_options import options_of
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -41,7 +43,7 @@ from retdm.report.read import find_runs
 from retdm.runs.compose import compose_settings
 from retdm.runs.folder import RunFolder, read_config
 
-OPTIONS = {"files": "300", "seed": "0", "only": "", "keep": "/tmp/retdm-fuzz"}
+OPTIONS: dict[str, Any] = {"files": 300, "seed": 0, "only": "", "keep": "/tmp/retdm-fuzz"}
 NASTY = [
     *(b"\0", b"\xff\xfe", b'"', b"'", b",", b";", b"\n", b"\r", b"\t", b"{", b"[", b"]}", b"-1", b"1e999", b"NaN"),
     *(b"../../x", b"\xed\xa0\x80", b"\x1b[31m", b"9" * 400, b"&a [*a,*a]", b"null", b"true", b"0x", "İ\u202e".encode()),
@@ -105,7 +107,7 @@ def archive() -> bytes:
 
 
 def targets(work: Path) -> dict[str, Target]:
-    """By kind: a whole file, its name and what reads it."""
+    """By kind: a sound file, its name and its reader."""
     images(work)
     table = "image,cat,dog,split\n" + "".join(
         f"{i}.png,{i % 2},{i // 3},{'test' if i > 3 else 'train'}\n" for i in range(6)
@@ -160,11 +162,7 @@ def targets(work: Path) -> dict[str, Target]:
 
 
 def main() -> None:
-    for argument in sys.argv[1:]:
-        key, _, value = argument.partition("=")
-        if key not in OPTIONS:
-            sys.exit(f"error: {key} is not an option: {', '.join(OPTIONS)}")
-        OPTIONS[key] = value
+    OPTIONS.update(options_of(OPTIONS))
     logging.disable(logging.WARNING)  # a training sets levels of its own
     warnings.simplefilter("ignore")
     keep, all_counts = Path(OPTIONS["keep"]), Counter[str]()
@@ -173,11 +171,11 @@ def main() -> None:
         for kind, (content, name, read) in targets(Path(folder)).items():
             if OPTIONS["only"] not in kind:
                 continue
-            rng, counts, start = np.random.default_rng(int(OPTIONS["seed"])), Counter[str](), time.monotonic()
+            rng, counts, start = np.random.default_rng(OPTIONS["seed"]), Counter[str](), time.monotonic()
             path = Path(folder, name)
             path.write_bytes(content)
-            read(path)  # whole, it must be
-            for number in range(int(OPTIONS["files"])):
+            read(path)  # the sound file must be readable
+            for number in range(OPTIONS["files"]):
                 path.write_bytes(changed(content, rng))
                 shutil.rmtree(path.parent / "unpacked", ignore_errors=True)
                 try:

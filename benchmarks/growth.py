@@ -1,4 +1,4 @@
-"""How the cost of methods on bags grows with bags, instances a bag and labels; and that of the distances between bags.
+"""Growth of the cost of methods on bags, and of distances between bags, with bags, instances a bag and labels.
 
     OMP_NUM_THREADS=1 python benchmarks/growth.py [methods=all] [bags=100] [instances=8] [features=15] [labels=5]
         [limit=8] [repeat=2]
@@ -7,9 +7,9 @@ Each size is taken at once, twice and four times its base while the others stay.
 bag has it where one of its instances is of that cluster. Methods are those of ``conf/method``, with their settings
 there; ``methods`` names some, with commas. Printed: seconds at the base of a fit and of scoring as many bags, and the
 exponent of growth, the slope of log seconds over log size. Nothing is subtracted: where a fixed part (a number of
-steps or of clusters) is much of the time, the exponent is small. Methods that see bags by their distances compute these
-too. One thread, and its processor's seconds, which other work on the machine changes little; the best of ``repeat``,
-but once where that took more than one. A size is not tried where those before foretell more than ``limit`` seconds.
+steps or of clusters) is much of the time, the exponent is small. Methods that compare bags by distances compute these
+too. CPU seconds of one thread, which other work on the machine changes little; the best of ``repeat``, or of one where
+that took more than a second. A size is skipped where the smaller ones predict more than ``limit`` seconds.
 """
 
 import math
@@ -23,11 +23,12 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, get_args
 
-os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # what joblib, which joins in with threads, takes the machine for
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # the number of cores for joblib, which would start threads
 
 import numpy as np
 import rich
 import torch
+from benchmark_options import options_of
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -42,10 +43,10 @@ from retdm.runs.build import build_method
 from retdm.runs.compose import compose_settings
 from retdm.training.distances import use_distances
 
-NUMBERS = {"bags": 100, "instances": 8, "features": 15, "labels": 5, "limit": 8, "repeat": 2}
+OPTIONS = {"bags": 100, "instances": 8, "features": 15, "labels": 5, "limit": 8, "repeat": 2}
 SIZES = ("bags", "instances", "labels")
 FACTORS = (1, 2, 4)
-ENOUGH = 0.1  # seconds of what is short
+ENOUGH = 0.1  # seconds; shorter work is repeated
 METHODS = {
     "mimlsvm": "mimlsvm",
     "mimlknn": "mimlknn",
@@ -63,7 +64,7 @@ METHODS = {
 
 
 class Drawn(NamedTuple):
-    """What ``fit`` takes."""
+    """The arguments of ``fit``."""
 
     examples: Bags
     target: NDArray[np.uint8]
@@ -71,7 +72,7 @@ class Drawn(NamedTuple):
 
 
 def drawn(bags: int, instances: int, features: int, labels: int, seed: int) -> Drawn:
-    """Bags with two instances on average that are of labels' clusters, the others of one of no label."""
+    """Bags with two instances on average of the clusters of labels; the others are of a cluster without label."""
     centres = np.random.default_rng(0).normal(0, 1, (labels + 1, features))
     rng = np.random.default_rng(seed)
     cluster = np.where(rng.random((bags, instances)) < 2 / instances, rng.integers(labels, size=(bags, instances)), -1)
@@ -93,7 +94,7 @@ def seconds(work: Callable[[], Any], repeat: int) -> float:
 
 
 class Cost(NamedTuple):
-    """Seconds of what is learnt or computed first, of scores, and the most MB at once where that was asked for."""
+    """Seconds of fitting (or of distances), seconds of scoring, and the peak in MB if measured."""
 
     first: float
     scores: float = 0
@@ -105,7 +106,7 @@ class Cost(NamedTuple):
 
 
 def growing(cost: Callable[[int], Cost], limit: float, base: Cost) -> list[Cost]:
-    """Costs at the factors, of which the first is known, until one is foretold to take more than the limit."""
+    """Costs at the factors, the first one known, until one is predicted to exceed the limit."""
     found, growth = [base], 2.0
     for factor in FACTORS[1:]:
         if found[-1].both * growth > limit:
@@ -116,7 +117,7 @@ def growing(cost: Callable[[int], Cost], limit: float, base: Cost) -> list[Cost]
 
 
 def slope(costs: list[float]) -> str:
-    """The exponent of growth, and how far it was seen where not to the end."""
+    """The exponent of growth, and the greatest factor measured where that is not the last."""
     if len(costs) < 2:
         return "not tried"
     exponent = np.polyfit(np.log(FACTORS[: len(costs)]), np.log(costs), 1)[0]
@@ -175,10 +176,9 @@ def of_distances(sizes: dict[str, int], limit: float, repeat: int) -> Iterator[l
 
 
 def main() -> None:
-    given = dict(each.split("=") for each in sys.argv[1:])
-    wanted = given.pop("methods", ",".join(METHODS)).split(",")
-    names = [name for name in METHODS if name in wanted]
-    options = NUMBERS | {key: int(value) for key, value in given.items()}
+    options = options_of({"methods": "all"} | OPTIONS)
+    wanted = options["methods"].split(",")
+    names = [name for name in METHODS if name in wanted or wanted == ["all"]]
     sizes = {key: options[key] for key in ("bags", "instances", "features", "labels")}
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=ConvergenceWarning)

@@ -1,4 +1,4 @@
-"""Commands killed at random times and continued: do they end as if nobody had touched them?
+"""Commands killed at random times and continued, compared with undisturbed ones.
 
     python benchmarks/kills.py [of=all] [kills=5] [seed=0] [folder=<a temporary one>]
 
@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from benchmark_options import options_of
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ Content = dict[str, Any]
 
 
 class Case(NamedTuple):
-    """A command, with its places in braces, and how what it leaves is read."""
+    """A command, with its places in braces, and the reader of its output."""
 
     command: str
     read: Callable[[Path], Content]
@@ -78,31 +79,29 @@ CASES = {
     "sweep": Case(
         PLAIN.replace("train.py", "train.py -m") + " outputs={out} method=lr refit=true data.split=0,1", _runs
     ),
-    "predict": Case("-m retdm.predict run={run} images={images} out={out}", _predicted),
-    "export": Case("-m retdm.export run={run} out={out} onnx=false overwrite=true", _exported),
+    "predict": Case("-m retdm predict run={run} images={images} out={out}", _predicted),
+    "export": Case("-m retdm export run={run} out={out} onnx=false overwrite=true", _exported),
 }
 
 
-def main(words: list[str]) -> int:
-    asked: dict[str, str] = {"of": "all", "kills": "5", "seed": "0", "folder": ""} | dict(
-        word.split("=", 1) for word in words
-    )
+def main() -> int:
+    asked = options_of({"of": "all", "kills": 5, "seed": 0, "folder": ""})
     names = list(CASES) if asked["of"] == "all" else asked["of"].split(",")
     folder = Path(asked["folder"] or tempfile.mkdtemp())
-    chance = random.Random(int(asked["seed"]))
+    chance = random.Random(asked["seed"])
     bad = 0
     for name in names:
-        counts, seconds = _killed(CASES[name], folder / name, int(asked["kills"]), chance)
+        counts, seconds = _killed(CASES[name], folder / name, asked["kills"], chance)
         bad += sum(counts[key] for key in ("different", "still there", "wrong end", "traceback"))
-        told = ", ".join(f"{key} {count}" for key, count in sorted(counts.items()))
-        print(f"{name:<8} undisturbed {seconds:.0f} s: {told}", flush=True)
+        events = ", ".join(f"{key} {count}" for key, count in sorted(counts.items()))
+        print(f"{name:<8} undisturbed {seconds:.0f} s: {events}", flush=True)
     if not asked["folder"]:
         shutil.rmtree(folder)
     return 1 if bad else 0
 
 
 def _killed(case: Case, folder: Path, kills: int, chance: random.Random) -> tuple[Counter[str], float]:
-    """Counts of what happened, and the seconds of an undisturbed command."""
+    """Count the events of a case; and the seconds of its undisturbed command."""
     places = {"cache": str(folder / "cache"), "images": str(folder / "images"), "run": str(folder / "trained")}
     _photographs(folder / "images")
     if "{run}" in case.command:
@@ -130,7 +129,7 @@ def _killed(case: Case, folder: Path, kills: int, chance: random.Random) -> tupl
 
 
 def _start_and_kill(command: str, sent: signal.Signals, after: float) -> Iterator[str]:
-    """What happens to a command that is sent a signal ``after`` so many seconds."""
+    """Yield the events of a command that is sent a signal after some seconds."""
     process = _start(command)
     try:
         _, said = process.communicate(timeout=after)
@@ -202,4 +201,4 @@ def _same(one: Content, other: Content) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What loading costs, in one run: batches from the image cache against those a user would otherwise read from files.
+"""The cost of loading, in one run: batches from the image cache against files read by a usual pipeline.
 
     python benchmarks/loading.py [images=512] [side=500] [size=224] [batch=64] [rounds=3]
 
@@ -9,7 +9,6 @@ step that waits for data, and what the cache of COCO's 123,287 images would take
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmark_options import options_of
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +26,7 @@ from torchvision.transforms import v2 as transforms
 
 from retdm.backbones.mobilenet import MobileNetV2
 from retdm.data.augment import cached_side
-from retdm.data.image_cache import open_images
+from retdm.data.image_cache import CachedImages, open_images
 from retdm.data.loader import GlobalBatches, Images, handed_over
 from retdm.data.source import ImageFiles, fingerprint_of
 from retdm.data.synthetic.source import Synthetic
@@ -49,7 +49,7 @@ class Photographs(ImageFiles):
 
 
 class Plain(Dataset[Any]):
-    """What a user would write."""
+    """The usual pipeline of torchvision."""
 
     def __init__(self, source: Photographs, size: int) -> None:
         self.source = source
@@ -101,7 +101,7 @@ def waiting(loader: Iterable[Any], size: int) -> tuple[float, float]:
 
 def main() -> None:
     keep_freed_memory()  # as a run does
-    options = OPTIONS | {key: int(value) for key, value in (each.split("=") for each in sys.argv[1:])}
+    options = options_of(OPTIONS)
     n, size, batch = options["images"], options["size"], options["batch"]
     side = cached_side(size)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +145,8 @@ def main() -> None:
             f"a step of mobilenet_v2: {step:.2f} s, waiting for data {wait:.3f} s = {wait / (wait + step):.1%}"
         )
         for name, images, seconds in (("pixels", plain, built), ("JPEG", jpeg, built_jpeg)):
-            bytes_each = images.file.stat().st_size / n  # type: ignore[union-attr]
+            assert isinstance(images, CachedImages)
+            bytes_each = images.blocks.file.stat().st_size / n
             screen.print(
                 f"cache of {name}: {bytes_each / 1e3:.0f} kB an image, {n / seconds:.0f} images/s to build; "
                 f"{COCO:,} images: {COCO * bytes_each / 1e9:.1f} GB, {COCO * seconds / n / 60:.0f} minutes"

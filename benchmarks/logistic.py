@@ -1,4 +1,4 @@
-"""What fitting L1LR costs, in one run, against the plain loop that a user would write.
+"""The cost of fitting L1LR, in one run, beside a plain loop over scikit-learn.
 
     python benchmarks/logistic.py [rows=1333] [features=3232] [labels=5] [splits=2]
 
@@ -8,10 +8,10 @@ seconds, the ratio, and by how much the two objectives differ.
 """
 
 import resource
-import sys
 import time
 
 import numpy as np
+from benchmark_options import options_of
 from joblib import cpu_count
 from numpy.typing import NDArray
 from rich.console import Console
@@ -41,7 +41,7 @@ def objective(
 
 
 def main() -> None:
-    options = OPTIONS | {key: int(value) for key, value in (each.split("=") for each in sys.argv[1:])}
+    options = options_of(OPTIONS)
     kind = {"l1_ratio": 1.0} if NEW_NAMES else {"penalty": "l1"}
     seconds = {"plain": 0.0, "ours": 0.0}
     gaps = []

@@ -1,15 +1,14 @@
-"""What a training step costs, in one run: a plain PyTorch loop, BCE and RETDM on the same network and precision.
+"""The cost of a training step, in one run: a plain PyTorch loop, BCE and RETDM on the same network and precision.
 
     python benchmarks/step.py [backbone=mobilenet_v2] [batch=64] [size=224] [steps=6] [rounds=3] [device=cpu]
 
 Prints images a second, ratios, and where a step of RETDM spends its time. The plain loop is torchvision's network with
-frozen BatchNorm, channels_last, the same autocast, BCE and SGD, on batches that lie ready in memory; ours load from the
+frozen BatchNorm, channels_last, the same autocast, BCE and SGD, on batches already in memory; ours load from the
 image cache and augment. The loops take turns, and the median over rounds is reported.
 """
 
 import contextlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torchvision
+from benchmark_options import options_of
 from PIL import Image
 from pytorch_lightning import Callback
 from rich.console import Console
@@ -37,13 +37,18 @@ from retdm.runs.settings import RunSettings
 from retdm.training.evaluation import Evaluation
 from retdm.training.stages import Stages
 
-OPTIONS: dict[str, str] = {"backbone": "mobilenet_v2", "batch": "64", "size": "224", "steps": "6", "rounds": "3"} | {
-    "device": "cpu"
+OPTIONS: dict[str, Any] = {
+    "backbone": "mobilenet_v2",
+    "batch": 64,
+    "size": 224,
+    "steps": 6,
+    "rounds": 3,
+    "device": "cpu",
 }
 
 
 class Noise(ImageSource):
-    """Random pictures with Scene's label sets: what they show does not matter to a clock."""
+    """Random pictures with label sets like Scene's; their content does not matter here."""
 
     def __init__(self, size: int = 64, side: int = 256) -> None:
         rng = np.random.default_rng(0)
@@ -71,7 +76,7 @@ class Clock(Callback):
 
 
 def settings_for(method: str, folder: str) -> RunSettings:
-    batch, steps = int(OPTIONS["batch"]), int(OPTIONS["steps"])
+    batch, steps = OPTIONS["batch"], OPTIONS["steps"]
     images = int((batch * (steps + 1) + 8) / 0.72)  # one epoch of training rows, the first step warms up
     epochs = ["classification", "label_embedding"] if method == "retdm" else []
     settings = compose_settings(
@@ -94,7 +99,7 @@ def settings_for(method: str, folder: str) -> RunSettings:
 
 
 def frozen(net: nn.Module) -> nn.Module:
-    """BatchNorm as it is where weights were loaded, though the speed does not need the weights."""
+    """Put BatchNorm in evaluation mode, as loaded weights would have it."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
@@ -102,7 +107,7 @@ def frozen(net: nn.Module) -> nn.Module:
 
 
 def freeze(method: DeepMethod) -> None:
-    """BatchNorm of ours as it is where weights were loaded."""
+    """Freeze the BatchNorm of our backbone, as loaded weights would have it."""
     backbone = method.encoder.backbone
     if backbone.batchnorm == "trained":
         backbone.batchnorm = "frozen"
@@ -116,13 +121,13 @@ def ours(method_name: str, folder: str) -> float:
     data = build_data(settings)
     method = cast(DeepMethod, build_method(settings, data.labels))
     freeze(method)
-    clock, stages = Clock(), Stages(method.stages)
+    clock, stages = Clock(), Stages(method.stages, lambda: data.split_loader("train"))
     trainer = build_trainer(settings, [Evaluation(), stages, clock], 1, None, {})
     trainer.limit_val_batches = 1
     method.use_training_labels(data.training_labels())
     trainer.fit(method, data.train_loader(), data.split_loader("validation"))
     times = np.diff(clock.ends)
-    return float(int(OPTIONS["batch"]) / np.median(times))
+    return float(OPTIONS["batch"] / np.median(times))
 
 
 def plain_network() -> nn.Module:
@@ -137,9 +142,9 @@ def autocast(settings: RunSettings) -> contextlib.AbstractContextManager[Any]:
 
 
 def plain_training(settings: RunSettings) -> float:
-    """Images a second of the loop that a user would otherwise write."""
-    net, device, batch = plain_network(), OPTIONS["device"], int(OPTIONS["batch"])
-    image = torch.randn(batch, 3, int(OPTIONS["size"]), int(OPTIONS["size"]), device=device)
+    """Images a second of the plain loop."""
+    net, device, batch = plain_network(), OPTIONS["device"], OPTIONS["batch"]
+    image = torch.randn(batch, 3, OPTIONS["size"], OPTIONS["size"], device=device)
     image = image.contiguous(memory_format=torch.channels_last)
     target = (torch.rand(batch, 5, device=device) < 0.25).float()
     optimiser = torch.optim.SGD(net.parameters(), 0.001, momentum=0.9, weight_decay=1e-4)
@@ -151,14 +156,14 @@ def plain_training(settings: RunSettings) -> float:
         F.binary_cross_entropy_with_logits(logits.float(), target).backward()
         optimiser.step()
 
-    return batch / seconds(step, int(OPTIONS["steps"]))
+    return float(batch / seconds(step, OPTIONS["steps"]))
 
 
 def inference(net: Callable[[torch.Tensor], torch.Tensor], settings: RunSettings) -> float:
-    batch, size = int(OPTIONS["batch"]), int(OPTIONS["size"])
+    batch, size = OPTIONS["batch"], OPTIONS["size"]
     image = torch.randn(batch, 3, size, size, device=OPTIONS["device"]).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), autocast(settings):
-        return batch / seconds(lambda: net(image), int(OPTIONS["steps"]))
+        return float(batch / seconds(lambda: net(image), OPTIONS["steps"]))
 
 
 def seconds(work: Callable[[], Any], times: int) -> float:
@@ -198,18 +203,14 @@ def parts_of_a_step(settings: RunSettings) -> Iterator[tuple[str, float]]:
 
 
 def main() -> None:
-    for argument in sys.argv[1:]:
-        key, _, value = argument.partition("=")
-        if key not in OPTIONS:
-            sys.exit(f"error: {key} is not an option: {', '.join(OPTIONS)}")
-        OPTIONS[key] = value
+    OPTIONS.update(options_of(OPTIONS))
     out = Console(width=110, highlight=False)
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_for("retdm", folder)
         as_written = plain_training(settings)
         prepare_process()
         found: dict[str, list[float]] = {"plain": [], "bce": [], "retdm": []}
-        for _ in range(int(OPTIONS["rounds"])):
+        for _ in range(OPTIONS["rounds"]):
             found["plain"].append(plain_training(settings))
             found["bce"].append(ours("bce", folder))
             found["retdm"].append(ours("retdm", folder))
@@ -221,7 +222,7 @@ def main() -> None:
         table.add_column("")
         for title in ("images/s", "÷ plain loop"):
             table.add_column(title, justify="right")
-        table.add_row("training: plain loop, memory handed back to the system", f"{as_written:.1f}", "")
+        table.add_row("training: plain loop, memory returned to the system", f"{as_written:.1f}", "")
         table.add_row("training: plain loop, freed memory kept", f"{speed['plain']:.1f}", "1.00")
         for name in ("bce", "retdm"):
             table.add_row(f"training: {name}", f"{speed[name]:.1f}", f"{speed[name] / speed['plain']:.2f}")

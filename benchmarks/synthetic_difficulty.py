@@ -1,11 +1,11 @@
-"""How hard the drawn landscapes are: mean average precision of two linear baselines and of a small network.
+"""The difficulty of the drawn landscapes: mean average precision of two linear baselines and of a small network.
 
     python benchmarks/synthetic_difficulty.py             # the baselines, about a minute
     python benchmarks/synthetic_difficulty.py --network   # and the network, about three minutes in all
 
-On a machine with other work set OMP_NUM_THREADS=1: threads that wait for a busy core cost more than they bring.
+On a machine with other work set OMP_NUM_THREADS=1: threads that wait for a busy core cost more than they gain.
 
-The data are of use only while a network that sees shape and texture is clearly ahead of both baselines.
+The data are useful only as long as a network, which sees shape and texture, is clearly ahead of both baselines.
 """
 
 from __future__ import annotations
