@@ -13,7 +13,7 @@ from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder, mean_instance
 from retdm.methods.components.heads import Head, InstanceHead, head_of
 from retdm.methods.stage import Stage, parse_stages
-from retdm.ranges import AtLeast
+from retdm.ranges import Above, AtLeast
 
 
 class DeepMethod(Method):
@@ -49,9 +49,9 @@ class DeepMethod(Method):
         labels: list[str],
         *,
         stages: list[Mapping[str, Any]],
-        weights: Mapping[str, float] | None = None,
-        clip: Mapping[str, float] | None = None,
-        lr_factor: Mapping[str, float] | None = None,
+        weights: Mapping[str, Annotated[float, AtLeast(0)]] | None = None,
+        clip: Mapping[str, Annotated[float, Above(0)]] | None = None,
+        lr_factor: Mapping[str, Annotated[float, Above(0)]] | None = None,
         head: Head = "average",
         decide: str = "half",
         optimizer: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer] = torch.optim.SGD,
@@ -64,13 +64,11 @@ class DeepMethod(Method):
         self.classifier = self.make_head()
         self.stages = parse_stages(stages)
         self.weights = dict.fromkeys(self.loss_names, 1.0) | dict(weights or {})
-        for name, weight in self.weights.items():
+        for name in self.weights:
             if name not in self.loss_names:
                 raise UserError(
                     f"method.weights.{name}: there is no such loss", f"losses: {', '.join(self.loss_names)}"
                 )
-            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-                raise UserError(f"method.weights.{name}={weight} is out of range", "it is a number of at least 0")
         self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
         self.build_optimizer = optimizer
         self.stage = self.stages[-1]
@@ -172,11 +170,9 @@ class DeepMethod(Method):
                     if name not in names:
                         raise UserError(f"stage {stage.name}: {key} names {name}", f"there are: {', '.join(names)}")
         for key, named in (("clip", self.clip), ("lr_factor", self.lr_factor)):
-            for part, value in named.items():
-                if part not in self.components and not (key == "lr_factor" and self._is_layer(part)):
-                    raise UserError(f"method.{key} names {part}", f"there are: {', '.join(self.components)}")
-                if not 0 < value < float("inf"):
-                    raise UserError(f"method.{key}.{part}={value} is out of range", "it is a number above 0")
+            for name in named:
+                if name not in self.components and not (key == "lr_factor" and self._is_layer(name)):
+                    raise UserError(f"method.{key} names {name}", f"there are: {', '.join(self.components)}")
 
     @property
     def active(self) -> list[str]:

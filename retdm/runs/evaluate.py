@@ -72,10 +72,9 @@ def own_thresholds(method: Method) -> list[float]:
     Raises:
         UserError: it chooses none.
     """
-    found = getattr(method, "thresholds", None)
-    if found is None:
+    if not method.has_thresholds:
         raise UserError(f"{type(method).__name__} chooses no thresholds on its training part", "take another decide=…")
-    thresholds: list[float] = found.tolist()
+    thresholds: list[float] = method.thresholds.tolist()
     return thresholds
 
 

@@ -149,7 +149,7 @@ def tiny_config(cache: Path) -> DictConfig:
         ("method.temperature=0", "method.temperature=0 is not a number above 0"),
         ("method.temperature=inf", "method.temperature=inf is not a number"),
         ("method.weights.metric=x", "method.weights.metric=x is not a number"),
-        ("method.weights.metric=-1", "method.weights.metric=-1 is out of range"),
+        ("method.weights.metric=-1", "method.weights.metric=-1 is not a number of at least 0"),
         ("method.decide=hlaf", "method.decide=hlaf is not known\n  did you mean half?"),
         ("backbone.channels=8", "backbone.channels=8 is not a list"),
         ("data.split=x", "data.split=x is not a whole number"),
@@ -438,14 +438,14 @@ def test_judging_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -
 
 
 def test_a_refused_command_prints_its_message_on_stderr_and_nothing_else(tmp_path: Path) -> None:
-    done = start("train.py", *TINY, "method.weights.metric=-1", folder=tmp_path)
+    done = start("train.py", *TINY, "+method.weights.metrik=1", folder=tmp_path)
     assert check_message(Done(done.returncode, done.stdout, done.stderr)) == (
-        "error: method.weights.metric=-1 is out of range\n  it is a number of at least 0\n"
+        "error: method.weights.metrik: there is no such loss\n  losses: classification, metric, reconstruction\n"
     )
     (error,) = tmp_path.glob("outputs/synthetic/retdm/*/error.txt")
     assert error.read_text().splitlines() == [
-        "method.weights.metric=-1 is out of range",
-        "it is a number of at least 0",
+        "method.weights.metrik: there is no such loss",
+        "losses: classification, metric, reconstruction",
     ]
 
 

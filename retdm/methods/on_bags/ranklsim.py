@@ -51,7 +51,7 @@ class RankLossSIM(BagMethod):
     deviation: Tensor  # (D,)
     weights: Tensor  # (L, D + 1), the last for the constant feature 1
     constant: Tensor  # (L,) decision values of constant labels, NaN of others
-    thresholds: Tensor  # (L,) of scores
+    has_thresholds = True
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from retdm.data.base import Data
 from retdm.figure_text import label_names
 from retdm.files import atomic
 from retdm.methods.base import Method
+from retdm.methods.deep import DeepMethod
 from retdm.training.inference import infer
 from retdm.training.pictures.images import spread
 from retdm.training.pictures.labels import COLOURS
@@ -57,7 +58,7 @@ def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
     This process computes it alone: nothing is gathered, no loader and no random number is used.
 
     Args:
-        with_sets: embed the label sets too, by the method's ``label_net``.
+        with_sets: embed the label sets too, by the component ``label_net`` of a deep method.
     """
     source = data.source
     rows = data.splits["validation"]
@@ -70,8 +71,9 @@ def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
     points = torch.cat(images).numpy()
     sets = np.zeros((0, points.shape[1]), np.float32)
     if with_sets:
+        label_net = cast(DeepMethod, method).components["label_net"]
         with evaluating(method):
-            sets = method.label_net(torch.from_numpy(targets).float().to(method.device)).float().cpu().numpy()  # type: ignore[operator]
+            sets = label_net(torch.from_numpy(targets).float().to(method.device)).float().cpu().numpy()
     return Space(points, source.targets[rows], source.known[rows].all(axis=1), sets, targets)
 
 
