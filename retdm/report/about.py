@@ -1,9 +1,9 @@
-"""What a report says beside its results: of the data, of runs that are in no table, of where all comes from."""
+"""Notes of a report beside its results: the data, the runs that are in no table, the origin of the rest."""
 
 from collections.abc import Sequence
 from datetime import date
 
-from retdm.report.groups import Group, cut_names
+from retdm.report.groups import Group, split_names
 from retdm.report.paper import paper_datasets
 from retdm.report.read import Run
 from retdm.report.tables import Table, number
@@ -13,27 +13,28 @@ COMMANDS = 6  # named in full
 
 
 def left_out(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
-    """A line for each run that is in no table, with the reason, and for each of which two results lie in its folder."""
+    """A line for each run that is in no table, with the reason, and for each with two results that differ."""
     used = {run.folder for group in groups for run in group.runs}
     lines = []
     for run in runs:
         if run.damage is not None:
             lines.append(f"Left out: {shown(run.folder)} is damaged: {run.damage}")
             continue
-        name = f"{shown(run.folder)} ({run.data} · {run.method} · {run.backbone}, {cut_names([run.cut], run.folds)})"
+        split = split_names([run.split_fold], run.folds)
+        name = f"{shown(run.folder)} ({run.data} · {run.method} · {run.backbone}, {split})"
         if run.state == "failed":
             lines.append(f"Left out: {name} failed: {' '.join((run.error or '').splitlines()[:1])}")
         elif run.state == "unfinished":
             lines.append(f"Left out: {name} is not finished; its command continues it.")
         elif run.folder not in used:
             lines.append(f"Left out: {name} has the settings and the split of another run.")
-        elif changed := judged_otherwise(run):
+        elif changed := differing_test(run):
             lines.append(f"{name}: test.py found {changed}; the tables have metrics.json.")
     return lines
 
 
-def judged_otherwise(run: Run) -> str:
-    """Where ``test.json`` is not what ``metrics.json`` says, the criterion that differs most; else nothing."""
+def differing_test(run: Run) -> str:
+    """The criterion in which ``test.json`` differs most from ``metrics.json``; nothing where they agree."""
     again = read_json(RunFolder(run.folder).test)
     if again is None or run.metrics is None:
         return ""
@@ -49,7 +50,7 @@ def judged_otherwise(run: Run) -> str:
 
 
 def dataset_table(runs: Sequence[Run]) -> Table:
-    """The papers' table of data sets, of the sets that the runs learn from, as far as their folders tell."""
+    """The papers' table of data sets, for those of the runs, as far as the run folders know them."""
     rows = []
     runs = [run for run in runs if run.damage is None]
     for data in dict.fromkeys(run.data for run in runs):
@@ -80,17 +81,17 @@ def dataset_table(runs: Sequence[Run]) -> Table:
             if data in said["data"]
         ]
     columns = ["data", "images", "labels", "labels an image", "training + validation", "test"]
-    return Table("Data", columns, rows, notes=["Labels an image: of our rows, in the test part of one run."])
+    return Table("Data", columns, rows, notes=["Labels an image: of our rows, in the test split of one run."])
 
 
 def _labels_an_image(run: Run) -> str:
-    """Mean over the test part's images of the labels that are known to be there."""
+    """Mean number of labels of a test image, of those that are known."""
     arrays = run.predictions()
     return number(float((arrays["target"] * arrays["known"]).sum(axis=1).mean()), 2)
 
 
 def origin(groups: Sequence[Group]) -> list[str]:
-    """What made the tables: commands, machines, days."""
+    """Origin of the tables: commands, machines, days."""
     runs = [run for group in groups for run in group.runs]
     made = [run.config.get("provenance", {}) for run in runs]
     days = sorted({date.fromtimestamp(RunFolder(run.folder).metrics.stat().st_mtime).isoformat() for run in runs})

@@ -11,13 +11,13 @@ import numpy as np
 from retdm.criteria import CRITERIA, LARGER_IS_BETTER
 from retdm.errors import UserError
 from retdm.registry import nearest
-from retdm.report.groups import Group, cut_names, flat
+from retdm.report.groups import Group, flat, split_names
 from retdm.report.results import by_task, heading, own_name
 from retdm.report.tables import Table, mean_and_std
 from retdm.training.rules import RULES
 
 SPLITS = "range(30)"
-# Other places and numbers of hands give the same results; the split is what the command runs over.
+# Other places and numbers of workers give the same results; the split is what the command runs over.
 NOT_NAMED = {"data.split", "data.fold", "data.cache", "data.workers", "data.download"}
 GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer")
 
@@ -25,15 +25,15 @@ GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer")
 def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
     """For each task and method its settings, best first, by the mean of a validation criterion over splits and folds.
 
-    A method of which no run has such a value, because all learned from the validation part too, has no table.
+    A method without such a value, because all its runs were trained on the validation split too, has no table.
 
     Raises:
-        UserError: the criterion is none that the runs have.
+        UserError: the runs have no such criterion.
     """
     known = {name for group in groups for name in group.criteria("validation")}
     if not known:
         raise UserError(
-            "none of these runs kept a validation part to choose by", "run the sweep with refit=false, or data.folds=5"
+            "none of these runs has a validation split to choose by", "run the sweep with refit=false, or data.folds=5"
         )
     if criterion not in known:
         names = [name for name in CRITERIA if name in known]
@@ -46,7 +46,7 @@ def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
             ]
             if not candidates:
                 continue
-            shared = sorted(set.intersection(*(set(group.cuts) for group in candidates)))
+            shared = sorted(set.intersection(*(set(group.split_folds) for group in candidates)))
             ordered = ranked(candidates, criterion, shared)
             rows = [
                 [
@@ -62,27 +62,27 @@ def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
                 f"Over the splits: `{command(ordered[0])}`",
                 *split_by_split(candidates, criterion, shared),
             ]
-            if any(group.cuts != shared for group in candidates):
+            if any(group.split_folds != shared for group in candidates):
                 folds = candidates[0].folds
                 kind = "splits" if folds is None else "folds"
-                by = f"over {cut_names(shared, folds)}, which all have" if shared else f"each over {kind} of its own"
+                by = f"over {split_names(shared, folds)}, which all have" if shared else f"each over {kind} of its own"
                 notes.insert(0, f"Not all were run on the same {kind}; compared {by}.")
             tables.append(Table(f"{title}: {method} by validation", columns, rows, {(0, 2)}, notes))
     return tables
 
 
-def split_by_split(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple[int, int]]) -> list[str]:
-    """Notes with commands that test on each split what its own images chose, or how to come by them.
+def split_by_split(groups: Sequence[Group], criterion: str, pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """Notes with commands that test on each split the setting that its own images chose, or how to get there.
 
-    One split tests images by which another has chosen, so a setting that was chosen on some splits is tested on all
-    with a slight advantage.
+    One split tests images by which another has chosen, so a setting that was chosen on some splits has a slight
+    advantage when it is tested on all.
 
     Args:
         groups: the settings.
-        criterion: of the validation part.
-        cuts: split and fold of the runs that all of them have.
+        criterion: of the validation split.
+        pairs: split and fold of the runs that all of them have.
     """
-    splits = sorted({split for split, _ in cuts})
+    splits = sorted({split for split, _ in pairs})
     if len(splits) < 2:
         which = f"split {splits[0]}" if splits else "some splits"
         return [
@@ -91,7 +91,7 @@ def split_by_split(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple
         ]
     chosen: dict[str, tuple[Group, list[int]]] = {}
     for split in splits:
-        best = ranked(groups, criterion, [cut for cut in cuts if cut[0] == split])[0]
+        best = ranked(groups, criterion, [pair for pair in pairs if pair[0] == split])[0]
         chosen.setdefault(best.name, (best, []))[1].append(split)
     return [
         f"Split {','.join(map(str, of))} by its own images: {own_name(group)} `{command(group, of)}`"
@@ -99,15 +99,16 @@ def split_by_split(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple
     ]
 
 
-def ranked(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple[int, int]] = ()) -> list[Group]:
-    """Best validation mean over ``cuts`` first (over each one's own where none are given); where undefined, last.
+def ranked(groups: Sequence[Group], criterion: str, pairs: Sequence[tuple[int, int]] = ()) -> list[Group]:
+    """Best validation mean first, last those where it is undefined.
 
-    A cut is a split and a fold.
+    Args:
+        pairs: of split and fold, over which the mean goes; none takes each group's own.
     """
 
     def place(group: Group) -> float:
         values = group.criteria("validation").get(criterion, np.full(len(group.runs), np.nan))
-        mean = float(values[[cut in cuts or not cuts for cut in group.cuts]].mean())
+        mean = float(values[[pair in pairs or not pairs for pair in group.split_folds]].mean())
         return math.inf if math.isnan(mean) else -mean if criterion in LARGER_IS_BETTER else mean
 
     return sorted(groups, key=place)
@@ -116,26 +117,26 @@ def ranked(groups: Sequence[Group], criterion: str, cuts: Sequence[tuple[int, in
 def command(group: Group, splits: Sequence[int] = ()) -> str:
     """``python train.py -m …`` that runs a group's settings over thirty splits or those given, or why there is none.
 
-    Folds have done their work then, and where the method can, it learns from the validation part too.
+    It has no folds, and where the method can, it trains on the validation split too.
     """
     from retdm.runs.errors import as_user_error  # brings PyTorch and Lightning
 
     try:
         words = overrides(final(group))
     except Exception as error:
-        if (told := as_user_error(error)) is None:
+        if (reported := as_user_error(error)) is None:
             raise
-        return f"not any more, for {told.message}"
+        return f"not any more: {reported.message}"
     return " ".join(
         ["python train.py -m", *map(shlex.quote, words), f"'data.split={','.join(map(str, splits)) or SPLITS}'"]
     )
 
 
 def final(group: Group) -> dict[str, Any]:
-    """A group's settings without folds, and with ``refit`` where no stage ends by the validation part.
+    """A group's settings without folds, and with ``refit`` where no stage ends by the validation split.
 
-    A network that decides by a threshold then has no validation part to choose one on: it takes the mean of those that
-    the group's runs chose. A fitted method chooses its own before it learns from that part too.
+    A network that decides by a threshold then has no validation split to choose one on: it takes the mean of those that
+    the group's runs chose. A fitted method chooses its own before it is fitted on that split too.
     """
     settings = group.runs[0].config
     stages = settings["method"].get("stages", [])
@@ -150,10 +151,10 @@ def final(group: Group) -> dict[str, Any]:
 
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:
-    """What to add to ``python train.py`` for settings of a run: choices first, then each key that they do not give.
+    """Words to add to ``python train.py`` for the settings of a run: choices first, then each key that they do not set.
 
     Raises:
-        UserError: what was chosen is not there any more.
+        UserError: a choice does not exist any more.
     """
     from retdm.runs.compose import compose_settings  # brings PyTorch
 
@@ -168,7 +169,7 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that change results or that a run cannot do without, flat."""
+    """The settings that change results, and where the run lies, flat."""
     kept = {key: settings[key] for key in ("data", "backbone", "method", "seed")}
     kept["optimizer"] = settings.get("optimizer", {})
     if settings.get("run") is None:
@@ -188,7 +189,7 @@ def differences(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str
             words.append(f"+{key}={hydra_value(value)}")
         elif value != given[key]:
             words.append(f"{key}={hydra_value(value)}")
-    # A setting of this version that the run's did not have is left as it is; an entry of a mapping is taken out.
+    # A setting that is newer than the run keeps its default; an entry of a mapping is taken out.
     return words + [f"~{key}" for key in given if key not in wanted and key.count(".") > 1]
 
 

@@ -38,7 +38,7 @@ def markdown(tables: Sequence[Table], notes: Sequence[str], pictures: Sequence[P
 
 
 def csv_of(groups: Sequence[Group]) -> str:
-    """Every criterion of every group and part, unrounded; then the papers' rows of the same data, as printed."""
+    """Every criterion of every group, unrounded; then the papers' rows of the same data, as printed."""
     names = list(dict.fromkeys([*CRITERIA, *(name for group in groups for name in group.criteria())]))
     first = ["source", "data", "method", "backbone", "setting", "part", "runs", "splits", "minutes"]
     file = io.StringIO()

@@ -1,4 +1,4 @@
-"""Groups of runs that differ in their split or fold alone, and what tells one group from another."""
+"""Groups of runs that differ in their split or fold alone, and the settings in which groups differ."""
 
 import json
 from collections import defaultdict
@@ -21,7 +21,7 @@ class Group:
     """Finished runs that differ in their split or fold alone.
 
     Args:
-        name: data, method and backbone, then what tells the group from others of the same three.
+        name: data, method and backbone, then the settings that tell it from other groups of the same three.
         runs: sorted by split and fold, one of each.
         varied: the settings in which groups of the same data, method and backbone differ, by their full keys.
     """
@@ -44,13 +44,13 @@ class Group:
 
     @property
     def splits(self) -> list[int]:
-        """Of each run; one with several folds as often as it has runs."""
+        """The split of each run; a split with several folds as often as it has runs."""
         return [run.split for run in self.runs]
 
     @property
-    def cuts(self) -> list[tuple[int, int]]:
+    def split_folds(self) -> list[tuple[int, int]]:
         """Split and fold of each run."""
-        return [run.cut for run in self.runs]
+        return [run.split_fold for run in self.runs]
 
     @property
     def folds(self) -> int | None:
@@ -59,7 +59,7 @@ class Group:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its runs share and what changes their results, flat (`settings_of`)."""
+        """The settings that change results, which all its runs share, flat (`settings_of`)."""
         return settings_of(self.runs[0])
 
     def criteria(self, part: str = "test") -> dict[str, Floats]:
@@ -91,7 +91,7 @@ def mean_std(values: Floats) -> tuple[float, float]:
 
 
 def validation_map(group: Group) -> float:
-    """Mean over splits; minus infinity where it is unknown, so that it is no best."""
+    """Mean over splits; minus infinity where it is unknown, so that no such group is the best."""
     values = group.criteria("validation").get("mAP", np.array([]))
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("-inf")
@@ -105,10 +105,10 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
     alike: dict[str, dict[tuple[int, int], Run]] = defaultdict(dict)
     for run in runs:
         if run.state == "finished":
-            alike[json.dumps(settings_of(run), sort_keys=True, default=str)].setdefault(run.cut, run)
+            alike[json.dumps(settings_of(run), sort_keys=True, default=str)].setdefault(run.split_fold, run)
     same_name: dict[tuple[str, str, str], list[list[Run]]] = defaultdict(list)
-    for by_cut in alike.values():
-        members = [by_cut[cut] for cut in sorted(by_cut)]
+    for by_pair in alike.values():
+        members = [by_pair[pair] for pair in sorted(by_pair)]
         same_name[members[0].data, members[0].method, members[0].backbone].append(members)
     groups = []
     for name, several in same_name.items():
@@ -127,7 +127,7 @@ def _in_order(varied: Mapping[str, Any]) -> list[tuple[str, bool, float, str]]:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """What changes a run's results but split and fold, flat: ``{"data.image_size": 224, "schedule.joint.lr": …}``.
+    """The settings that change results, but split and fold: ``{"data.image_size": 224, "schedule.joint.lr": …}``.
 
     A stage's rate, rule and lengths go by the keys of the command line, ``schedule.<stage>.<key>``.
     """
@@ -139,10 +139,10 @@ def settings_of(run: Run) -> dict[str, Any]:
     return found
 
 
-def cut_names(cuts: Iterable[tuple[int, int]], folds: int | None) -> str:
+def split_names(pairs: Iterable[tuple[int, int]], folds: int | None) -> str:
     """``split 0``, ``splits 0, 1``; where there are folds ``split 0 (folds 0, 1), split 1 (fold 3)``."""
     by_split: dict[int, list[int]] = defaultdict(list)
-    for split, fold in cuts:
+    for split, fold in pairs:
         by_split[split].append(fold)
     if folds is None:
         return _numbered("split", list(by_split))
@@ -168,14 +168,14 @@ def flat(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each the keys whose values are not the same in all; None for a key that it lacks."""
+    """For each the keys whose values are not the same in all; None for a key that it does not have."""
     keys = sorted({key for one in settings for key in one})
     keys = [key for key in keys if any(one.get(key) != settings[0].get(key) for one in settings)]
     return [{key: one.get(key) for key in keys} for one in settings]
 
 
 def short(varied: Mapping[str, Any]) -> list[str]:
-    """``["metric=0.3", "train_size=60"]``: the last word of each key, or as many as tell it from the others."""
+    """``["metric=0.3", "train_size=60"]``: the last word of each key, or as many as tell it from others."""
     words = {key: key.split(".") for key in varied}
     last = [word[-1] for word in words.values()]
     names = {key: word[-1] if last.count(word[-1]) == 1 else ".".join(word[-2:]) for key, word in words.items()}

@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from retdm.files import atomic
-from retdm.report.groups import Group, cut_names
+from retdm.report.groups import Group, split_names
 from retdm.report.tables import Table
 from retdm.runs.folder import shown
 
@@ -71,7 +71,7 @@ def _group(group: Group) -> dict[str, Any]:
     minutes = [run.minutes for run in group.runs if run.minutes is not None]
     sizes = group.runs[0].sizes
     settings: list[tuple[str, Any]] = [
-        ("run on", cut_names(group.cuts, group.folds)),
+        ("run on", split_names(group.split_folds, group.folds)),
         ("images", ", ".join(f"{part} {n:,}" for part, n in sizes.items())),
         *group.varied.items(),
     ]

@@ -1,4 +1,4 @@
-"""The papers' tables as they printed them, with what is known against comparing some of their cells with ours."""
+"""The papers' tables as they printed them, with the reasons why some of their cells cannot be compared with ours."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ class PaperTable:
         return f"{parts}, {runs} run{'s' * (runs > 1)}"
 
     def backbone_of(self, method: str) -> str:
-        """What a method stands on; nothing where the paper does not say."""
+        """The backbone of a method, or ``bags``; nothing where the paper does not say."""
         return next((name for name, methods in self.stand_on.items() if method in methods), "")
 
 
@@ -105,7 +105,7 @@ def paper_tables() -> tuple[PaperTable, ...]:
 
 @functools.cache
 def paper_datasets() -> tuple[dict[str, Any], ...]:
-    """What the papers say of their data sets: short, data, images, labels, labels_an_image."""
+    """The papers' data sets: short, data, images, labels, labels_an_image."""
     return tuple(yaml.safe_load((FOLDER / "datasets.yaml").read_text()))
 
 

@@ -22,8 +22,8 @@ class Run:
         folder: where it lies.
         config: its ``config.yaml``.
         metrics: its ``metrics.json``; None where it is not finished.
-        error: its ``error.txt``, if there is one.
-        damage: why it can be in no table whatever else it holds; its config and metrics are not to be read then.
+        error: its ``error.txt``, where there is one.
+        damage: why it cannot be in a table; its config and metrics are not to be read then.
     """
 
     folder: Path
@@ -59,13 +59,13 @@ class Run:
 
     @property
     def folds(self) -> int | None:
-        """``data.folds``; None where the validation part is no fold."""
+        """``data.folds``; None where the validation split is no fold."""
         folds = self.config["data"].get("folds")
         return None if folds is None else int(folds)
 
     @property
-    def cut(self) -> tuple[int, int]:
-        """``data.split`` and ``data.fold``: which images train, choose and test."""
+    def split_fold(self) -> tuple[int, int]:
+        """``data.split`` and ``data.fold``, which decide on the images that train, choose and test."""
         return self.split, int(self.config["data"].get("fold", 0))
 
     @property
@@ -86,12 +86,12 @@ class Run:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Images by part: ``train``, ``validation``, ``test``; empty where the split was never written."""
-        parts = read_json(RunFolder(self.folder).split) or {}
-        return {part: len(parts[part]) for part in ("train", "validation", "test") if part in parts}
+        """Number of images of ``train``, ``validation`` and ``test``; empty where no split was written."""
+        rows = read_json(RunFolder(self.folder).split) or {}
+        return {split: len(rows[split]) for split in ("train", "validation", "test") if split in rows}
 
     def predictions(self) -> dict[str, NDArray[Any]]:
-        """``index`` (n,), ``scores``, ``target``, ``known`` (n, L) of the test part, and ``labels`` (L,).
+        """``index`` (n,), ``scores``, ``target``, ``known`` (n, L) of the test split, and ``labels`` (L,).
 
         Raises:
             UserError: there are none, or they cannot be read.
@@ -148,7 +148,7 @@ SETTINGS = {"split": int | None, "fold": int | None, "folds": int | None, "train
 
 
 def _check_config(folder: RunFolder, config: dict[str, Any]) -> None:
-    """Raise ``UserError`` where a config lacks what tables and figures are made of."""
+    """Raise ``UserError`` where a config does not have the settings that tables and figures are made of."""
     groups = ("choices", "data", "method", "identity")
     sound = (
         all(isinstance(config.get(key), dict) for key in groups)
@@ -172,13 +172,13 @@ def _stages_are_named(stages: Any) -> bool:
 
 def _check_files(folder: RunFolder, run: Run) -> None:
     """Raise ``UserError`` where a file of a run is not what a run writes."""
-    for file, sound in ((folder.split, _is_split), (folder.test, _is_judged)):
+    for file, sound in ((folder.split, _is_split), (folder.test, _is_evaluation)):
         if file.exists() and not sound(read_json(file)):
             raise UserError(f"{shown(file)} is not what a run writes")
     if run.metrics is None:
         return
     images = run.metrics.get("images")
-    if not _is_judged(run.metrics) or not run.labels or not fits(images, int):
+    if not _is_evaluation(run.metrics) or not run.labels or not fits(images, int):
         raise UserError(f"{shown(folder.metrics)} is not what a finished run wrote")
     if folder.predictions.exists():
         rows = run.predictions()
@@ -192,10 +192,12 @@ def _check_files(folder: RunFolder, run: Run) -> None:
 
 def _is_split(content: Any) -> bool:
     return isinstance(content, dict) and all(
-        isinstance(content.get(part, []), list) for part in ("train", "validation", "test")
+        isinstance(content.get(split, []), list) for split in ("train", "validation", "test")
     )
 
 
-def _is_judged(content: Any) -> bool:
-    parts = [content.get(part) for part in ("test", "validation")] if isinstance(content, dict) else [1]
-    return all(part is None or fits(part, dict[str, float | None]) for part in parts) and isinstance(parts[0], dict)
+def _is_evaluation(content: Any) -> bool:
+    if not isinstance(content, dict):
+        return False
+    test, validation = content.get("test"), content.get("validation")
+    return fits(test, dict[str, float | None]) and fits(validation, dict[str, float | None] | None)

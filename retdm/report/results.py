@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from retdm.criteria import CRITERIA, INSTANCE_CRITERIA, LARGER_IS_BETTER
-from retdm.report.groups import Floats, Group, cut_names, differing, short
+from retdm.report.groups import Floats, Group, differing, short, split_names
 from retdm.report.paper import PaperTable, tables_for
 from retdm.report.tables import Table, mean_and_std, number
 
@@ -16,14 +16,14 @@ PAPERS = (
     "C-P", "C-R", "C-F1", "C-F1_of_means", "O-P", "O-R", "O-F1",
     "mAP", "hamming_loss", "ranking_loss", "coverage", "one_error", "average_precision",
 )  # fmt: skip
-# What a run sees of its data, not which images it learns from and is tested on.
+# How a run reads its data, not which images it is trained and tested on.
 NOT_THE_TASK = {"data.split", "data.batch_size", "data.image_size", "data.cache_limit", "data._target_"}
 EVERY = (*CRITERIA, *INSTANCE_CRITERIA)
-MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
+FOOTNOTES = "¹²³⁴⁵⁶⁷⁸⁹"
 
 
 def by_task(groups: Iterable[Group]) -> dict[str, list[Group]]:
-    """Groups whose results can be compared, of the same data cut by the same rule; by title (``scene, size=60``)."""
+    """Groups whose results can be compared, of the same data split by the same rule; by title (``scene, size=60``)."""
     same_data: dict[str, dict[tuple[tuple[str, str], ...], list[Group]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         key = tuple((name, str(value)) for name, value in _task(group).items())
@@ -61,17 +61,17 @@ def _beside_papers(title: str, groups: Sequence[Group]) -> list[Table]:
         return []
     criteria = _criteria_of(papers)
     rows, bold = _rows(groups, [("test", name) for name in criteria])
-    notes = _lacking_splits(groups)
+    notes = _missing_splits(groups)
     for paper in papers:
         other = "" if fits else " (our runs have another)"
         notes.append(f"{paper.short}: {paper.paper}, {paper.table}; {paper.split}{other}.")
     if (size := data.get("train_size")) is not None:
-        notes.append(f"The papers' rows learn from all training images, ours from {size:,}.")
+        notes.append(f"The papers' rows are trained on all training images, ours on {size:,}.")
     theirs, why = _paper_rows(papers, criteria)
     notes += why
     notes += [note for paper in papers for note in (*paper.notes, *map(str, paper.claims))]
     columns = ["", "runs", "minutes", *map(heading, criteria)]
-    return [_readable(Table(f"{title}: the papers' criteria on the test part", columns, rows + theirs, bold, notes))]
+    return [_readable(Table(f"{title}: the papers' criteria on the test split", columns, rows + theirs, bold, notes))]
 
 
 def _criteria_of(papers: Sequence[PaperTable]) -> list[str]:
@@ -92,9 +92,9 @@ def _all(title: str, groups: Sequence[Group]) -> Table:
     cells = [("test", name) for name in names] + [("test_validation_threshold", name) for name in tuned]
     rows, bold = _rows(groups, cells)
     columns = ["", "runs", "minutes", *map(heading, names), *(f"{heading(name)} at threshold" for name in tuned)]
-    notes = ["At threshold: decided by the one threshold that is best on the validation part."] if tuned else []
-    title = f"{title}: all criteria on the test part"
-    return _readable(Table(title, columns, rows, bold, _lacking_splits(groups) + notes))
+    notes = ["At threshold: decided by the one threshold that is best on the validation split."] if tuned else []
+    title = f"{title}: all criteria on the test split"
+    return _readable(Table(title, columns, rows, bold, _missing_splits(groups) + notes))
 
 
 def _changes(first: Mapping[str, Floats], second: Mapping[str, Floats], name: str) -> bool:
@@ -102,7 +102,7 @@ def _changes(first: Mapping[str, Floats], second: Mapping[str, Floats], name: st
 
 
 def _rows(groups: Sequence[Group], cells: Sequence[tuple[str, str]]) -> tuple[list[list[str]], set[tuple[int, int]]]:
-    """A row a group with the (part, criterion) of ``cells``, and which of them hold the best mean of several groups."""
+    """A row a group with the (part, criterion) of ``cells``, and the places of those with the best mean of several."""
     rows = [[own_name(group), str(len(group.runs)), _minutes(group)] for group in groups]
     bold = set()
     for j, (part, name) in enumerate(cells, 3):
@@ -122,9 +122,9 @@ def _minutes(group: Group) -> str:
 
 
 def _paper_rows(papers: Sequence[PaperTable], criteria: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """The papers' rows, each method of a paper once, and why the marked cells are not comparable."""
+    """The papers' rows, each method of a paper once, and footnotes on cells that are not comparable."""
     rows: dict[str, list[str]] = {}
-    marks: dict[str, str] = {}
+    notes: dict[str, str] = {}
     for paper in papers:
         for row in paper.rows:
             name_and_backbone = " · ".join(filter(None, [row.method, paper.backbone_of(row.method)]))
@@ -133,10 +133,10 @@ def _paper_rows(papers: Sequence[PaperTable], criteria: Sequence[str]) -> tuple[
                 text = mean_and_std(row.mean.get(name), row.std.get(name))
                 caveats = [caveat for caveat in paper.not_comparable if text and caveat.holds(row.method, name)]
                 reasons = [f"{', '.join(caveat.criteria)}: {caveat.why}." for caveat in caveats]
-                found = [marks.setdefault(why, MARKS[len(marks)]) for why in reasons]
-                cells.append(text + "".join(sorted(found, key=MARKS.index)))
+                found = [notes.setdefault(why, FOOTNOTES[len(notes)]) for why in reasons]
+                cells.append(text + "".join(sorted(found, key=FOOTNOTES.index)))
             rows.setdefault(cells[0], cells)
-    return list(rows.values()), [f"{mark} {why}" for why, mark in marks.items()]
+    return list(rows.values()), [f"{mark} {why}" for why, mark in notes.items()]
 
 
 def heading(criterion: str) -> str:
@@ -149,10 +149,12 @@ def _readable(table: Table) -> Table:
     return table.transposed() if len(table.rows) < len(table.columns) else table
 
 
-def _lacking_splits(groups: Sequence[Group]) -> list[str]:
-    """Which groups lack splits or folds that others of the task have."""
-    everywhere = sorted({cut for group in groups for cut in group.cuts})
-    lacking = [(group, [cut for cut in everywhere if cut not in group.cuts]) for group in groups]
+def _missing_splits(groups: Sequence[Group]) -> list[str]:
+    """A note for each group without the splits or folds that others of the task have."""
+    everywhere = sorted({pair for group in groups for pair in group.split_folds})
+    missing = [(group, [pair for pair in everywhere if pair not in group.split_folds]) for group in groups]
     return [
-        f"{own_name(group)} lacks {cut_names(cuts, group.folds)}, which others have." for group, cuts in lacking if cuts
+        f"{own_name(group)} does not have {split_names(pairs, group.folds)}, which others have."
+        for group, pairs in missing
+        if pairs
     ]

@@ -1,4 +1,4 @@
-"""Whether two methods differ by more than the splits do: a paired test over the splits that both were run on."""
+"""A paired test of whether two methods differ by more than the splits do."""
 
 import math
 from collections import defaultdict
@@ -69,17 +69,17 @@ def corrected_t_test(differences: ArrayLike, n_test: float, n_train: float) -> C
 def compare(first: Group, second: Group, criterion: str) -> Comparison | None:
     """The test of two groups on the splits that both have; None where there are fewer than two.
 
-    Folds of a split have one test part, so their mean is one difference.
+    Folds of a split are tested on the same images, so their mean is one difference.
     """
-    cuts = sorted(set(first.cuts) & set(second.cuts))
+    pairs = sorted(set(first.split_folds) & set(second.split_folds))
     values = [
-        dict(zip(group.cuts, group.criteria().get(criterion, np.full(len(group.runs), np.nan)), strict=True))
+        dict(zip(group.split_folds, group.criteria().get(criterion, np.full(len(group.runs), np.nan)), strict=True))
         for group in (first, second)
     ]
     by_split: dict[int, list[float]] = defaultdict(list)
-    for cut in cuts:
-        by_split[cut[0]].append(values[0][cut] - values[1][cut])
-    sizes = [run.sizes for group in (first, second) for run in group.runs if run.cut in cuts]
+    for pair in pairs:
+        by_split[pair[0]].append(values[0][pair] - values[1][pair])
+    sizes = [run.sizes for group in (first, second) for run in group.runs if run.split_fold in pairs]
     n_test, n_train = (float(np.mean([size[part] for size in sizes])) if sizes else 1.0 for part in ("test", "train"))
     return corrected_t_test([float(np.mean(differences)) for differences in by_split.values()], n_test, n_train)
 
@@ -124,7 +124,7 @@ def significance_tables(
 
 def _notes(tests: int) -> list[str]:
     lines = [
-        "Corrected resampled t-test (Nadeau and Bengio, 2003) on paired differences of the test part, split by split: "
+        "Corrected resampled t-test (Nadeau and Bengio, 2003) on paired differences between test results, one a split: "
         "t = mean(d) / sqrt((1/n + n_test/n_train) var(d)), n − 1 degrees of freedom; bold: p < .05."
     ]
     if tests > 1:

@@ -1,4 +1,4 @@
-"""A table of text, which the terminal, Markdown and the page show alike, and how numbers stand in it."""
+"""A table of text, which the terminal, Markdown and the page show alike, and the form of numbers in it."""
 
 import math
 from collections.abc import Sequence

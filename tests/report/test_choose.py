@@ -126,7 +126,7 @@ def test_runs_that_learned_from_the_validation_part_are_not_chosen_from(tmp_path
     write_run(tmp_path / "final", settings={"weights": {"metric": 0.1}}, refit=True)
     (table,) = choice_tables(read(tmp_path)[1], "mAP")
     assert len(table.rows) == 1
-    with pytest.raises(UserError, match="none of these runs kept a validation part"):
+    with pytest.raises(UserError, match="none of these runs has a validation split"):
         choice_tables(read(tmp_path / "final")[1], "mAP")
 
 

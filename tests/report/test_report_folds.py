@@ -9,7 +9,7 @@ from report_runs import read, write_run
 
 from retdm.report.about import left_out
 from retdm.report.figures.write import settings
-from retdm.report.groups import cut_names
+from retdm.report.groups import split_names
 from retdm.report.results import result_tables
 from retdm.report.significance import compare
 
@@ -20,8 +20,8 @@ def test_folds_of_a_setting_are_one_group_and_another_task_than_its_runs_without
     write_run(tmp_path / "second", 1, 0)
     write_run(tmp_path / "whole", 0, refit=True)
     whole, folded = sorted(read(tmp_path)[1], key=lambda group: len(group.runs))
-    assert folded.cuts == [(0, 0), (0, 1), (1, 0)]
-    assert (whole.cuts, whole.folds) == ([(0, 0)], None)
+    assert folded.split_folds == [(0, 0), (0, 1), (1, 0)]
+    assert (whole.split_folds, whole.folds) == ([(0, 0)], None)
     titles = {table.title.partition(":")[0] for table in result_tables([whole, folded])}
     assert titles == {"scene, folds=5", "scene, folds=null"}
 
@@ -31,7 +31,7 @@ def test_a_group_that_lacks_a_fold_is_named_with_it(tmp_path: Path) -> None:
         for fold in folds:
             write_run(tmp_path / f"{method}{fold}", 0, fold, method=method)
     for table in result_tables(read(tmp_path)[1]):
-        assert "retdm · vgg16 lacks split 0 (folds 0, 2), which others have." in table.notes
+        assert "retdm · vgg16 does not have split 0 (folds 0, 2), which others have." in table.notes
 
 
 def test_an_unfinished_run_is_named_with_its_fold(tmp_path: Path) -> None:
@@ -41,15 +41,15 @@ def test_an_unfinished_run_is_named_with_its_fold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "cuts, folds, text",
+    "pairs, folds, text",
     [
         ([(3, 0)], None, "split 3"),
         ([(0, 0), (1, 0)], None, "splits 0, 1"),
         ([(0, 0), (0, 3), (2, 1)], 5, "split 0 (folds 0, 3), split 2 (fold 1)"),
     ],
 )
-def test_splits_and_folds_have_names(cuts: list[tuple[int, int]], folds: int | None, text: str) -> None:
-    assert cut_names(cuts, folds) == text
+def test_splits_and_folds_have_names(pairs: list[tuple[int, int]], folds: int | None, text: str) -> None:
+    assert split_names(pairs, folds) == text
 
 
 def test_two_methods_are_compared_by_the_mean_of_the_folds_that_share_a_test_part(tmp_path: Path) -> None:

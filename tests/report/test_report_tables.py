@@ -90,7 +90,7 @@ def test_two_thirds_of_scene_stand_beside_the_transfer_papers_rows_with_divided_
     assert column(table, "bce · vgg16")["coverage_normalised ↓"] == ".125"
     assert column(table, "Dong 2017: VGG+L1LR · VGG16")["coverage_normalised ↓"] == ".082 ± .006"
     assert "coverage ↓" not in column(table, "bce · vgg16")
-    assert any("ours from 50" in note for note in table.notes)
+    assert any("ours on 50" in note for note in table.notes)
     assert any("by .027 in ranking_loss; by its table it is .017" in note for note in table.notes)
 
 
@@ -105,9 +105,9 @@ def test_only_sets_of_a_paper_have_the_papers_criteria(tmp_path: Path) -> None:
     write_run(tmp_path / "b", data="scene")
     titles = [table.title for table in result_tables(read(tmp_path)[1])]
     assert titles == [
-        "birds: all criteria on the test part",
-        "scene: the papers' criteria on the test part",
-        "scene: all criteria on the test part",
+        "birds: all criteria on the test split",
+        "scene: the papers' criteria on the test split",
+        "scene: all criteria on the test split",
     ]
 
 
@@ -162,7 +162,7 @@ def test_splits_that_a_group_lacks_are_named(tmp_path: Path) -> None:
         write_run(tmp_path / f"a{split}", split)
     write_run(tmp_path / "b", 1, method="retdm")
     for table in result_tables(read(tmp_path)[1]):
-        assert "retdm · vgg16 lacks splits 0, 2, which others have." in table.notes
+        assert "retdm · vgg16 does not have splits 0, 2, which others have." in table.notes
         assert not any(note.startswith("bce") for note in table.notes)
 
 

@@ -1,4 +1,5 @@
-"""What linear methods take of each stage of their network. Notation: R runs, n images, L labels, S stages."""
+"""The share of each backbone stage in what linear methods select and score. Notation: R runs, n images, L labels, S
+stages."""
 
 import csv
 import io
@@ -15,7 +16,7 @@ from retdm.report.tables import Table
 from retdm.runs.folder import RunFolder, read_json
 from retdm.text import safe_cell
 
-MOST_PARTS = 4  # labels of an image
+MOST_LABEL_SHARES = 4  # labels of an image
 RAW = "Features as they are: the penalty is less for a stage of greater values (method.standardise=true: alike)."
 
 
@@ -26,7 +27,7 @@ class Selection(NamedTuple):
         labels, stages: names.
         widths: features of each stage; None where the runs do not say.
         counts: (R, L, S).
-        standardised: whether the features were made alike in scale before.
+        standardised: the features were standardised before.
     """
 
     labels: list[str]
@@ -55,7 +56,7 @@ class Selection(NamedTuple):
 
 
 def selection_of(group: Group) -> Selection | None:
-    """What the group's runs selected; None where their penalty selects nothing, or of one stage alone."""
+    """The features that the group's runs selected; None where their penalty selects nothing, or of one stage alone."""
     if group.runs[0].config["method"].get("penalty") != "l1":
         return None
     metrics = [run.metrics or {} for run in group.runs]
@@ -150,17 +151,17 @@ def selected_csv(groups: Sequence[Group]) -> str:
 # Single images
 
 
-class Part(NamedTuple):
+class LabelShare(NamedTuple):
     """One label of an image.
 
     Attributes:
-        mark: nothing for a hit, ``−`` for a missed label, ``+`` for an extra one, ``?`` for one that is neither true
-            nor predicted, or of which nobody said whether it applies.
-        values: (S,) what each stage adds to the logit.
+        sign: nothing for a hit, ``−`` for a missed label, ``+`` for an extra one, ``?`` for one that is unknown, or
+            neither true nor predicted.
+        values: (S,) the terms of the logit, one a stage.
     """
 
     label: str
-    mark: str
+    sign: str
     score: float
     values: Floats
     intercept: float
@@ -171,7 +172,7 @@ class Explained(NamedTuple):
 
     name: str
     picture: Path
-    parts: list[Part]
+    labels: list[LabelShare]
 
 
 def explained(run: Run) -> tuple[list[str], list[Explained]]:
@@ -189,21 +190,21 @@ def explained(run: Run) -> tuple[list[str], list[Explained]]:
             target, known, scores = rows["target"][i] > 0, rows["known"][i] > 0, rows["scores"][i]
             of_it = np.flatnonzero((target & known) | decided[i])
             best_first = sorted(of_it if len(of_it) else [scores.argmax()], key=lambda j: -scores[j])
-            parts = [
-                Part(
+            of_labels = [
+                LabelShare(
                     run.labels[j],
-                    _mark(target[j], known[j], decided[i, j]),
+                    _sign(target[j], known[j], decided[i, j]),
                     float(scores[j]),
                     rows["contributions"][i, j].astype(np.float64),
                     float(rows["intercepts"][j]),
                 )
-                for j in best_first[:MOST_PARTS]
+                for j in best_first[:MOST_LABEL_SHARES]
             ]
-            shown.append(Explained(str(names[i]) if i < len(names) else str(index), pictures[index], parts))
+            shown.append(Explained(str(names[i]) if i < len(names) else str(index), pictures[index], of_labels))
     return rows["stages"].tolist(), shown
 
 
-def _mark(true: bool, known: bool, predicted: bool) -> str:
+def _sign(true: bool, known: bool, predicted: bool) -> str:
     if not known or not (true or predicted):
         return "?"
     return "" if true and predicted else "−" if true else "+"

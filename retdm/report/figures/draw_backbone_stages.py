@@ -1,4 +1,4 @@
-"""Figures of what linear methods take of each stage of their network, drawn from arrays and small pictures."""
+"""Figures of the share of each stage in linear methods, drawn from arrays and small pictures."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from retdm.figure_text import label_names, plain
-from retdm.report.figures.backbone_stages import MOST_PARTS, Explained, Part, Selection, label_mean
+from retdm.report.figures.backbone_stages import MOST_LABEL_SHARES, Explained, LabelShare, Selection, label_mean
 from retdm.report.figures.style import ONE_COLUMN, QUIET, TITLE, WIDTH, deviation, mean, quiet
 from retdm.report.groups import Floats
 from retdm.report.tables import number
 
 MOST_SELECTING = ONE_COLUMN  # labels of a figure
-CELLS = 1 + MOST_PARTS  # of a line: an image with as many labels as it may show
-MARKED = {"": "#00785a", "−": "#d55e00", "+": "#0072b2", "?": "#555555"}
+CELLS = 1 + MOST_LABEL_SHARES  # of a line: an image with as many labels as it may show
+COLOUR_OF = {"": "#00785a", "−": "#d55e00", "+": "#0072b2", "?": "#555555"}
 
 
 def stage_colours(n: int) -> list[str]:
@@ -95,7 +95,7 @@ def _stage_bars(axes: Axes, values: Floats, colours: Sequence[str], form: str) -
 def draw_contributions(title: str, stages: Sequence[str], images: Sequence[Explained], labels: Sequence[str]) -> Figure:
     """Images, and beside each for each of its labels a signed bar a stage, and one of the intercept."""
     lines, names = _in_lines(images), dict(zip(labels, label_names(labels, 15), strict=True))
-    columns = max(3, *(sum(1 + len(image.parts) for image in line) for line in lines))
+    columns = max(3, *(sum(1 + len(image.labels) for image in line) for line in lines))
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * len(lines)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.05, h_pad=0.06)  # type: ignore[union-attr, call-arg]
     figure.suptitle(plain(title, 100), **TITLE)
@@ -103,13 +103,13 @@ def draw_contributions(title: str, stages: Sequence[str], images: Sequence[Expla
         left = list(cells)
         for image in line:
             _picture(left.pop(0), image)
-            values = np.array([[*part.values, part.intercept] for part in image.parts])
+            values = np.array([[*share.values, share.intercept] for share in image.labels])
             low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-            for part, heights in zip(image.parts, values, strict=True):
+            for share, heights in zip(image.labels, values, strict=True):
                 axes = left.pop(0)
                 _signed_bars(axes, heights, stages)
                 axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-                axes.set_title(_heading(part, names[part.label]), size=8.5, color=MARKED[part.mark])
+                axes.set_title(_heading(share, names[share.label]), size=8.5, color=COLOUR_OF[share.sign])
         for axes in left:
             axes.set_axis_off()
     return figure
@@ -119,8 +119,8 @@ def _in_lines(images: Sequence[Explained]) -> list[list[Explained]]:
     """Images in their order, as many in a line as it has cells for, with their labels."""
     lines: list[list[Explained]] = [[]]
     for image in images:
-        taken = sum(1 + len(each.parts) for each in lines[-1])
-        if taken and taken + 1 + len(image.parts) > CELLS:
+        taken = sum(1 + len(each.labels) for each in lines[-1])
+        if taken and taken + 1 + len(image.labels) > CELLS:
             lines.append([])
         lines[-1].append(image)
     return lines
@@ -144,6 +144,6 @@ def _signed_bars(axes: Axes, heights: Floats, stages: Sequence[str]) -> None:
     axes.tick_params(labelsize=7.5, length=0)
 
 
-def _heading(part: Part, name: str) -> str:
-    logit = part.values.sum() + part.intercept
-    return f"{part.mark}{name}  {number(part.score)}\nlogit {logit:z.1f}"
+def _heading(share: LabelShare, name: str) -> str:
+    logit = share.values.sum() + share.intercept
+    return f"{share.sign}{name}  {number(share.score)}\nlogit {logit:z.1f}"

@@ -31,7 +31,7 @@ from retdm.report.figures.style import (
 )
 
 Points = Mapping[float, Mapping[str, Floats]]
-"""What was measured at each place of an axis: criterion -> (splits,)."""
+"""Measurements at each place of an axis: criterion -> (splits,)."""
 
 
 def _error_bars(axes: Axes, points: Points, criterion: str, style: Style) -> Any:
@@ -137,13 +137,13 @@ def draw_setting_curve(
     return figure
 
 
-def draw_difficulties(
+def draw_characteristics(
     title: str, panels: Mapping[str, Mapping[str, Points]], styles: Mapping[str, Style], criterion: str
 ) -> Figure:
-    """A panel a difficulty: a criterion's mean over splits against its level, bars one standard deviation.
+    """A panel a characteristic: a criterion's mean over splits against its level, bars one standard deviation.
 
     Args:
-        panels: by difficulty, curves by the name of the line.
+        panels: by characteristic, curves by the name of the line.
     """
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
@@ -151,13 +151,13 @@ def draw_difficulties(
     figure = blank_figure(0.6 + 2.1 * rows + legend_height(names), title)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
     handles: dict[str, Any] = {}
-    for (difficulty, curves), axes in zip(panels.items(), grid, strict=False):
+    for (characteristic, curves), axes in zip(panels.items(), grid, strict=False):
         for name, points in curves.items():
             handles[name] = _error_bars(axes, points, criterion, styles[name])
         quiet(axes)
         places = sorted({place for points in curves.values() for place in points})
         axes.set_xticks(places, [f"{place:.2g}" for place in places])
-        axes.set_title(plain(difficulty.replace("_", " ")), size=10.5)
+        axes.set_title(plain(characteristic.replace("_", " ")), size=10.5)
     for axes in grid:
         axes.set_axis_off()
     figure.supylabel(better(criterion), size=10)

@@ -37,7 +37,7 @@ def draw_label_precision(
 
     Args:
         labels: L names.
-        positives: (L,) test images that carry the label, mean over splits.
+        positives: (L,) test images with the label, mean over splits.
         values: (splits, L) by the name of the mark, NaN where a label has no positive. Dotted: mAP.
     """
     means = {name: np.array([mean(column) for column in rows.T]) for name, rows in values.items()}
@@ -87,11 +87,11 @@ def _range(rows: Floats) -> tuple[Floats, Floats]:
 
 
 def draw_co_occurrence(title: str, names: Sequence[str], true: Floats, predicted: Mapping[str, Floats]) -> Figure:
-    """Of the images that carry the label of a row, the share that carry a column's as well, in percent.
+    """Of the images with the label of a row, the share with a column's as well, in percent.
 
     Args:
         names: L labels as they are drawn, at most MOST_PAIRED if they are to be read.
-        true: (L, L) shares in [0, 1], NaN where no image carries the row's label; the diagonal is not read.
+        true: (L, L) shares in [0, 1], NaN where no image has the row's label; the diagonal is not read.
         predicted: the same of predicted labels, by name, at most three.
     """
     panels = {"true labels": true, **{f"predicted: {name}": cells for name, cells in predicted.items()}}

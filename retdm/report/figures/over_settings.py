@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from retdm.report.figures.draw_over_settings import (
-    draw_difficulties,
+    draw_characteristics,
     draw_heat_map,
     draw_learning_curves,
     draw_setting_curve,
 )
-from retdm.report.figures.shown_groups import Drawn, Earlier, cuts, names_of, styled
+from retdm.report.figures.shown_groups import Drawn, Earlier, names_of, splits_or_folds, styled
 from retdm.report.groups import Floats, Group, differing, short
 
 CURVES = ("average_precision", "coverage_normalised", "hamming_loss", "one_error", "ranking_loss")
-TUNED = ("mAP", "O-F1")  # on the validation part: a setting is not chosen on the test part
+TUNED = ("mAP", "O-F1")  # on the validation split: a setting is not chosen on the test split
 HARD = ("mAP", "instance_average_precision")  # what characteristics may spoil
 SIZE = "data.train_size"
 DIFFICULTIES = "data.characteristics."
@@ -41,7 +41,7 @@ def learning_curves(groups: Sequence[Group], methods: Sequence[str], earlier: Ea
     if not curves:
         return
     criteria = [one for one in CURVES if all(one in point for points in curves.values() for point in points.values())]
-    title = f"Learning curves on {groups[0].data}, test part"
+    title = f"Learning curves on {groups[0].data}, test split"
     caption = "Mean over splits, bars one standard deviation; arrows point to better."
     known = {criterion: earlier[criterion] for criterion in criteria if criterion in earlier}
     if known:
@@ -51,7 +51,7 @@ def learning_curves(groups: Sequence[Group], methods: Sequence[str], earlier: Ea
 
 
 def _training_images(group: Group) -> float | None:
-    # A run that is fitted anew on the validation part too learns from both.
+    # With refit=true a run is trained on both.
     parts = [("train", "validation") if run.config.get("refit") else ("train",) for run in group.runs]
     sizes = [
         sum(run.sizes[part] for part in of) if run.sizes else run.train_size
@@ -62,7 +62,7 @@ def _training_images(group: Group) -> float | None:
 
 
 def settings(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Drawn]:
-    """RETDM's Fig. 5: a heat map of two numeric settings, or a curve over one, on the validation part.
+    """RETDM's Fig. 5: a heat map of two numeric settings, or a curve over one, on the validation split.
 
     Runs that differ in more than numbers, as with ``refit``, are not of one figure.
     """
@@ -82,16 +82,17 @@ def settings(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Drawn]
         elif len(keys) == 2:
             places, cells = _grid(members, keys)
             if 2 * len(members) > cells[TUNED[0]].size:  # a line of pairs is no grid
-                title = f"{' · '.join(names)} on {data}, validation part"
-                caption = f"Mean over {cuts(members)} against {keys[0]} and {keys[1]}; framed: the best; grey: no run."
+                title = f"{' · '.join(names)} on {data}, validation split"
+                over = splits_or_folds(members)
+                caption = f"Mean over {over} against {keys[0]} and {keys[1]}; framed: the best; grey: no run."
                 yield Drawn("settings", title, caption, draw_heat_map(title, (keys[0], keys[1]), places, cells))
     for key, members in curves.items():
         lines = names_of(members, without=[key])
         points: dict[str, dict[float, dict[str, Floats]]] = defaultdict(dict)
         for group, name in zip(members, lines, strict=True):
             points[name][group.varied[key]] = group.criteria("validation")
-        title = f"{key} on {data}, validation part"
-        caption = f"Mean over {cuts(members)}, bars one standard deviation."
+        title = f"{key} on {data}, validation split"
+        caption = f"Mean over {splits_or_folds(members)}, bars one standard deviation."
         styles = styled(members, lines, methods)
         yield Drawn("settings", title, caption, draw_setting_curve(title, key, points, styles, TUNED))
 
@@ -116,9 +117,9 @@ def characteristics(groups: Sequence[Group], methods: Sequence[str]) -> Iterator
             panels[IN_WORDS.get(name, name)] = {n: points for n, points in curves.items() if len(points) > 1}
         panels = {key: curves for key, curves in panels.items() if curves}
         if panels:
-            title = f"What {criterion.replace('_', ' ')} suffers from on {groups[0].data}, test part"
-            caption = f"Mean over {cuts(groups)}, bars one standard deviation; one difficulty at a time."
-            figure = draw_difficulties(title, panels, styles, criterion)
+            title = f"What {criterion.replace('_', ' ')} suffers from on {groups[0].data}, test split"
+            caption = f"Mean over {splits_or_folds(groups)}, bars one standard deviation; one characteristic at a time."
+            figure = draw_characteristics(title, panels, styles, criterion)
             yield Drawn(f"difficulties_{criterion}", title, caption, figure)
 
 

@@ -1,4 +1,4 @@
-"""Figures of labels: average precision of each, and which stand together. Notation: n images, L labels."""
+"""Figures of labels: the average precision of each, and their co-occurrence. Notation: n images, L labels."""
 
 from collections.abc import Iterator, Sequence
 
@@ -27,7 +27,7 @@ def label_precision(groups: Sequence[Group], methods: Sequence[str]) -> Iterator
     if all(np.isnan(rows).all() for rows in values.values()):
         return
     positives = np.concatenate([per_label(group, "positives") for group in shown]).mean(axis=0)
-    title = f"Average precision of each label of {groups[0].data}, test part"
+    title = f"Average precision of each label of {groups[0].data}, test split"
     caption = (
         "Mean over splits, lines from the least split to the greatest; dotted: mAP; beside a label its test images."
     )
@@ -45,7 +45,7 @@ def per_label(group: Group, key: str) -> Floats:
 
 
 def co_occurrence(groups: Sequence[Group]) -> Iterator[Drawn]:
-    """Which labels stand together, in truth and in what was predicted under each run's rule, over all its splits."""
+    """Labels that occur together, true ones and those predicted under each run's rule, over all its splits."""
     groups = [group for group in groups if any(_decides(run) for run in group.runs)]
     labels = groups[0].runs[0].labels if groups else []
     if len(labels) < 2:
@@ -59,10 +59,10 @@ def co_occurrence(groups: Sequence[Group]) -> Iterator[Drawn]:
         truth |= {split: (target, known) for split, target, _, known in rows}
     kept = _most_paired(list(truth.values()))
     true = _shares(list(truth.values()), kept)
-    title = f"Labels of {groups[0].data} that stand together, test part"
+    title = f"Labels of {groups[0].data} that occur together, test split"
     caption = "Of the images with the label of a row, the share that have a column's as well, over all splits."
     if len(kept) < len(labels):
-        caption += f" The {len(kept)} of {len(labels)} labels that stand with others most often."
+        caption += f" The {len(kept)} of {len(labels)} labels that occur with others most often."
     cells = {name: _shares(parts, kept) for name, parts in decided.items()}
     names = label_names(labels, 18)
     figure = draw_co_occurrence(title, [names[j] for j in kept], true, cells)

@@ -1,4 +1,4 @@
-"""Which groups a figure shows, under which names; and a figure with its words."""
+"""The groups that a figure shows and their names, and a figure with its title and caption."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ Earlier = Mapping[str, tuple[str, float]]
 
 
 class Drawn(NamedTuple):
-    """A figure with its words.
+    """A figure with its title and caption.
 
     Attributes:
         kind: first part of its file's name.
-        title: what it shows; its alternative text.
-        caption: how it is read.
+        title: of the figure; its alternative text.
+        caption: how to read it.
         figure: itself, or the PNG file that a run left.
     """
 
@@ -51,7 +51,7 @@ def choose(groups: Sequence[Group], most: int) -> list[Group]:
 
 
 def of_all(shown: Sequence[Group], groups: Sequence[Group]) -> str:
-    """What a caption says of the choice."""
+    """A caption's sentence on the choice."""
     return "" if len(shown) == len(groups) else f" Of {len(groups)} groups the best of each method by validation mAP."
 
 
@@ -75,5 +75,6 @@ def styled(groups: Sequence[Group], names: Sequence[str], methods: Sequence[str]
     return styles_of(list(pairs), methods)
 
 
-def cuts(groups: Sequence[Group]) -> str:
+def splits_or_folds(groups: Sequence[Group]) -> str:
+    """``splits``, or ``splits and folds``, for a caption."""
     return "splits" if all(group.folds is None for group in groups) else "splits and folds"

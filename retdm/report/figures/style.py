@@ -1,4 +1,4 @@
-"""What the report's figures share: width, colours, quiet axes, legends."""
+"""The common style of the report's figures: width, colours, quiet axes, legends."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

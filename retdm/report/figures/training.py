@@ -22,7 +22,7 @@ def convergence(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Dra
     title = f"Training on {groups[0].data}: loss and validation mAP by epoch"
     caption = (
         "The first split of each group. Left: the weighted loss of the stage, solid in training, dashed on the "
-        "validation part. Bands are stages; another sum of losses begins with each." + of_all(shown, groups)
+        "validation split. Bands are stages; another sum of losses begins with each." + of_all(shown, groups)
     )
     yield Drawn("convergence", title, caption, draw_convergence(title, trainings, styled(shown, names, methods)))
 

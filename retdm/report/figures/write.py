@@ -1,4 +1,4 @@
-"""Which figures the runs allow, and what they show. Notation: n images, L labels."""
+"""All figures of a report, drawn and written. Notation: n images, L labels."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,13 +8,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from retdm.files import atomic
-from retdm.report.figures.backbone_stages import MOST_PARTS, RAW, explained, selecting
+from retdm.report.figures.backbone_stages import MOST_LABEL_SHARES, RAW, explained, selecting
 from retdm.report.figures.draw_backbone_stages import MOST_SELECTING, draw_contributions, draw_selection
 from retdm.report.figures.over_settings import characteristics, learning_curves, settings
 from retdm.report.figures.per_label import co_occurrence, label_precision
-from retdm.report.figures.shown_groups import Drawn, Earlier, by_data, cuts
+from retdm.report.figures.shown_groups import Drawn, Earlier, by_data, splits_or_folds
 from retdm.report.figures.training import convergence
-from retdm.report.groups import Group, cut_names, validation_map
+from retdm.report.groups import Group, split_names, validation_map
 from retdm.runs.folder import RunFolder
 
 DPI = 200
@@ -84,14 +84,14 @@ def _free(folder: Path, name: str, taken: Sequence[Path]) -> Path:
 
 
 def selection(groups: Sequence[Group]) -> Iterator[Drawn]:
-    """Dong et al.'s argument for all depths of the network: what an L1 penalty selects of each stage."""
+    """Dong et al.'s argument for all depths of the network: the features of each stage that an L1 penalty selects."""
     if (best := selecting(groups)) is None:
         return
     group, found = best
     title = f"Features that {group.method} selects of each stage on {group.data}"
     caption = (
-        f"{group.name}: coefficients that are not zero, mean over {cuts([group])}, lines one standard deviation; "
-        "stages from the input on, in brackets the number of their features."
+        f"{group.name}: coefficients that are not zero, mean over {splits_or_folds([group])}, lines one standard "
+        "deviation; stages from the input on, in brackets the number of their features."
     )
     if len(found.labels) > MOST_SELECTING:
         caption += f" Above, the {MOST_SELECTING} of {len(found.labels)} labels that select most."
@@ -101,17 +101,17 @@ def selection(groups: Sequence[Group]) -> Iterator[Drawn]:
 
 
 def contributions(groups: Sequence[Group]) -> Iterator[Drawn]:
-    """What each stage adds to the scores of single images, of the group best on the validation part."""
+    """The share of each stage in the scores of single images, for the group that is best on the validation split."""
     for group in sorted(groups, key=validation_map, reverse=True):
         run = group.runs[0]
         stages, images = explained(run)
         if images:
             title = f"What each stage adds to the scores of test images of {run.data}"
             caption = (
-                f"{group.name}, {cut_names([run.cut], run.folds)}: sums of coefficient times feature, and the "
-                f"intercept (b); together they are the logit. True and predicted labels, at most {MOST_PARTS} of "
-                "an image: hits green, missed ones orange with a minus, extra ones blue with a plus. The images were "
-                "chosen by their true labels alone."
+                f"{group.name}, {split_names([run.split_fold], run.folds)}: sums of coefficient times feature, and the "
+                f"intercept (b); together they are the logit. True and predicted labels, at most {MOST_LABEL_SHARES} "
+                "of an image: hits green, missed ones orange with a minus, extra ones blue with a plus. The images "
+                "were chosen by their true labels alone."
             )
             yield Drawn("contributions", title, caption, draw_contributions(title, stages, images, run.labels))
             return
@@ -120,7 +120,7 @@ def contributions(groups: Sequence[Group]) -> Iterator[Drawn]:
 def predictions(groups: Sequence[Group]) -> Iterator[Drawn]:
     """RETDM's Fig. 4: the images that the best group drew when its training ended.
 
-    Run folders hold no images, so the picture is the run's own, of the validation part.
+    Run folders hold no images, so the picture is the run's own, of the validation split.
     """
     for group in sorted(groups, key=validation_map, reverse=True):
         run = group.runs[0]

@@ -29,7 +29,7 @@ OTHER = "#999999"
 
 
 class Space(NamedTuple):
-    """Points of the embedding space. Notation: n images, U label sets of the training part, most frequent first.
+    """Points of the embedding space. Notation: n images, U label sets of the training split, most frequent first.
 
     Attributes:
         images: float32 (n, D).
@@ -52,7 +52,7 @@ def set_name(target: np.ndarray, names: Sequence[str]) -> str:
 
 
 def embed(method: Method, data: Data, *, with_sets: bool) -> Space:
-    """Images (or bags) of the validation part, and the distinct label sets of the training part, at most ``POINTS``
+    """Images (or bags) of the validation split, and the distinct label sets of the training split, at most ``POINTS``
     of each.
 
     This process computes it alone: nothing is gathered, no loader and no random number is used.

@@ -22,7 +22,7 @@ def best_first(values: np.ndarray) -> list[int]:
     """Labels by average precision (L,); those without one are left out."""
     order = [int(j) for j in np.argsort(-values, kind="stable") if not np.isnan(values[j])]
     if not order:
-        raise ValueError("no label has a positive image in the validation part")
+        raise ValueError("no label has a positive image in the validation split")
     return order
 
 

@@ -16,7 +16,7 @@ from report_runs import LABELS, read, write_run
 from retdm.commands.report import main
 from retdm.report.figures.backbone_stages import (
     Explained,
-    Part,
+    LabelShare,
     Selection,
     explained,
     selected_csv,
@@ -164,10 +164,10 @@ def test_an_image_is_told_by_its_true_and_predicted_labels_best_first(tmp_path: 
     assert stages == STAGES
     assert [image.name for image in images] == ["a/5$.jpg", "a/9.jpg"]
     # Row 5: cat hit, owl predicted and unknown, dog missed. Row 9: owl missed.
-    assert [(part.label, part.mark) for part in images[0].parts] == [("cat", ""), ("owl", "?"), ("dog", "−")]
-    assert [(part.label, part.mark) for part in images[1].parts] == [("owl", "−")]
+    assert [(part.label, part.sign) for part in images[0].labels] == [("cat", ""), ("owl", "?"), ("dog", "−")]
+    assert [(part.label, part.sign) for part in images[1].labels] == [("owl", "−")]
     for image in images:
-        for part in image.parts:
+        for part in image.labels:
             logit = np.log(part.score / (1 - part.score))
             assert part.values.sum() + part.intercept == pytest.approx(logit, abs=1e-5)
 
@@ -176,7 +176,7 @@ def test_the_bars_of_an_image_are_its_contributions_and_the_intercept(tmp_path: 
     runs, groups = read(explaining(tmp_path / "run"))
     (drawn,) = contributions(groups)
     assert isinstance(drawn.figure, Figure)
-    part = explained(runs[0])[1][0].parts[2]
+    part = explained(runs[0])[1][0].labels[2]
     axes = panel(drawn.figure, "−dog  .269\nlogit -1.0")
     heights = [bar.get_height() for bar in axes.patches]  # type: ignore[attr-defined]
     np.testing.assert_allclose(heights, [*part.values, -0.5])
@@ -195,7 +195,7 @@ def test_a_run_without_pictures_or_contributions_explains_nothing(tmp_path: Path
 @pytest.mark.filterwarnings("error")
 def test_no_heading_of_an_image_is_cut_at_the_edge(tmp_path: Path) -> None:
     Image.new("L", (8, 20)).save(tmp_path / "x.jpg")
-    part = Part("a label with a long name $x", "+", 0.5, np.array([-1e3, 2e3, 1.0]), 0.1)
+    part = LabelShare("a label with a long name $x", "+", 0.5, np.array([-1e3, 2e3, 1.0]), 0.1)
     images = [Explained("a/long/folder/and/a/name_.jpg", tmp_path / "x.jpg", [part] * n) for n in (2, 1, 4)]
     figure = draw_contributions("t", ["1", "2", "a long stage's name"], images, [part.label])
     assert len([axes for axes in figure.axes if axes.get_title().startswith("+a label")]) == 7

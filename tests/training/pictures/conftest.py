@@ -20,7 +20,7 @@ def data(cache: Path) -> ImageData:
 
 @pytest.fixture
 def rows(data: ImageData) -> dict[str, np.ndarray]:
-    """What an evaluation of the validation part leaves."""
+    """What an evaluation of the validation split leaves."""
     index = np.sort(data.splits["validation"])
     target = data.source.targets[index].astype(np.float32)
     noise = np.random.default_rng(0).random(target.shape)
