@@ -40,7 +40,7 @@ from retdm.methods.components.bag_distances import Kind
 from retdm.methods.on_bags.base import BagMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.runs.build import build_method
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 from retdm.training.distances import use_distances
 
 OPTIONS = {"bags": 100, "instances": 8, "features": 15, "labels": 5, "limit": 8, "repeat": 2}

@@ -30,7 +30,7 @@ from retdm.data.image_cache import CachedImages, open_images
 from retdm.data.loader import GlobalBatches, Images, handed_over
 from retdm.data.source import ImageFiles, fingerprint_of
 from retdm.data.synthetic.source import Synthetic
-from retdm.runs.memory import keep_freed_memory
+from retdm.runs.process import keep_freed_memory
 
 OPTIONS = {"images": 512, "side": 500, "size": 224, "batch": 64, "rounds": 3}
 COCO = 123_287

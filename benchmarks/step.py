@@ -30,10 +30,11 @@ from retdm.batch import Batch
 from retdm.data.source import ImageSource
 from retdm.losses import two_way_metric
 from retdm.methods.deep import DeepMethod
-from retdm.runs.build import build_data, build_method, build_trainer, prepare_process
-from retdm.runs.compose import compose_settings
-from retdm.runs.setting_checks import accepted
-from retdm.runs.settings import RunSettings
+from retdm.runs.build import build_data, build_method, build_trainer
+from retdm.runs.process import prepare_process
+from retdm.settings.checks import accepted
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
 from retdm.training.evaluation import Evaluation
 from retdm.training.stages import Stages
 

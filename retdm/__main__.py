@@ -41,7 +41,7 @@ def _command(command: str) -> None:
     import hydra
 
     from retdm.registry import CONF
-    from retdm.runs.compose import register_resolvers
+    from retdm.settings.compose import register_resolvers
 
     register_resolvers()
     if command == "train":

@@ -1,6 +1,6 @@
 """Ranges of settings, declared where a constructor names them: ``k: Annotated[int, AtLeast(1)] = 10``.
 
-``retdm.runs.setting_types`` reads them where it reads the types, so no constructor checks them again.
+``retdm.settings.types`` reads them where it reads the types, so no constructor checks them again.
 """
 
 from dataclasses import dataclass

@@ -18,9 +18,9 @@ from browsers import CHROMIUM
 from untrained import Untrained, untrained_run
 
 from retdm.commands.train import train
-from retdm.runs.compose import compose_settings
 from retdm.runs.folder import RunFolder
-from retdm.runs.settings import RunSettings
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
 from retdm.training.pictures import png
 
 if TYPE_CHECKING:

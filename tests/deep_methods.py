@@ -10,7 +10,7 @@ from retdm.batch import Batch
 from retdm.methods.deep import DeepMethod
 from retdm.registry import CONF, resolve
 from retdm.runs.build import build_data, build_method
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 
 def class_of(name: str) -> Any:

@@ -29,9 +29,10 @@ ROOMS: dict[str, set[str]] = {
         "stop",
         *WORDS,
     },
-    "runs": {"training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
-    "report": {"runs", "training", "criteria", "errors", "files", "registry", *WORDS},
-    "commands": {"report", "runs", "training", "methods", "data", "criteria", "backbones", *PLAIN},
+    "settings": {"training", "methods", "data", "criteria", "backbones", "ranges", "batch", "errors", "registry"},
+    "runs": {"settings", "training", "methods", "data", "criteria", "backbones", "losses", *PLAIN},
+    "report": {"runs", "settings", "training", "criteria", "errors", "files", "registry", *WORDS},
+    "commands": {"report", "runs", "settings", "training", "methods", "data", "criteria", "backbones", *PLAIN},
 }
 
 

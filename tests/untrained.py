@@ -9,7 +9,7 @@ import torch
 from retdm.methods.on_features.logistic import Logistic
 from retdm.runs.build import build_method, describe
 from retdm.runs.folder import RunFolder
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Untrained = Callable[..., RunFolder]
 

@@ -18,13 +18,15 @@ from retdm.data.module import ImageData
 from retdm.errors import UserError
 from retdm.figure_text import undrawn
 from retdm.files import atomic
-from retdm.runs.build import build_data, prepare_process
-from retdm.runs.classes import resolve_classes
-from retdm.runs.compose import cache_folder
+from retdm.runs.build import build_data
 from retdm.runs.folder import shown
-from retdm.runs.setting_checks import check_group
-from retdm.runs.settings import RunSettings
+from retdm.runs.process import prepare_process
 from retdm.screen import Screen, console
+from retdm.settings.checks import check_group
+from retdm.settings.classes import resolve_classes
+from retdm.settings.compose import cache_folder
+from retdm.settings.renamed import refuse_renamed
+from retdm.settings.run_settings import RunSettings
 from retdm.text import printable
 
 LISTED = 10  # findings of a kind on the screen; the csv has all
@@ -39,6 +41,7 @@ def _check(config: DictConfig) -> None:
     prepare_process()
     asked: Any = OmegaConf.to_container(config, resolve=True)
     name = HydraConfig.get().runtime.choices["data"]
+    refuse_renamed({"data": asked["data"]}, {"data": name})
     cache_folder(asked["data"], asked["outputs"])
     classes = resolve_classes(asked, ["data"])
     check_group("data", asked["data"], classes["data"], {"data": name})

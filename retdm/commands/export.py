@@ -15,12 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from retdm.commands.guard import guarded
 from retdm.errors import UserError
 from retdm.files import all_or_none
-from retdm.runs import build
 from retdm.runs.export.card import card
 from retdm.runs.export.onnx_file import scores_of_onnx, to_onnx
 from retdm.runs.export.program import random_views, scores_of_program, trace
 from retdm.runs.folder import RunFolder, shown
 from retdm.runs.model import load
+from retdm.runs.process import prepare_process
 
 PROGRAM, ONNX = "model.pt2", "model.onnx"
 CARD = "retdm.json"  # the card's name in both files
@@ -53,7 +53,7 @@ def _export(config: DictConfig) -> None:
     for key, value in flags.items():
         if not isinstance(value, bool):
             raise UserError(f"{key}={value} is not true or false")
-    build.prepare_process()
+    prepare_process()
     folder = RunFolder(str(asked["run"]))
     out = folder.path / "export" if asked["out"] is None else Path(str(asked["out"]))
     exported = export(folder, out, **flags)

@@ -22,13 +22,13 @@ from retdm.data.images import UnreadableImage, checked_range, read_image
 from retdm.errors import UserError
 from retdm.files import all_or_none
 from retdm.registry import nearest
-from retdm.runs import build
 from retdm.runs.decisions import in_plain_words, threshold_of
 from retdm.runs.folder import RunFolder, shown
 from retdm.runs.inputs import find_images, read_ahead
 from retdm.runs.model import Model
-from retdm.runs.setting_types import fits, in_words
+from retdm.runs.process import prepare_process
 from retdm.screen import track
+from retdm.settings.types import fits, in_words
 from retdm.text import printable
 
 KINDS: dict[str, Any] = {
@@ -58,7 +58,7 @@ def _predict(config: DictConfig) -> None:
             f"gallery=true: {len(files):,} images are too many for one page (at most {MOST:,})",
             "choose fewer with images=<…>, or leave gallery=true out",
         )
-    build.prepare_process()
+    prepare_process()
     run = RunFolder(asked["run"])
     model = Model(run.path, device, user_classes=asked["user_classes"])
     model.value_range = checked_range(asked["value_range"]) or model.value_range

@@ -25,12 +25,12 @@ from retdm.commands.tables import number, print_table
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.registry import CONF
-from retdm.runs.compose import GROUPS, register_resolvers
 from retdm.runs.errors import report
 from retdm.runs.folder import RunFolder, read_json, read_metrics, shown
 from retdm.runs.plan import SWEEP
-from retdm.runs.settings import RunSettings
 from retdm.screen import console
+from retdm.settings.compose import GROUPS, register_resolvers
+from retdm.settings.run_settings import RunSettings
 from retdm.stop import Stopped, listening
 from retdm.text import printable
 

@@ -11,12 +11,14 @@ from retdm.data.base import Data
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs import build
-from retdm.runs.distributed import device_of, together
+from retdm.runs.distributed import together
 from retdm.runs.evaluate import evaluate_method
 from retdm.runs.folder import RunFolder, check_split, read_config
+from retdm.runs.process import prepare_process
 from retdm.runs.saved import settings_of_run, weights_into
-from retdm.runs.setting_checks import check_groups
-from retdm.runs.settings import RunSettings
+from retdm.settings.checks import check_groups
+from retdm.settings.devices import device_of
+from retdm.settings.run_settings import RunSettings
 from retdm.stop import is_leader, listening
 
 
@@ -29,7 +31,7 @@ def _test(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
     if asked["run"] is None:
         raise UserError("which run? run=<folder> is missing", "python test.py run=outputs/<data>/<method>/<name>")
-    build.prepare_process()
+    prepare_process()
     folder = RunFolder(str(asked["run"]))
     if not isinstance(asked["user_classes"], bool):
         raise UserError(f"user_classes={asked['user_classes']} is not true or false")

@@ -12,11 +12,11 @@ from retdm.commands.guard import guarded
 from retdm.commands.tables import line_of, print_report
 from retdm.errors import UserError
 from retdm.registry import PACKAGE
-from retdm.runs.compose import settings_of
 from retdm.runs.errors import as_user_error
 from retdm.runs.folder import Busy, RunFolder, shown
-from retdm.runs.settings import RunSettings
 from retdm.runs.train import train_run
+from retdm.settings.compose import settings_of
+from retdm.settings.run_settings import RunSettings
 from retdm.stop import is_leader
 
 log = logging.getLogger("retdm")

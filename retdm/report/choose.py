@@ -156,7 +156,7 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: a choice does not exist any more.
     """
-    from retdm.runs.compose import compose_settings  # brings PyTorch
+    from retdm.settings.compose import compose_settings  # brings PyTorch
 
     choices = settings["choices"]
     words = [f"experiment={choices['experiment']}"] if choices.get("experiment") else []

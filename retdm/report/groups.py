@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retdm.criteria import CRITERIA
 from retdm.report.read import Run
-from retdm.runs import plain
+from retdm.settings import plain
 
 Floats = NDArray[np.float64]
 

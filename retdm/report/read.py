@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from retdm.errors import UserError
 from retdm.runs.folder import RunFolder, read_config, read_json, read_metrics, shown
-from retdm.runs.setting_types import fits
-from retdm.runs.settings import network_of
+from retdm.settings.run_settings import network_of
+from retdm.settings.types import fits
 
 
 @dataclass(frozen=True)

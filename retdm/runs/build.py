@@ -1,8 +1,6 @@
 """Settings to objects: data, method, trainer."""
 
 import logging
-import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +9,6 @@ from typing import Any
 
 import torch
 import yaml
-from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
@@ -25,12 +22,11 @@ from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.registry import CONF
-from retdm.runs.classes import class_of
-from retdm.runs.distributed import accelerator, check_devices, device_of, devices_and_nodes
-from retdm.runs.memory import keep_freed_memory
 from retdm.runs.provenance import provenance
-from retdm.runs.setting_checks import parameters_of
-from retdm.runs.settings import RunSettings
+from retdm.settings.checks import parameters_of
+from retdm.settings.classes import class_of
+from retdm.settings.devices import accelerator, check_devices, device_of, devices_and_nodes
+from retdm.settings.run_settings import RunSettings
 from retdm.training.checkpoint_files import CheckpointFiles
 from retdm.training.distances import use_distances
 from retdm.training.features import precompute_features
@@ -207,7 +203,7 @@ def processes(settings: RunSettings) -> tuple[str, int | list[int], int, bool]:
     config = settings.trainer
     kind = accelerator(config["accelerator"])
     devices, nodes = devices_and_nodes(config)
-    check_devices(devices, nodes, kind)
+    check_devices(config)
     trained_norm = (nodes > 1 or devices != 1) and _trains_batchnorm(settings)
     if trained_norm and kind == "cpu":
         raise UserError(
@@ -293,31 +289,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def prepare_process() -> None:
-    """What every command does first: memory kept, and filters for what is no news to a user, each with its reason."""
-    keep_freed_memory()
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    # Workers are chosen on purpose (data.workers).
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    # The loader can start inside an epoch (retdm/data/loader.py); Lightning looks for another interface.
-    warnings.filterwarnings("ignore", ".*resuming from a checkpoint that ended before the epoch ended.*")
-    # Frozen parts are in evaluation mode on purpose.
-    warnings.filterwarnings("ignore", ".*module.*in eval mode at the start of training.*")
-    # The logger's folder is the run's, which a continued run finds full.
-    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
-    # Few steps an epoch are no mistake on small data.
-    warnings.filterwarnings("ignore", ".*The number of training batches .* is smaller than the logging interval.*")
-    # https://github.com/Lightning-AI/pytorch-lightning/issues/20644: from inside Lightning's own tree utilities.
-    warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
-    # PyTorch's note that no parameter went unused in some step: in other stages they do.
-    warnings.filterwarnings("ignore", ".*find_unused_parameters=True was specified.*")
-    # What is logged at an epoch's end was gathered from all processes before.
-    warnings.filterwarnings("ignore", ".*It is recommended to use .*sync_dist=True.*")
-    # The method normalises images, the data module never does: that is the intended one.
-    warnings.filterwarnings("ignore", ".*You have overridden `on_after_batch_transfer`.*")
-    # A photograph of 100 million pixels is none; from twice Pillow's limit on it is refused (retdm/data/images.py).
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

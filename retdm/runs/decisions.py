@@ -7,7 +7,7 @@ from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.runs.evaluate import OWN, own_thresholds
 from retdm.runs.folder import RunFolder, read_json
-from retdm.runs.setting_types import fits
+from retdm.settings.types import fits
 
 
 def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[float] | None:

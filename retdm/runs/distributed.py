@@ -18,69 +18,12 @@ from lightning_fabric.plugins.environments import SLURMEnvironment  # type: igno
 
 from retdm.errors import UserError
 from retdm.runs.errors import as_user_error, report
+from retdm.settings.devices import check_devices, count_of, devices_and_nodes
 from retdm.stop import NUMBERS, Stopped, StopRequest, is_leader
 
 STARTED = "RETDM_STARTED"  # set in processes that the first one started
 FAILED = "retdm/failed"  # key under which a process leaves its error for the first one
 NOTICED = 10.0  # seconds in which a process meets by itself that another is lost, unless it waits inside a library
-
-
-def devices_and_nodes(trainer: dict[str, Any]) -> tuple[int | list[int], int]:
-    """Devices on this machine and number of machines; a launcher that already started the processes knows best."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        return local, world // local
-    return trainer["devices"], trainer["num_nodes"]
-
-
-def accelerator(asked: str) -> str:
-    """``cpu`` or ``gpu``; ``auto`` takes a GPU where there is one.
-
-    Raises:
-        UserError: a GPU was asked for and there is none.
-    """
-    if asked not in ("auto", "cpu", "gpu"):
-        raise UserError(f"trainer.accelerator={asked} is not known", "it is one of: auto, cpu, gpu")
-    if asked == "gpu" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu: there is no GPU that PyTorch can use", "trainer.accelerator=cpu")
-    if asked == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    return asked
-
-
-def device_of(trainer: dict[str, Any]) -> torch.device:
-    """Where this process computes, of the devices that ``trainer`` names."""
-    if accelerator(trainer["accelerator"]) == "cpu":
-        return torch.device("cpu")
-    devices, _ = devices_and_nodes(trainer)
-    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
-    return torch.device("cuda", devices[local] if isinstance(devices, list) else local)
-
-
-def count_of(devices: int | list[int]) -> int:
-    """How many devices ``trainer.devices`` names."""
-    return len(devices) if isinstance(devices, list) else torch.cuda.device_count() if devices == -1 else devices
-
-
-def check_devices(devices: int | list[int], nodes: int, kind: str) -> None:
-    """As many devices as asked for are there.
-
-    Raises:
-        UserError: they are not.
-    """
-    there = torch.cuda.device_count()
-    wanted = devices if isinstance(devices, int) else max(devices, default=0) + 1
-    if kind == "gpu" and wanted > there:
-        raise UserError(f"trainer.devices={devices}: there are {there} GPUs", "ask for no more, or -1 for all")
-    if wanted < (1 if kind == "cpu" else -1) or devices in (0, []):
-        raise UserError(f"trainer.devices={devices} is out of range", "it is 1 or more (-1: all GPUs)")
-    if kind == "cpu" and not isinstance(devices, int):
-        raise UserError(f"trainer.devices={devices} lists GPUs, and this run is on the CPU", "give a number")
-    cores = os.cpu_count() or 1
-    if kind == "cpu" and wanted > cores:
-        raise UserError(f"trainer.devices={devices}: there are {cores} processor cores", "ask for no more")
-    if nodes < 1:
-        raise UserError(f"trainer.num_nodes={nodes} is out of range", "it is 1 or more")
 
 
 def broadcast(value: Any) -> Any:
@@ -106,9 +49,8 @@ def together(config: dict[str, Any], request: StopRequest) -> Iterator[None]:
         UserError: the devices are not there, or another process failed or was lost.
         Stopped: another process was stopped.
     """
-    kind = accelerator(config["accelerator"])
     devices, nodes = devices_and_nodes(config)
-    check_devices(devices, nodes, kind)
+    check_devices(config)
     others = _Others(request)
     launched = "TORCHELASTIC_RUN_ID" in os.environ or SLURMEnvironment.detect()
     local = count_of(devices)

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from retdm.errors import UserError
-from retdm.runs.hydra_messages import NO_NAME, explained
+from retdm.settings.hydra_messages import NO_NAME, explained
 from retdm.text import printable
 
 DISK_ERRORS = {

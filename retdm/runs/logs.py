@@ -11,9 +11,9 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from retdm.files import write_text
 from retdm.runs.errors import as_user_error
 from retdm.runs.folder import RunFolder
-from retdm.runs.plain import flat
-from retdm.runs.settings import RunSettings
 from retdm.screen import Printable, Screen
+from retdm.settings.plain import flat
+from retdm.settings.run_settings import RunSettings
 from retdm.stop import is_leader
 
 

@@ -9,9 +9,9 @@ import yaml
 from retdm.errors import UserError
 from retdm.files import write_text
 from retdm.runs.folder import RunFolder, read_config, read_metrics, shown
-from retdm.runs.plain import differences
 from retdm.runs.provenance import provenance
-from retdm.runs.settings import RunSettings
+from retdm.settings.plain import differences
+from retdm.settings.run_settings import RunSettings
 from retdm.training.checkpoint_files import continue_from
 
 log = logging.getLogger("retdm")

@@ -6,11 +6,11 @@ from typing import Any
 
 from retdm.errors import UserError
 from retdm.methods.base import Method
-from retdm.runs.classes import resolve_classes
-from retdm.runs.plain import differences
-from retdm.runs.setting_checks import RUN, check_groups, check_keys, without
-from retdm.runs.setting_types import fits
-from retdm.runs.settings import FORMAT, RunSettings
+from retdm.settings.checks import RUN, check_groups, check_keys, without
+from retdm.settings.classes import resolve_classes
+from retdm.settings.plain import differences
+from retdm.settings.run_settings import FORMAT, RunSettings
+from retdm.settings.types import fits
 from retdm.training.checkpoint_files import continue_from
 
 GROUPS = ("data", "method", "backbone", "optimizer")

@@ -15,16 +15,17 @@ from retdm.methods.deep import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
 from retdm.runs.advice import warn_of_result
-from retdm.runs.determinism import is_deterministic, repeatable
-from retdm.runs.distributed import broadcast, count_of, together
+from retdm.runs.distributed import broadcast, together
 from retdm.runs.evaluate import write_predictions
 from retdm.runs.folder import RunFolder, check_split, check_state, read_config, shown
 from retdm.runs.logs import error_file, log_hparams, logging_to
 from retdm.runs.plan import plan, threshold_before
+from retdm.runs.process import is_deterministic, prepare_process, repeatable
 from retdm.runs.provenance import provenance, rounds_differently
-from retdm.runs.settings import RunSettings
 from retdm.runs.train_deep import train_deep
 from retdm.runs.train_fitted import train_fitted
+from retdm.settings.devices import count_of
+from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader, listening
 from retdm.text import printable
 from retdm.training.pictures.images import draw_heat_maps
@@ -61,7 +62,7 @@ def train_run(settings: RunSettings, *, in_sweep: bool = False) -> Trained:
         UserError: something in settings or data is wrong; it stands in the folder's ``error.txt`` too.
         Stopped: a signal came; the same settings continue.
     """
-    build.prepare_process()
+    prepare_process()
     build.check_takes(settings)
     # A missing GPU or package is reported before anything is read.
     _, devices, nodes, _ = build.processes(settings)

@@ -13,11 +13,11 @@ from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
 from retdm.runs import build
 from retdm.runs.advice import warn_of_few_steps
-from retdm.runs.distributed import device_of
 from retdm.runs.evaluate import evaluate_method
 from retdm.runs.folder import RunFolder
 from retdm.runs.saved import weights_into
-from retdm.runs.settings import RunSettings
+from retdm.settings.devices import device_of
+from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader
 from retdm.training.checkpoints import Checkpoints
 from retdm.training.evaluation import Evaluation

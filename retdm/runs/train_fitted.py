@@ -9,11 +9,11 @@ from pytorch_lightning.loggers import Logger
 from retdm.data.base import Data
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
-from retdm.runs.distributed import device_of
 from retdm.runs.evaluate import evaluate_method, evaluate_validation, write_shown
 from retdm.runs.folder import RunFolder
 from retdm.runs.saved import weights_into
-from retdm.runs.settings import RunSettings
+from retdm.settings.devices import device_of
+from retdm.settings.run_settings import RunSettings
 from retdm.training.checkpoint_files import save_fitted
 from retdm.training.inference import predict
 from retdm.training.pictures.callback import draw_pictures

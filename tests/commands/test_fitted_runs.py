@@ -14,7 +14,7 @@ import retdm
 from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.runs.build import build_data, build_method, with_features
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
 

@@ -14,8 +14,8 @@ from command_line import in_process
 import retdm
 from retdm.commands.test import without_places
 from retdm.errors import UserError
-from retdm.runs.classes import class_of, resolve_classes
 from retdm.runs.folder import RunFolder, read_config
+from retdm.settings.classes import class_of, resolve_classes
 
 Damage = Callable[[Path], None]
 
@@ -196,7 +196,7 @@ def older_run(folder: Path) -> None:
         (changed("choices", None), "config.yaml: choices does not name data, method and backbone"),
         (changed("seed", None), "config.yaml: seed is not set"),
         (changed("trainer", None), "config.yaml: trainer is not set"),
-        (changed("trainer.precision", 3), "config.yaml: trainer.precision=3 is not text"),
+        (changed("trainer.precision", 3), "config.yaml: trainer.precision=3 is not one of auto"),
         (changed("data", [1]), "config.yaml: data=[1] is not names with values"),
         (changed("backbone._target_", 0.5), "config.yaml: _target_ 0.5 names no class"),
         (changed("data.batch_size", "x"), "config.yaml: data.batch_size=x is not a whole number"),

@@ -5,9 +5,9 @@ import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from retdm.commands.help import help_text
+from retdm.commands.help import first_comment, help_text
 from retdm.registry import CONF
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 
 SETS = sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
 
@@ -33,3 +33,39 @@ def test_help_and_sweeps_list_the_data_sets_and_no_shared_file() -> None:
     assert [line.split()[0] for line in words.splitlines() if line.startswith("  ") and line[2] != " "] == SETS
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert GlobalHydra.instance().config_loader().get_group_options("data") == SETS  # as data=glob(*) asks for them
+
+
+GROUPS = ("method", "data", "backbone", "optimizer", "schedule", "trainer", "experiment")
+
+
+def names_of(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_help_gives_every_choice_a_line_that_says_what_it_is(group: str) -> None:
+    words = " ".join(help_text().split())
+    for name in names_of(group):
+        said = first_comment(CONF / group / f"{name}.yaml")
+        assert len(said) > 10, f"conf/{group}/{name}.yaml has no first comment"
+        assert " ".join([name, *said.split()]) in words
+
+
+def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    body = help_text().split("examples")[0].splitlines()[3:]
+    assert max(map(len, body)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("method=retdm", ["temperature: 0.2", "divides the distances too", "lr_factor: component, or"]),
+        ("data=csv", ["stratified: false", "One line an image", "image_column: the column of"]),
+        ("schedule=short", ["joint: {lr: 0.005"]),
+        ("method=bec", ["there is no method named bec", "did you mean bce?"]),
+    ],
+)
+def test_help_for_one_choice_shows_its_settings_and_what_they_mean(word: str, says: list[str]) -> None:
+    text = help_text(["--help", word])
+    assert [each for each in says if each not in text] == []

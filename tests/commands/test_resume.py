@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from retdm.commands.train import train
-from retdm.runs.compose import compose_settings
-from retdm.runs.settings import RunSettings
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
 from retdm.stop import Stopped
 from retdm.training.stages import Stages
 

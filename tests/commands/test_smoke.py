@@ -8,7 +8,7 @@ import pytest
 from retdm.commands.train import train
 from retdm.criteria import CRITERIA
 from retdm.registry import CONF
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 # The same path with another loss; tests/methods/test_methods.py trains them too.

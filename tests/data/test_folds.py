@@ -5,7 +5,7 @@ import pytest
 
 from retdm.data.splits import Splits, check_fold, make_splits
 from retdm.errors import UserError
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 
 GIVEN = np.array(["train", "test", "train", "validation"] * 25)
 TARGETS = (np.random.default_rng(0).random((100, 5)) < 0.4).astype(np.uint8)

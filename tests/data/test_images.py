@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, features
 from retdm.data import images
 from retdm.data.images import UnreadableImage, as_rgb, checked_range, read_image
 from retdm.errors import UserError
-from retdm.runs.build import prepare_process
+from retdm.runs.process import prepare_process
 
 SHADES = (np.arange(6 * 9 * 3).reshape(6, 9, 3) * 1.5).astype(np.uint8)
 

@@ -19,7 +19,7 @@ from retdm.commands.report import asked
 from retdm.commands.train import train
 from retdm.registry import CONF
 from retdm.runs.build import check_takes
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,6 +32,7 @@ PLACEHOLDERS = {
     "<name>": "bce",
     "<folder>": "folder",
 }
+TO_BE_WRITTEN = {"method=peak", "method.loss=focal"}  # by the reader of a page; tests/docs/test_snippets.py runs them
 COMMAND = re.compile(r"(?:\w+=\S+ )*(python (?:train\.py|test\.py|-m retdm|benchmarks/).*)")
 IN_LINE = re.compile(r"`([^`]+)`")
 
@@ -83,7 +84,7 @@ def test_commands_are_found() -> None:
 @pytest.mark.parametrize("command", TRAINING)
 def test_a_printed_training_command_has_only_settings_that_are_there(command: str) -> None:
     words = [word for word in words_of(command)[1:] if word not in ("-m", "--multirun")]
-    if "--help" in words or "method=focal" in words:  # tests/docs/test_snippets.py runs the latter
+    if "--help" in words or TO_BE_WRITTEN & set(words):
         return
     GlobalHydra.instance().clear()
     check_takes(compose_settings(single(words)))
@@ -116,7 +117,7 @@ def test_another_printed_command_has_only_settings_that_are_there(command: str) 
 def test_a_printed_training_command_runs_in_its_smallest_setting(command: str, tmp_path: Path) -> None:
     """Its method, schedule and settings on a few drawn images or bags and a tiny network."""
     words = [word for word in words_of(command)[1:] if word not in ("-m", "--multirun")]
-    if "--help" in words or "method=focal" in words:
+    if "--help" in words or TO_BE_WRITTEN & set(words):
         return
     GlobalHydra.instance().clear()
     settings = compose_settings(single(words))

@@ -11,9 +11,9 @@ from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.ranges import Range
 from retdm.registry import CONF
-from retdm.runs.compose import compose_settings
-from retdm.runs.setting_checks import accepted, check_group
-from retdm.runs.settings import RunSettings
+from retdm.settings.checks import accepted, check_group
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 

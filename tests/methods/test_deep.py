@@ -10,7 +10,7 @@ from torch import nn
 
 from retdm.errors import UserError
 from retdm.runs.build import build_method
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
 TWO = pytest.mark.parametrize("name", ["bce", "retdm"])

@@ -10,7 +10,9 @@ from retdm.report import choose
 from retdm.report.choose import choice_tables, command, differences, final, hydra_value, overrides, ranked
 from retdm.report.groups import Group
 from retdm.report.read import Run
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
+
+BF16 = "trainer.precision=bf16-mixed"
 
 
 def make(folder: Path, metric: float, values: dict[int, float | None], criterion: str = "mAP", **more: Any) -> None:
@@ -134,7 +136,7 @@ def test_runs_that_learned_from_the_validation_part_are_not_chosen_from(tmp_path
     "words, refit",
     [
         (["experiment=scene_retdm", "method.weights.metric=0.3"], True),
-        (["experiment=scene_vgg_lr", "refit=false", "method.C=0.3"], True),
+        (["experiment=scene_vgg", "method=lr", "refit=false", "method.C=0.3"], True),
         (["schedule=paper", "method.weights.metric=0.3"], False),
     ],
     ids=["one cycle", "fitted", "plateau"],
@@ -166,8 +168,8 @@ def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path)
             ["schedule.joint.lr=1e-05", "method.weights.metric=1", "data.train_size=9", "seed=3"],
         ),
         (
-            ["experiment=scene_bce", "backbone=vgg_small", "backbone.channels=[8,16]", "trainer.precision=bf16-mixed"],
-            ["experiment=scene_bce", "backbone=vgg_small", "backbone.channels=[8,16]", "trainer.precision=bf16-mixed"],
+            ["experiment=scene", "backbone=vgg_small", "method=bce", "backbone.channels=[8,16]", BF16],
+            ["experiment=scene", "backbone=vgg_small", "method=bce", "backbone.channels=[8,16]", BF16],
         ),
         (
             ["data=csv", "data.root='{tmp}/it\\'s mine'", "~method.clip.label_net"],
@@ -178,7 +180,9 @@ def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path)
 def test_the_command_gives_back_the_settings_of_the_run(
     tmp_path: Path, words: list[str], named: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retdm.runs.compose._has_bfloat16", lambda accelerator: False)  # what auto is, on any machine
+    monkeypatch.setattr(
+        "retdm.settings.devices._has_bfloat16", lambda accelerator: False
+    )  # what auto is, on any machine
     (tmp_path / "it's mine").mkdir()
     (tmp_path / "it's mine" / "labels.csv").write_text("image,cat\na.jpg,1\n")
     settings = compose_settings([*(word.replace("{tmp}", str(tmp_path)) for word in words), "data.split=3"])

@@ -14,7 +14,7 @@ from retdm.batch import Batch
 from retdm.commands.train import train
 from retdm.methods.base import Predictions
 from retdm.runs import advice
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 LABELS = ["cat", "dog", "garden"]
 

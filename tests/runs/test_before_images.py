@@ -19,9 +19,9 @@ from retdm.commands.train import train
 from retdm.data.sets.scene import Scene
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
-from retdm.runs.compose import place
 from retdm.runs.evaluate import criteria_of
-from retdm.runs.settings import RunSettings
+from retdm.settings.compose import place
+from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
 

@@ -12,8 +12,8 @@ from retdm.commands.train import train
 from retdm.data.images import read_image
 from retdm.data.source import ImageSource, fingerprint_of
 from retdm.errors import UserError
-from retdm.runs.compose import compose_settings
-from retdm.runs.settings import RunSettings
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
 
 ROWS = 40
 

@@ -18,7 +18,7 @@ from retdm.data.bag_source import BagArrays
 from retdm.data.module import BagData
 from retdm.runs.build import build_data, build_method
 from retdm.runs.instances import evaluate_instances_of
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 from retdm.training.pictures.images import HEATED, choose_rows, draw_heat_maps
 from retdm.training.regions import SIDE, brightness
 

@@ -12,7 +12,7 @@ from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs.folder import Busy, RunFolder
 from retdm.runs.plan import SWEEP, plan, threshold_before
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Settings = RunSettings
 METRICS = {"test": {}, "validation": None, "test_validation_threshold": None, "per_label": {}, "seconds": 1.0}

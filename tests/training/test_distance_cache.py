@@ -17,8 +17,8 @@ from retdm.errors import UserError
 from retdm.methods.components import bag_distances as pure
 from retdm.methods.components.bag_distances import bag_distances
 from retdm.runs.build import build_data, build_method, give_distances, with_features
-from retdm.runs.compose import compose_settings
-from retdm.runs.settings import RunSettings
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
 from retdm.training import distances
 
 Tiny = Callable[..., RunSettings]

@@ -13,7 +13,7 @@ from retdm.commands.train import train
 from retdm.data import cached_array
 from retdm.methods.components.multilevel_encoder import MultilevelEncoder
 from retdm.runs.build import build_data, build_method, with_features
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 from retdm.training import features as feature_cache
 
 Tiny = Callable[..., RunSettings]

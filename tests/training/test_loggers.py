@@ -9,7 +9,7 @@ import pytest
 
 from retdm.commands.train import train
 from retdm.errors import UserError
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
 

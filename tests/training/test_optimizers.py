@@ -9,7 +9,7 @@ from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_method
 from retdm.runs.folder import RunFolder, read_config
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retdm.commands.train import train
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 
 EPOCHS = {"classification": 4, "label_embedding": 3, "joint": 4}
 

@@ -12,7 +12,7 @@ from retdm.data.module import ImageData
 from retdm.data.source import Source, state_of
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 
 Open = Callable[..., CsvLabels]
 

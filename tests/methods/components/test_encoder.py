@@ -16,8 +16,8 @@ from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.methods.components.encoder import BackboneEncoder
 from retdm.runs.build import build_data, build_method, with_features
-from retdm.runs.compose import compose_settings
-from retdm.runs.settings import RunSettings
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
 from retdm.training import features as feature_cache
 
 Tiny = Callable[..., RunSettings]

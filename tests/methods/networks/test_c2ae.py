@@ -7,7 +7,7 @@ from retdm.batch import Batch
 from retdm.errors import UserError
 from retdm.methods.networks.c2ae import C2AE
 from retdm.runs.build import build_method
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 LABELS = ["a", "b", "c", "d", "e"]
 

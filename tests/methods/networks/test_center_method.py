@@ -6,7 +6,7 @@ import torch
 from retdm.batch import Batch
 from retdm.methods.networks.center import Center
 from retdm.runs.build import build_method
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 LABELS = ["a", "b", "c", "d", "never"]
 

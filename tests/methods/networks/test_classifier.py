@@ -11,7 +11,7 @@ from retdm.losses import asymmetric_loss, binary_cross_entropy, softmax_cross_en
 from retdm.methods.base import draw_seed
 from retdm.methods.networks.classifier import Classifier
 from retdm.runs.build import build_method
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
 LABELS = [str(label) for label in range(20)]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from retdm.batch import Batch
 from retdm.methods.networks.cnn_rnn import CNNRNN, PADDING, LabelRNN, label_probability, label_sequence
 from retdm.runs.build import build_data, build_method
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 LABELS = ["a", "b", "c", "d"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from retdm.batch import Batch
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_method
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
 

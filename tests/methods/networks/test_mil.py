@@ -26,7 +26,7 @@ from retdm.methods.networks.classifier import Classifier
 from retdm.methods.networks.mil import MIL
 from retdm.methods.networks.mil_attention import MILAttention
 from retdm.methods.stage import Stage
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 from retdm.stop import Stopped
 from retdm.training.stages import Stages
 

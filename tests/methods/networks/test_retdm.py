@@ -14,7 +14,7 @@ from retdm.batch import Batch
 from retdm.losses import binary_cross_entropy, squared_error, two_way_metric, two_way_terms
 from retdm.methods.base import draw_seed
 from retdm.methods.networks.retdm import RETDM
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
 

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from retdm.commands.train import train
 from retdm.methods.on_features import logistic
-from retdm.runs.settings import RunSettings
+from retdm.settings.run_settings import RunSettings
 
 
 @pytest.fixture

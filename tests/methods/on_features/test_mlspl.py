@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from retdm.backbones.vgg import VGGSmall
 from retdm.methods.on_features.mlspl import MLSPL, Problem, cell_weights, on_simplex, regulariser
-from retdm.runs.compose import compose_settings
+from retdm.settings.compose import compose_settings
 
 LABELS = ["a", "b", "c"]
 PACES: list[Any] = ["hard", "linear", "log", "logistic", "none"]

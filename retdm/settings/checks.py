@@ -1,0 +1,143 @@
+"""Every key of a run's settings is known, and its value is of the kind that the class which takes it declares."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_type_hints
+
+import yaml
+
+from retdm import registry
+from retdm.data.module import module_of
+from retdm.errors import UserError
+from retdm.ranges import Above, AtLeast, Between
+from retdm.registry import nearest
+from retdm.settings.plain import short
+from retdm.settings.types import fits, in_words, mapped
+
+RUN: dict[str, Any] = {
+    **dict.fromkeys(("data", "backbone", "method", "optimizer", "schedule", "trainer", "logger"), dict[str, Any]),
+    "seed": Annotated[int, AtLeast(0)],
+    "outputs": str,
+    "run": str | None,
+    "overwrite": bool,
+    "refit": bool,
+    "threshold": Annotated[float, Between(0, 1)] | None,
+    "precompute": bool,
+    "tags": list[Any],
+    "per_label": bool,
+}
+TRAINER: dict[str, Any] = {
+    "devices": int | list[int],
+    "accelerator": Literal["auto", "cpu", "gpu"],
+    "num_nodes": Annotated[int, AtLeast(1)],
+    "precision": Literal["auto", "bf16-mixed", "32-true"],
+    "checkpoint_minutes": Annotated[float, Above(0)],
+    "checkpoint_steps": Annotated[int, AtLeast(1)] | None,
+    "log_every_n_steps": Annotated[int, AtLeast(1)],
+    "deterministic": bool | None,
+}
+
+
+def check_groups(content: Mapping[str, Any], classes: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    """Every key of these groups and of the trainer is a setting of what was chosen, its value of the right kind.
+
+    Args:
+        content: the groups, by name.
+        classes: those of the groups that are checked; the trainer always is.
+        choices: group -> name of its YAML file.
+
+    Raises:
+        UserError: a key is unknown (with file and nearest name) or a value cannot be.
+    """
+    for group, kind in classes.items():
+        check_group(group, content[group], kind, choices)
+    check_keys("trainer", content["trainer"], TRAINER, choices, "the trainer", complete=True)
+
+
+def check_group(group: str, config: Mapping[str, Any], kind: Any, choices: Mapping[str, Any]) -> None:
+    """The same of one group, whose class is ``kind``."""
+    check_keys(group, config, accepted(group, kind), choices, str(choices.get(group)))
+    for key, kinds in kind.nested_settings(config).items() if group == "method" else ():
+        if isinstance(config[key], Mapping):
+            check_keys(f"{group}.{key}", config[key], kinds, choices, f"{config[key].get('name')}")
+
+
+def accepted(group: str, kind: Any) -> dict[str, Any]:
+    """Keys that a group's class takes, with the annotations of their values."""
+    kinds = parameters_of(kind)
+    if group == "data":
+        kinds = without(parameters_of(module_of(kind)), "source", "seed") | kinds
+    if group == "method":
+        kinds = without(kinds, "backbone", "labels", "optimizer", "seed")
+    return without(kinds, "load") | {"_target_": str}
+
+
+def parameters_of(target: Any) -> dict[str, Any]:
+    """Names and annotations of what a class takes, with those of its bases where it hands on the rest."""
+    found: dict[str, Any] = {}
+    for each in inspect.getmro(target) if inspect.isclass(target) else (target,):
+        if each is not target and "__init__" not in vars(each):
+            continue
+        call = each.__init__ if inspect.isclass(each) else each
+        try:
+            kinds = get_type_hints(call, include_extras=True)
+        except NameError:  # a name imported for type checkers alone; then its values are the class's own to check
+            kinds = {}
+        parameters = inspect.signature(each).parameters.values()
+        named = [one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+        found = {name: kinds.get(name, Any) for name in named} | found
+        if all(one.kind != one.VAR_KEYWORD for one in parameters):
+            break
+    return found
+
+
+def without(kinds: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """A copy that leaves some names out."""
+    return {name: kind for name, kind in kinds.items() if name not in names}
+
+
+def check_keys(
+    group: str,
+    given: Mapping[str, Any],
+    allowed: Mapping[str, Any],
+    choices: Mapping[str, Any],
+    owner: str,
+    *,
+    complete: bool = False,
+) -> None:
+    """Every key is one of ``allowed`` and its value is of that kind; ``complete``: and all of them are there.
+
+    Raises:
+        UserError: a key is unknown (with file and nearest name) or a value cannot be.
+    """
+    for key in allowed if complete else ():
+        if key not in given:
+            raise UserError(f"{group}{'.' if group else ''}{key} is not set", "it must have a value")
+    for key, value in sorted(given.items(), key=lambda item: str(item[0])):
+        path = f"{group}.{key}" if group else str(key)
+        if key not in allowed:
+            where = where_written(path, choices, value)
+            raise UserError(f"{where}{path} is not a setting of {owner}", nearest(str(key), allowed))
+        if fits(value, allowed[key]):
+            continue
+        if isinstance(value, Mapping) and (inner := mapped(allowed[key])):
+            check_keys(path, value, dict.fromkeys(value, inner), choices, owner)
+        else:
+            where = where_written(path, choices, value)
+            raise UserError(f"{where}{path}={short(value)} is not {in_words(allowed[key])}")
+
+
+def where_written(path: str, choices: Mapping[str, Any], value: Any) -> str:
+    """The YAML file that gives a key this value, as a prefix of a message; nothing where the command gave it."""
+    group, _, rest = path.partition(".")
+    candidates = [("experiment", path), (group, rest)]
+    for folder, keys in candidates:
+        file = registry.CONF / folder / f"{choices.get(folder)}.yaml"
+        if not file.is_file():
+            continue
+        node: Any = yaml.safe_load(file.read_text()) or {}
+        for key in keys.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        if node is not None and node == value:
+            return f"conf/{folder}/{file.name}: "
+    return ""

@@ -1,0 +1,117 @@
+"""From the YAML files and the command line to the checked settings of a run."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from retdm import registry
+from retdm.batch import BagBatch
+from retdm.criteria.decide import RULES
+from retdm.data.source import data_root
+from retdm.errors import UserError
+from retdm.methods.stage import Stage
+from retdm.registry import nearest
+from retdm.settings.checks import RUN, check_groups, check_keys, parameters_of, where_written, without
+from retdm.settings.classes import resolve_classes
+from retdm.settings.devices import precision
+from retdm.settings.renamed import refuse_renamed
+from retdm.settings.run_settings import RunSettings
+from retdm.settings.types import fits
+
+GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer", "logger", "experiment")
+
+
+def register_resolvers() -> None:
+    """The function that the YAML files use: the side of the cached image."""
+    from retdm.data.augment import cached_side
+
+    # A value that is no whole number is reported as data.image_size, where it was written.
+    OmegaConf.register_new_resolver(
+        "cached_side", lambda size: cached_side(size) if fits(size, int) else size, replace=True
+    )
+
+
+def compose_settings(overrides: list[str]) -> RunSettings:
+    """The settings that ``python train.py <overrides>`` would have."""
+    register_resolvers()
+    with initialize_config_dir(str(registry.CONF), version_base="1.3"):
+        config = compose("train", overrides, return_hydra_config=True)
+        choices = dict(config.hydra.runtime.choices)
+        without_hydra = {key: value for key, value in config.items_ex(resolve=False) if key != "hydra"}
+        return settings_of(OmegaConf.create(without_hydra), choices)
+
+
+def settings_of(config: DictConfig, chosen: dict[str, Any]) -> RunSettings:
+    """Checked and complete settings of one run.
+
+    Raises:
+        UserError: a key is unknown (with file and nearest name) or a value cannot be.
+    """
+    content: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    for key in ("outputs", "run"):
+        if fits(content.get(key), int):  # a folder may be called 2024
+            content[key] = str(content[key])
+    choices = {group: str(chosen[group]) for group in GROUPS if chosen.get(group) is not None}
+    refuse_renamed(content, choices)
+    check_keys("", content, RUN, choices, "a run", complete=True)
+    cache_folder(content["data"], content["outputs"])
+    classes = resolve_classes(content, ("data", "method"))
+    if classes["data"].gives is BagBatch:
+        content["backbone"], choices["backbone"] = {}, "none"
+    if "stages" not in content["method"]:  # it is fitted
+        content["optimizer"] = {}
+    classes |= resolve_classes(content, ("backbone", "optimizer", "logger"))
+    check_groups(content, classes, choices)
+    place(content["data"], classes["data"])
+    if (rule := content["method"].get("decide", "half")) not in RULES:
+        where = where_written("method.decide", choices, rule)
+        raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
+    _set_stages(content["method"], content.pop("schedule"), choices)
+    trainer = content["trainer"]
+    trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
+    return RunSettings(**content, choices=choices, classes=classes)
+
+
+def cache_folder(data: dict[str, Any], outputs: str) -> None:
+    """Put the image cache under ``outputs`` where no other place is named."""
+    if data.get("cache", "") is None:
+        data["cache"] = str(Path(outputs) / "cache")
+
+
+def place(data: dict[str, Any], kind: Any) -> None:
+    """Make the places of data and cache absolute, so that another command finds them from another folder.
+
+    Args:
+        data: settings of the group.
+        kind: its class.
+    """
+    given = data.get("root")
+    if "root" in parameters_of(kind) and (given is not None or not kind.user_settings):
+        data["root"] = str(data_root(given).absolute())
+    if data.get("cache", "none") != "none":
+        data["cache"] = str(Path(data["cache"]).absolute())
+
+
+def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[str, str]) -> None:
+    """Give each stage of the method its rate and length out of the schedule, every key of which is checked."""
+    stages = method.get("stages", [])
+    names = _stage_names() | {str(stage.get("name")) for stage in stages}
+    check_keys(
+        "schedule", schedule, dict.fromkeys(names, dict[str, Any]), choices, f"schedule {choices.get('schedule')}"
+    )
+    stage_keys = without(get_type_hints(Stage, include_extras=True), "name", "train", "losses")
+    for name, lengths in schedule.items():
+        check_keys(f"schedule.{name}", lengths, stage_keys, choices, "a stage")
+    if "stages" in method:
+        method["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
+
+
+@cache
+def _stage_names() -> set[str]:
+    """Stages of all methods: a schedule may name some that the chosen method does not have."""
+    files = [yaml.safe_load(file.read_text()) or {} for file in (registry.CONF / "method").glob("*.yaml")]
+    return {str(stage.get("name")) for content in files for stage in content.get("stages", [])}

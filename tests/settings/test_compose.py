@@ -1,0 +1,77 @@
+import pytest
+import torch
+import yaml
+
+from retdm.batch import BagBatch
+from retdm.registry import CONF, resolve
+from retdm.runs.build import check_takes
+from retdm.settings.compose import compose_settings
+
+GROUPS = ("method", "data", "backbone", "schedule", "trainer", "experiment")
+
+
+def choices(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+# What can be chosen
+
+
+@pytest.mark.parametrize("method", choices("method"))
+def test_every_method_composes_with_each_stage_complete_and_every_schedule_knows_its_stages(method: str) -> None:
+    found = compose_settings([f"method={method}", "schedule=short"])
+    assert issubclass(resolve(found.method["_target_"]), torch.nn.Module)
+    assert found.choices["method"] == method
+    assert "schedule" not in found.as_dict()
+    stages = {stage["name"]: stage for stage in found.method.get("stages", [])}
+    for schedule in choices("schedule"):
+        lengths = yaml.safe_load((CONF / "schedule" / f"{schedule}.yaml").read_text())
+        lengths = lengths.get("schedule", lengths)
+        for name, stage in stages.items():
+            assert {"lr", "rule", "max_epochs"} <= set(lengths[name])
+            assert {"name", "train", "losses", "lr", "max_epochs", "rule"} <= set(stage)
+            assert schedule != "short" or all(stage[key] == value for key, value in lengths[name].items())
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_composes_with_its_own_method_with_those_it_sweeps_and_with_another(experiment: str) -> None:
+    own = compose_settings([f"experiment={experiment}"])
+    content = yaml.safe_load((CONF / "experiment" / f"{experiment}.yaml").read_text())
+    swept = content.get("hydra", {}).get("sweeper", {}).get("params", {}).get("method", "")
+    of_images = own.classes["data"].gives is not BagBatch
+    for method in filter(None, [own.choices["method"], *swept.split(","), "retdm" if of_images else "mil"]):
+        found = compose_settings([f"experiment={experiment}", f"method={method}"])
+        assert found.choices == own.choices | {"method": method}
+        check_takes(found)
+
+
+@pytest.mark.parametrize("group", ["data", "backbone", "optimizer", "trainer"])
+def test_every_other_choice_composes(group: str) -> None:
+    for name in choices(group):
+        settings = compose_settings([f"{group}={name}"])
+        assert settings.choices[group] == name
+        assert (settings.choices["backbone"] == "none") == (settings.classes["data"].gives is BagBatch)
+
+
+def test_the_cached_side_follows_the_image_size() -> None:
+    assert compose_settings(["data=synthetic", "data.image_size=56"]).data["side"] == 64
+
+
+def test_the_cache_lies_under_outputs_unless_it_is_said() -> None:
+    assert compose_settings(["outputs=/somewhere"]).data["cache"] == "/somewhere/cache"
+    assert compose_settings(["outputs=/somewhere", "data.cache=/fast"]).data["cache"] == "/fast"
+
+
+def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_last_word() -> None:
+    assert compose_settings(["experiment=scene_vgg", "method=lr"]).refit is True
+    assert compose_settings(["experiment=scene_vgg", "method=lr", "refit=false"]).refit is False
+
+
+def test_the_papers_schedule_has_the_papers_batch_and_rates() -> None:
+    settings = compose_settings(["schedule=paper", "data=scene", "data.root=/"])
+    assert settings.data["batch_size"] == 256
+    stages = settings.method["stages"]
+    assert [stage["name"] for stage in stages] == ["classification", "label_embedding", "joint"]
+    assert all(stage["lr"] == 0.1 and stage["rule"] == "plateau" for stage in stages)  # a tenth of it is the floor
+    assert compose_settings(["schedule=paper", "data.batch_size=32"]).data["batch_size"] == 32
+    assert compose_settings([]).data["batch_size"] != 256
