@@ -40,7 +40,7 @@ CASES: dict[str, tuple[type[FittedMethod], dict[str, Any]]] = {
     "bag_embedding": (BagEmbedding, {}),
     "bag_of_words": (BagOfWords, {"words": 6}),
     "bag_of_words_chi2": (BagOfWords, {"words": 6, "classifier": "chi2"}),
-    "dba": (DBA, {"rounds": 5}),
+    "dba": (DBA, {"rounds": 10}),
     "emd_svm": (EMDSVM, {}),
     "kisar": (KISAR, {"prototypes": 6, "rounds": 3}),
     "mi_svm": (MiSVM, {"rounds": 3}),

@@ -1,6 +1,7 @@
 """What every fitted method shares: it is fitted by one call, and may tune its settings first."""
 
 from collections.abc import Mapping
+from inspect import get_annotations
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,8 +31,8 @@ class FittedMethod(Method):
 
     Attributes:
         candidates: what ``tune: true`` tries.
-        fitted_buffers: names of buffers whose shape the training rows decide; empty until :meth:`set_fitted` or a
-            checkpoint fills them.
+        fitted_buffers: names of all that subclasses annotate as a ``Tensor``: buffers of shapes that the training rows
+            decide, empty until :meth:`set_fitted` or a checkpoint fills them.
         explains: it writes :meth:`explain`.
         is_fitted: whether it can score.
         tuned: names of the settings in ``candidates`` or ``tune``.
@@ -59,6 +60,11 @@ class FittedMethod(Method):
         own = [self.candidates] if isinstance(self.candidates, Mapping) else self.candidates
         self.tuned = tuple(dict.fromkeys(name for each in (*own, *self.trials) for name in each))
         self.is_fitted, self.chosen = False, -1
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        own = (name for name, kind in get_annotations(cls).items() if kind is Tensor)
+        cls.fitted_buffers = (*cls.fitted_buffers, *own)
 
     # What a method writes
 

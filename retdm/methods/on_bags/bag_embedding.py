@@ -34,7 +34,6 @@ class BagEmbedding(BagMethod):
     """
 
     candidates = {"C": (0.3, 1.0, 3.0, 10.0, 30.0)}
-    fitted_buffers = ("mean", "deviation", "support", "duals", "intercepts", "rbf_gamma")
     mean: Tensor  # (F,) F the features of all parts
     deviation: Tensor  # (F,)
     support: Tensor  # (T, F) standardised
@@ -76,11 +75,11 @@ class BagEmbedding(BagMethod):
 
 
 def embedding(bag: Tensor, mask: Tensor, parts: Sequence[Part]) -> Tensor:
-    """Bags (B, N, D) with their mask (B, N) to the parts' features side by side (B, D times parts)."""
-    there = mask[..., None]
+    """The parts side by side (B, D times parts), of bags (B, N, D) with their mask (B, N)."""
+    mask = mask[..., None]
     found = {
-        "mean": lambda: bag.where(there, 0).sum(1) / there.sum(1),
-        "max": lambda: bag.where(there, -torch.inf).amax(1),
-        "min": lambda: bag.where(there, torch.inf).amin(1),
+        "mean": lambda: bag.where(mask, 0).sum(1) / mask.sum(1),
+        "max": lambda: bag.where(mask, -torch.inf).amax(1),
+        "min": lambda: bag.where(mask, torch.inf).amin(1),
     }
     return torch.cat([found[part]() for part in parts], 1)

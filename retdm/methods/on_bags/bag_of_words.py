@@ -12,7 +12,8 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
 from retdm.methods.components.clustering import k_means
-from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
+from retdm.methods.components.labels import Bools
+from retdm.methods.components.linear import logistic_lines
 from retdm.methods.components.softsign import softsign_score
 from retdm.methods.components.standardise import standardised
 from retdm.methods.components.svm import fit_machines
@@ -37,7 +38,6 @@ class BagOfWords(BagMethod):
     """
 
     candidates = {"C": (0.3, 1.0, 3.0, 10.0, 30.0)}
-    fitted_buffers = ("mean", "deviation", "centres", "support", "coefficients", "intercepts")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
     centres: Tensor  # (K, D) the words, standardised
@@ -71,11 +71,11 @@ class BagOfWords(BagMethod):
             support = machines.support
             self.set_fitted(support=x[support], coefficients=machines.duals[:, support], intercepts=machines.intercepts)
         else:
-            coefficients, intercepts = _logistic(x, target, known, self.C)
+            coefficients, intercepts = logistic_lines(LogisticRegression(C=self.C, max_iter=1000), x, target, known)
             self.set_fitted(support=x[:0], coefficients=coefficients, intercepts=intercepts)
 
     def histograms(self, bag: Tensor, mask: Tensor) -> Tensor:
-        """Bags (B, N, D) with their mask (B, N) to the share of their instances nearest to each word (B, K)."""
+        """The share of a bag's instances nearest to each word (B, K), of bags (B, N, D) with their mask (B, N)."""
         word = torch.cdist((bag - self.mean) / self.deviation, self.centres).argmin(2)
         counts = bag.new_zeros(len(bag), len(self.centres)).scatter_add_(1, word, mask.to(bag.dtype))
         return counts / mask.sum(1, keepdim=True)
@@ -100,14 +100,3 @@ def chi2_distance(x: Tensor, y: Tensor) -> Tensor:
         difference, total = part[:, None] - y, part[:, None] + y
         found.append((difference**2 / total.where(total > 0, 1)).sum(2))
     return torch.cat(found)
-
-
-def _logistic(x: Array, target: NDArray[Any], known: Bools, C: float) -> tuple[Array, Array]:
-    """Coefficients (L, K) and intercepts (L,) of each label on the rows x (n, K) where it is known."""
-    prior = smoothed_prior(target, known)
-    coefficients, intercepts = np.zeros((target.shape[1], x.shape[1])), np.log(prior / (1 - prior))
-    for j in np.flatnonzero(~constant_labels(target, known)):
-        rows = known[:, j]
-        model = LogisticRegression(C=C, max_iter=1000).fit(x[rows], target[rows, j] > 0)
-        coefficients[j], intercepts[j] = model.coef_[0], model.intercept_[0]
-    return coefficients, intercepts

@@ -66,18 +66,6 @@ class DBA(BagMethod):
     """
 
     scores_instances = True
-    fitted_buffers = (
-        "mean",
-        "deviation",
-        "classes",
-        "alpha",
-        "intercept",
-        "linear",
-        "square",
-        "slope",
-        "offset",
-        "constant",
-    )
     mean: Tensor  # (d,)
     deviation: Tensor  # (d,)
     classes: Tensor  # (C,) int64, the label of each

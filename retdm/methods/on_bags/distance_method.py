@@ -3,7 +3,7 @@
 Notation: n training bags, K of them kept, B bags to score, D features, L labels.
 """
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -46,7 +46,6 @@ class DistanceMethod(BagMethod):
         table: (N, N) distances between all bags of the data set.
     """
 
-    fitted_buffers: ClassVar[tuple[str, ...]] = ("shift", "spread", "kept_instances", "kept_offsets", "kept_index")
     shift: Tensor  # (D,)
     spread: Tensor  # (D,)
     kept_instances: Tensor  # float32 (T, D), not scaled

@@ -30,7 +30,6 @@ class EMDSVM(DistanceMethod):
     """
 
     candidates = {"C": (1.0, 3.0, 10.0, 30.0, 100.0)}
-    fitted_buffers = (*DistanceMethod.fitted_buffers, "width", "duals", "intercepts")
     width: Tensor  # ()
     duals: Tensor  # (L, K)
     intercepts: Tensor  # (L,)

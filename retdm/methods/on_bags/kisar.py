@@ -56,7 +56,6 @@ class KISAR(BagMethod):
 
     scores_instances = True
     candidates = {"C": (5.0, 50.0, 500.0, 5000.0)}
-    fitted_buffers = ("mean", "deviation", "centres", "delta", "coefficients", "intercepts")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
     centres: Tensor  # (K, D) the prototypes, standardised
@@ -98,7 +97,7 @@ class KISAR(BagMethod):
         self.set_fitted(coefficients=coefficients, intercepts=intercepts)
 
     def similarity(self, bag: Tensor, mask: Tensor) -> Tensor:
-        """Bags (B, N, D) with their mask (B, N) to s (B, K)."""
+        """s (B, K) of bags (B, N, D) with their mask (B, N)."""
         x = (bag - self.mean) / self.deviation
         chunk = max(1, CHUNK // max(1, x.shape[1] * len(self.centres)))
         found = []

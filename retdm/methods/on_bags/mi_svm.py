@@ -50,7 +50,6 @@ class MiSVM(BagMethod):
 
     scores_instances = True
     candidates = {"C": (0.3, 1.0, 3.0, 10.0, 30.0)}
-    fitted_buffers = ("mean", "deviation", "support", "weights", "intercepts", "rbf_gamma")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
     support: Tensor  # (T, D) standardised; (0, D) for linear
@@ -104,7 +103,7 @@ class MiSVM(BagMethod):
         return LinearSVC(C=self.C, dual=False)
 
     def values(self, rows: Tensor) -> Tensor:
-        """Instances (…, D) to f (…, L)."""
+        """f (…, L) of instances (…, D)."""
         x = (rows.flatten(0, -2) - self.mean) / self.deviation
         if self.kernel == "rbf":
             found = rbf_decision(x, self.support, self.weights, self.intercepts, self.rbf_gamma)

@@ -82,7 +82,6 @@ class MIMLfast(BagMethod):
         {"D": (100, 200), "C": (1.0, 5.0, 10.0), "K": (5,), "epochs": (10, 50)},
         {"D": (200,), "C": (15.0,), "K": (1,), "epochs": (25,)},
     )
-    fitted_buffers = ("mean", "deviation", "concepts", "constant")
     mean: Tensor  # (d,)
     deviation: Tensor  # (d,)
     concepts: Tensor  # (C, K, d), in the instances' own space
@@ -132,7 +131,7 @@ class MIMLfast(BagMethod):
         self.set_fitted(mean=mean, deviation=deviation, concepts=concepts @ space.T, constant=constant)
 
     def values(self, bag: Tensor) -> Tensor:
-        """Instances (B, N, d) to max_k w_lk·Vx (B, N, C)."""
+        """max_k w_lk·Vx (B, N, C) of instances (B, N, d)."""
         x = (bag - self.mean) / self.deviation
         found: Tensor = (x @ self.concepts.flatten(0, 1).T).unflatten(-1, self.concepts.shape[:2]).amax(-1)
         return found
@@ -216,10 +215,12 @@ def minibatch(size: int) -> Round:
         for begin in range(0, len(pairs), size):
             bag, label = pairs[begin : begin + size].T
             instances, mask = map(torch.from_numpy, Bags(x, offsets, np.arange(len(offsets) - 1)).take(bag).pad())
+            # What each bag scores for each label, and which instance and sub-concept gave it.
             mapped = instances @ space  # (B, N, D)
             products = (mapped @ concepts.flatten(0, 1).T).unflatten(-1, (dummy + 1, K))  # (B, N, C, K)
             products = products.masked_fill(~mask[..., None, None], -torch.inf)
             value, at = (found.numpy() for found in products.transpose(1, 2).flatten(2).max(-1))  # (B, C)
+            # Draw negative labels until one comes within 1 of the pair's own.
             candidates = ends[bag + 1] - ends[bag] - (label == dummy)
             row = np.arange(len(bag))
             drawn = ends[bag][:, None] + (draws[begin : begin + size] * candidates[:, None]).astype(np.int64)
@@ -230,6 +231,7 @@ def minibatch(size: int) -> Round:
             row = row[gap[row, first] > 0]
             first, label, other = first[row], label[row], other[row, first[row]]
             total += float(gap[row, first].sum())
+            # Move both labels' sub-concepts and the space, each pair by its own step.
             step = harmonic[candidates[row] // (first + 1)]
             step *= rates.eta / (1 + rates.lambda_ * weights.counts[0] * rates.eta)
             weights.counts[0] += len(row)

@@ -32,7 +32,6 @@ class MIMLkNN(DistanceMethod):
     """
 
     candidates = ({"references": (4,), "citers": (6,)}, {"references": (10, 20), "citers": (10, 20)})
-    fitted_buffers = (*DistanceMethod.fitted_buffers, "labelled", "reach", "weights", "intercepts")
     labelled: Tensor  # (n, L) of 0 and 1, or the label's smoothed prior
     reach: Tensor  # (n,) distance of each bag to the c-th nearest other
     weights: Tensor  # (L, L)

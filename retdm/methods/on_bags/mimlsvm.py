@@ -30,7 +30,6 @@ class MIMLSVM(DistanceMethod):
     """
 
     candidates = ({"gamma": (0.02, 0.2, 2.0), "C": (1.0,)}, {"gamma": (0.02, 0.2), "C": (10.0,)})
-    fitted_buffers = (*DistanceMethod.fitted_buffers, "support", "duals", "intercepts")
     support: Tensor  # (T, K) distances of the support bags to the medoids
     duals: Tensor  # (L, T)
     intercepts: Tensor  # (L,)

@@ -46,7 +46,6 @@ class RankLossSIM(BagMethod):
     scores_instances = True
     has_thresholds = True
     candidates = {"penalty": (1e-4, 1e-3, 1e-2, 1e-1)}
-    fitted_buffers = ("mean", "deviation", "weights", "constant", "thresholds")
     mean: Tensor  # (D,)
     deviation: Tensor  # (D,)
     weights: Tensor  # (L, D + 1), the last for the constant feature 1

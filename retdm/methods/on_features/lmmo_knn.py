@@ -57,7 +57,6 @@ class LMMOkNN(FeatureMethod):
     """
 
     candidates = {"ridge": (3000.0, 1000.0, 300.0, 100.0, 30.0)}
-    fitted_buffers = ("projection", "intercept", "root", "places", "sets", "rows_at", "constant")
     projection: Tensor  # V, (F, L)
     intercept: Tensor  # (L,)
     root: Tensor  # (L, L), Q = root rootᵀ
@@ -99,7 +98,7 @@ class LMMOkNN(FeatureMethod):
         pair = rivals(y, near)
         margin = ((y[pair[:, 0]] != y[pair[:, 1]]) & known[pair[:, 0]] & known[pair[:, 1]]).sum(1).astype(float)
         own, other = mapped - y, mapped[pair[:, 0]] - y[pair[:, 1]]
-        q, self.objective = learn_metric(own, other, pair[:, 0], margin, self.C)
+        q, self.objective = fit_metric(own, other, pair[:, 0], margin, self.C)
         values, vectors = np.linalg.eigh(q)
         root = vectors * np.sqrt(values.clip(0))
         sets, places, rows_at = y, mapped @ root, np.ones(len(y))
@@ -179,9 +178,7 @@ def rivals(y: Array, near: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def learn_metric(
-    own: Array, other: Array, row: NDArray[np.int64], margin: Array, C: float
-) -> tuple[Array, list[float]]:
+def fit_metric(own: Array, other: Array, row: NDArray[np.int64], margin: Array, C: float) -> tuple[Array, list[float]]:
     """The metric of this module's objective, by accelerated projected gradient that never lets the objective rise.
 
     Args:

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import sklearn
 import torch
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
+from retdm.methods.components.labels import Array, Bools
+from retdm.methods.components.linear import logistic_lines
 from retdm.methods.components.standardise import standardised
 from retdm.methods.on_features.base import FeatureMethod
 from retdm.methods.tuning import FoldScores
@@ -39,7 +39,6 @@ class Logistic(FeatureMethod):
 
     exports = explains = True
     candidates = {"C": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)}
-    fitted_buffers = ("coefficients", "intercepts")
     coefficients: Tensor  # (L, F)
     intercepts: Tensor  # (L,)
 
@@ -102,20 +101,12 @@ class Logistic(FeatureMethod):
         """Coefficients (L, F) and intercepts (L,) on the rows x (n, F)."""
         kind: dict[str, Any] = {"l1_ratio": float(self.penalty == "l1")} if NEW_NAMES else {"penalty": self.penalty}
         # The seed is of liblinear's order of coordinates.
-        solver = LogisticRegression(
+        model = LogisticRegression(
             solver="liblinear", C=self.C, tol=self.tolerance, max_iter=1000, random_state=self.seed, **kind
         )
         # Processes, which share the features as a memory map: threads would share liblinear's one random order, and
         # results would change from run to run. Small problems are done before the processes have started.
-        fits = np.flatnonzero(~constant_labels(target, known))
-        found = Parallel(n_jobs=-1 if x.size > SMALL else 1)(
-            delayed(_line)(solver, x, target[:, j], known[:, j]) for j in fits
-        )
-        prior = smoothed_prior(target, known)
-        coefficients, intercepts = np.zeros((target.shape[1], x.shape[1])), np.log(prior / (1 - prior))
-        for j, (line, intercept) in zip(fits, found, strict=True):
-            coefficients[j], intercepts[j] = line, intercept
-        return coefficients, intercepts
+        return logistic_lines(model, x, target, known, jobs=-1 if x.size > SMALL else 1)
 
     def fold_scores(self, examples: NDArray[Any], target: NDArray[Any], known: Bools) -> FoldScores:
         """Logits, of lines on features that are standardised once for all folds."""
@@ -130,8 +121,3 @@ class Logistic(FeatureMethod):
     def cross_validation_loss(self, scores: Array, target: NDArray[Any], known: Bools) -> float:
         losses = np.logaddexp(0, -np.where(target > 0, 1.0, -1.0) * scores) * known
         return sum(float(losses[:, j].sum()) for j in range(losses.shape[1]))
-
-
-def _line(solver: LogisticRegression, x: Array, target: NDArray[Any], known: Bools) -> tuple[Array, float]:
-    solver.fit(x if known.all() else x[known], target[known] > 0)
-    return solver.coef_[0].copy(), float(solver.intercept_[0])

@@ -32,7 +32,6 @@ class MLkNN(FeatureMethod):
     """
 
     candidates = {"k": (5, 10, 20, 40)}
-    fitted_buffers = ("rows", "target", "known", "deviation", "prior", "likelihood")
     rows: Tensor  # (n, F), not standardised
     target: Tensor  # (n, L) bool
     known: Tensor  # (n, L) bool

@@ -60,14 +60,6 @@ class MLSPL(FeatureMethod):
     """
 
     candidates = {"penalty": (300.0, 100.0, 30.0, 10.0, 3.0)}
-    fitted_buffers = (
-        "coefficients",
-        "intercepts",
-        "code_coefficients",
-        "code_projection",
-        "code_intercept",
-        "constant",
-    )
     coefficients: Tensor  # w, (F, L)
     intercepts: Tensor  # b, (L,)
     code_coefficients: Tensor  # u, (m, L)

@@ -1,27 +1,18 @@
 """Bags as vectors: that machines in torch are scikit-learn's, and that bags of unlike sizes are summarised alone."""
 
-from typing import Any
+from functools import partial
 
+import fitted_toys
 import numpy as np
 import pytest
-from fitted_toys import LABELS, Toy, decisions, scored, toy
+from fitted_toys import Toy, decisions, scored, toy
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from retdm.backbones import NoBackbone
 from retdm.methods.components import svm
-from retdm.methods.on_bags.bag_embedding import BagEmbedding
 
-
-def made(**settings: Any) -> BagEmbedding:
-    return BagEmbedding(NoBackbone(4), LABELS, **settings)
-
-
-def fitted(given: Toy, **settings: Any) -> BagEmbedding:
-    method = made(**settings)
-    method.fit(*given)
-    return method
+fitted = partial(fitted_toys.fitted, "bag_embedding")
 
 
 def vectors(given: Toy, parts: list[str]) -> np.ndarray:

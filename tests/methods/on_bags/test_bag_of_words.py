@@ -1,28 +1,20 @@
-"""Histograms of words: counted as a plain loop counts them, and judged as scikit-learn judges them."""
+"""Histograms of words: counted as a plain loop counts them, and classified as scikit-learn classifies them."""
 
-from typing import Any
+from functools import partial
 
+import fitted_toys
 import numpy as np
 import pytest
 import torch
-from fitted_toys import LABELS, Toy, decisions, scored, toy
+from fitted_toys import Toy, decisions, scored, toy
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import chi2_kernel
 from sklearn.svm import SVC
 
-from retdm.backbones import NoBackbone
 from retdm.methods.on_bags import bag_of_words
 from retdm.methods.on_bags.bag_of_words import BagOfWords
 
-
-def made(**settings: Any) -> BagOfWords:
-    return BagOfWords(NoBackbone(4), LABELS, **{"words": 6, **settings})
-
-
-def fitted(given: Toy, **settings: Any) -> BagOfWords:
-    method = made(**settings)
-    method.fit(*given)
-    return method
+fitted = partial(fitted_toys.fitted, "bag_of_words")
 
 
 def counted(method: BagOfWords, given: Toy) -> np.ndarray:

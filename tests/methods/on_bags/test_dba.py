@@ -2,29 +2,22 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
+import fitted_toys
 import numpy as np
 import pytest
 import torch
-from fitted_toys import LABELS, Toy, scored, toy
+from fitted_toys import Toy, scored, toy
 from scipy.special import psi
 from scipy.stats import dirichlet, norm
 
-from retdm.backbones import NoBackbone
 from retdm.methods.on_bags import dba
-from retdm.methods.on_bags.dba import DBA, LabelModel
+from retdm.methods.on_bags.dba import LabelModel
 
-
-def made(**settings: Any) -> DBA:
-    return DBA(NoBackbone(4), LABELS, **({"rounds": 10} | settings))
-
-
-def fitted(given: Toy, **settings: Any) -> DBA:
-    method = made(**settings)
-    method.fit(*given)
-    return method
+fitted = partial(fitted_toys.fitted, "dba", rounds=10)
 
 
 def counts(given: Toy) -> Toy:
@@ -122,7 +115,7 @@ def test_new_bags_are_inferred_by_turns_over_classes_and_theta() -> None:
     scores = scored(method, new.examples)
     assert scores.dtype == np.float64
     alpha, classes = method.alpha.numpy(), method.classes.numpy()
-    assert classes.tolist() == [0, 1]  # nobody has the third label
+    assert classes.tolist() == [0, 1]  # no bag has the third label
     for i in range(10):
         x = torch.from_numpy((new.bag(i) - method.mean.numpy()) / method.deviation.numpy())
         evidence = dba.likelihood(x, method.intercept, method.linear, method.square).numpy()
@@ -159,7 +152,7 @@ def test_instances_get_the_class_that_they_were_made_of(emission: str) -> None:
     assert ((scored(method, made_of.examples) >= 0.5) == made_of.target).mean() > 0.8
 
 
-def test_the_data_decide_between_counts_and_gaussians_unless_told() -> None:
+def test_the_data_decide_between_counts_and_gaussians_unless_it_is_set() -> None:
     assert fitted(toy()).square.any()
     assert not fitted(counts(toy())).square.any()
     assert fitted(counts(toy()), emission="gaussian").square.any()
@@ -178,11 +171,10 @@ def test_words_are_how_much_a_histogram_weighs() -> None:
     )
 
 
-@pytest.mark.parametrize("mark", [0, 1])
-def test_sets_of_one_class_score_their_shares(mark: int) -> None:
+@pytest.mark.parametrize("value", [0, 1])
+def test_where_all_bags_have_one_label_set_instances_are_of_all_classes_or_none(value: int) -> None:
     given = toy(n=20)
-    method = fitted(given._replace(target=np.full_like(given.target, mark)))
-    assert scored(method, given.examples) == pytest.approx((20 * mark + 1) / 22)
+    method = fitted(given._replace(target=np.full_like(given.target, value)))
     bag = torch.from_numpy(given.bag(0)).double()[None]
     instances = method.instance_decision(bag, torch.ones(bag.shape[:2], dtype=torch.bool))
-    assert instances.sum(2).numpy() == pytest.approx(mark)
+    assert instances.sum(2).numpy() == pytest.approx(value)

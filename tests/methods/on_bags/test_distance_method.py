@@ -1,4 +1,4 @@
-"""Methods that see bags by distances: what they learn, and that a table and their own distances give the same."""
+"""Methods by distances between bags: their scores, the same from a table and from distances that they compute."""
 
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,7 @@ def made(kind: type[DistanceMethod], **settings: Any) -> DistanceMethod:
 
 
 def split(given: Toy, n: int = 40) -> tuple[Toy, Bags]:
-    """The first n bags to learn from; the others."""
+    """The first n bags, to fit to, and the others."""
     first = np.arange(len(given.target)) < n
     train = Toy(given.examples.take(first), given.target[first], given.known[first])
     return train, given.examples.take(~first)
@@ -52,7 +52,7 @@ def give_table(method: DistanceMethod, examples: Bags) -> None:
 
 @pytest.mark.parametrize("kind", METHODS)
 @pytest.mark.parametrize("scale", ["minmax", "standard", "none"])
-def test_a_table_and_distances_computed_on_the_way_give_the_same_scores(kind: Any, scale: str) -> None:
+def test_a_table_and_distances_that_are_computed_give_the_same_scores(kind: Any, scale: str) -> None:
     given = toy()
     train, rest = split(given)
     method = made(kind, scale=scale)
@@ -116,8 +116,8 @@ def test_mimlknn_is_what_its_paper_says_in_plain_loops() -> None:
                 near.add(j)
         return train.target[sorted(near)].sum(0)
 
-    learned = np.array([counts(own[i], i) for i in range(40)])
-    weights = np.linalg.pinv(learned) @ np.where(train.target > 0, 1.0, -1.0)
+    own_counts = np.array([counts(own[i], i) for i in range(40)])
+    weights = np.linalg.pinv(own_counts) @ np.where(train.target > 0, 1.0, -1.0)
     expected = np.array([counts(row, None) for row in new]) @ weights
     found = decisions(scored(method, as_new(rest)))
     np.testing.assert_allclose(found[:, :2], expected[:, :2], atol=1e-9)

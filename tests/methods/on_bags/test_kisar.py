@@ -1,31 +1,24 @@
 """KISAR: its map by a plain loop, its minimum by a generic solver, and what relates labels."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import fitted_toys
 import numpy as np
 import pytest
 import torch
-from fitted_toys import LABELS, Toy, batch_of, decisions, scored, toy
+from fitted_toys import Toy, batch_of, decisions, scored, toy
 from scipy.optimize import minimize
 from sklearn.svm import SVC
 
-from retdm.backbones import NoBackbone
 from retdm.methods.on_bags import kisar
 from retdm.methods.on_bags.kisar import KISAR, related
 
-
-def made(**settings: Any) -> KISAR:
-    return KISAR(NoBackbone(4), LABELS, **{"prototypes": 6, **settings})
+fitted = partial(fitted_toys.fitted, "kisar", rounds=20)
 
 
-def fitted(given: Toy, **settings: Any) -> KISAR:
-    method = made(**settings)
-    method.fit(*given)
-    return method
-
-
-def likeness(method: KISAR, given: Toy) -> np.ndarray:
+def similarity(method: KISAR, given: Toy) -> np.ndarray:
     """s by a loop over bags and prototypes; the width too, from its definition."""
     x = given.examples.instances.astype(np.float64)
     mean, deviation = x.mean(0), x.std(0)
@@ -41,7 +34,7 @@ def likeness(method: KISAR, given: Toy) -> np.ndarray:
 def test_the_first_round_is_one_machine_a_label_on_the_map() -> None:
     given = toy()
     method = fitted(given, rounds=1, relation="none", C=5.0)
-    s = likeness(method, given)
+    s = similarity(method, given)
     scores = scored(method, given.examples)
     for label in (0, 1):
         model = SVC(kernel="linear", C=5.0 / 6).fit(s, given.target[:, label])  # mu of 1/6 each
@@ -52,7 +45,7 @@ def test_the_first_round_is_one_machine_a_label_on_the_map() -> None:
 def test_scores_are_the_coefficients_on_the_map() -> None:
     given = toy()
     method = fitted(given)
-    f = likeness(method, given) @ method.coefficients.numpy().T + method.intercepts.numpy()
+    f = similarity(method, given) @ method.coefficients.numpy().T + method.intercepts.numpy()
     np.testing.assert_allclose(decisions(scored(method, given.examples)), f, atol=1e-6)
 
 
@@ -62,7 +55,7 @@ def test_rounds_end_at_the_minimum_that_a_generic_solver_finds(monkeypatch: pyte
     given = toy(n=25)
     C, K, n = 2.0, 3, 25
     method = fitted(given, prototypes=K, rounds=200, relation=relation, C=C)
-    s, signs = likeness(method, given), given.target[:, :2] * 2.0 - 1
+    s, signs = similarity(method, given), given.target[:, :2] * 2.0 - 1
 
     def objective(v: np.ndarray) -> float:
         w, slack = v[: 2 * K].reshape(2, K), v[2 * K + 2 :]
@@ -100,23 +93,23 @@ def test_related_labels_choose_prototypes_that_are_more_alike() -> None:
 
 
 def test_relations_are_those_of_the_table_of_joint_counts() -> None:
-    carried = np.zeros((20, 3))
-    carried[:10, 0] = 1  # ten, five, eight; together 2, 1, 0
-    carried[8:13, 1] = 1
-    carried[9:10, 2] = carried[13:20, 2] = 1
-    carried[9, 1] = 1
-    together = carried.T @ carried
+    positive = np.zeros((20, 3))
+    positive[:10, 0] = 1  # ten, five, eight; together 2, 1, 0
+    positive[8:13, 1] = 1
+    positive[9:10, 2] = positive[13:20, 2] = 1
+    positive[9, 1] = 1
+    together = positive.T @ positive
     assert together.tolist() == [[10, 2, 1], [2, 5, 1], [1, 1, 8]]
 
     def pairs(relation: Any) -> set[tuple[int, int]]:
-        table = related(carried, relation)
+        table = related(positive, relation)
         assert (table == table.T).all() and table.diagonal().all()
         return {(int(a), int(b)) for a, b in np.argwhere(table) if a < b}
 
     assert pairs("none") == pairs("above_mean") == set()  # the mean is 31 / 9
     assert pairs("above_mean_of_pairs") == {(0, 1)}  # 8 / 6
     assert pairs("conditional") == pairs("all") == {(0, 1), (0, 2), (1, 2)}
-    carried[9, 2] = 0
+    positive[9, 2] = 0
     assert pairs("conditional") == {(0, 1)}
 
 

@@ -1,29 +1,21 @@
-"""mi-SVM and MI-SVM: their turns as a plain loop takes them, their loss, and the instances that they find."""
+"""mi-SVM and MI-SVM: their rounds as in a plain loop, their loss, and the instances that they find."""
 
+from functools import partial
 from typing import Any
 
+import fitted_toys
 import numpy as np
 import pytest
 import torch
-from fitted_toys import LABELS, Toy, batch_of, decisions, scored, toy
+from fitted_toys import Toy, batch_of, decisions, scored, toy
 from sklearn.svm import SVC, LinearSVC
 
-from retdm.backbones import NoBackbone
 from retdm.methods.on_bags import mi_svm
-from retdm.methods.on_bags.mi_svm import MiSVM
+
+fitted = partial(fitted_toys.fitted, "mi_svm", rounds=8)
 
 BOTH = pytest.mark.parametrize("witness", [False, True])
 KERNELS = pytest.mark.parametrize("kernel", ["rbf", "linear"])
-
-
-def made(**settings: Any) -> MiSVM:
-    return MiSVM(NoBackbone(4), LABELS, **settings)
-
-
-def fitted(given: Toy, **settings: Any) -> MiSVM:
-    method = made(**settings)
-    method.fit(*given)
-    return method
 
 
 def by_a_plain_loop(given: Toy, label: int, witness: bool, kernel: str, rounds: int) -> tuple[Any, list[np.ndarray]]:
@@ -31,19 +23,19 @@ def by_a_plain_loop(given: Toy, label: int, witness: bool, kernel: str, rounds: 
     x = given.examples.instances.astype(np.float64)
     bags = [(given.bag(i) - x.mean(0)) / x.std(0) for i in range(len(given.target))]
     model: Any = SVC(gamma=1 / 4) if kernel == "rbf" else LinearSVC(dual=False)
-    marks = [np.full(len(bag), bool(target)) for bag, target in zip(bags, given.target[:, label], strict=True)]
+    chosen = [np.full(len(bag), bool(target)) for bag, target in zip(bags, given.target[:, label], strict=True)]
     witnesses = [bag.mean(0) for bag in bags]
     for _ in range(rounds):
         rows, signs = [], []
-        for bag, target, mark, one in zip(bags, given.target[:, label], marks, witnesses, strict=True):
+        for bag, target, own, one in zip(bags, given.target[:, label], chosen, witnesses, strict=True):
             rows += [one] if witness and target else list(bag)
-            signs += [True] if witness and target else list(mark)
+            signs += [True] if witness and target else list(own)
         model.fit(np.array(rows), signs)
         for i, bag in enumerate(bags):
             if given.target[i, label]:
                 values = model.decision_function(bag)
-                marks[i] = values > 0
-                marks[i][values.argmax()] = True
+                chosen[i] = values > 0
+                chosen[i][values.argmax()] = True
                 witnesses[i] = bag[values.argmax()]
     return model, bags
 
@@ -95,18 +87,18 @@ def test_the_objective_falls_and_is_that_of_the_definition(witness: bool, kernel
 
 
 @BOTH
-def test_the_instances_that_carry_a_label_stand_out(witness: bool) -> None:
+def test_the_instances_that_have_a_label_stand_out(witness: bool) -> None:
     given = toy()
     found = fitted(given, witness=witness).instance_scores(batch_of(given.examples))
     for label in (0, 1):
         x = batch_of(given.examples).bag[..., label]
-        carries = x > 3  # the toy adds 5
+        has = x > 3  # the toy adds 5
         high = found[..., label] >= 0.5
-        assert (high == carries)[batch_of(given.examples).mask].float().mean() > 0.95
+        assert (high == has)[batch_of(given.examples).mask].float().mean() > 0.95
 
 
 @BOTH
-def test_threads_learn_what_one_learns(witness: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_fit_what_one_fits(witness: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = fitted(toy(), witness=witness)
     monkeypatch.setattr(mi_svm, "SMALL", 0)
     assert torch.equal(fitted(toy(), witness=witness).weights, plain.weights)

@@ -2,27 +2,20 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import fitted_toys
 import numpy as np
 import pytest
 import torch
-from fitted_toys import LABELS, Toy, decisions, scored, toy
+from fitted_toys import Toy, decisions, scored, toy
 
-from retdm.backbones import NoBackbone
 from retdm.criteria.decide import decide
 from retdm.errors import UserError
-from retdm.methods.on_bags.mimlfast import EACH, MIMLfast, Rates, Weights, minibatch, start
+from retdm.methods.on_bags.mimlfast import EACH, Rates, Weights, minibatch, start
 
-
-def made(**settings: Any) -> MIMLfast:
-    return MIMLfast(NoBackbone(4), LABELS, **({"D": 6, "K": 2, "variant": "minibatch", "epochs": 3} | settings))
-
-
-def fitted(given: Toy, **settings: Any) -> MIMLfast:
-    method = made(**settings)
-    method.fit(*given)
-    return method
+fitted = partial(fitted_toys.fitted, "mimlfast", eta=0.005)
 
 
 def one_by_one(given: Toy, eta: float, lambda_: float, norm: float, D: int, K: int, epochs: int) -> tuple[Any, ...]:
@@ -33,34 +26,34 @@ def one_by_one(given: Toy, eta: float, lambda_: float, norm: float, D: int, K: i
     x = given.examples.instances.astype(np.float64)
     x = (x - x.mean(0)) / x.std(0)
     bags = np.split(x.T, given.examples.offsets[1:-1], axis=1)  # (d, N) each
-    marks = np.where(given.target, 1, -1) * (given.target.any(0) & ~given.target.all(0))
-    marks = np.append(marks, np.full((len(marks), 1), 2), 1)
-    dummy = marks.shape[1] - 1
+    relevant = np.where(given.target, 1, -1) * (given.target.any(0) & ~given.target.all(0))
+    relevant = np.append(relevant, np.full((len(relevant), 1), 2), 1)
+    dummy = relevant.shape[1] - 1
     rng = np.random.default_rng(0)
     V, W = rng.normal(size=(4, D)).T.copy(), rng.normal(size=(dummy + 1, K, D))
     V *= norm / np.linalg.norm(V, axis=0)
     W *= norm / np.linalg.norm(W, axis=2, keepdims=True)
     V_sum, W_sum, count, t, losses = np.zeros_like(V), np.zeros_like(W), 0, 0, []
     for _ in range(epochs):
-        pairs = rng.permutation(np.argwhere(marks > 0))
+        pairs = rng.permutation(np.argwhere(relevant > 0))
         draws = rng.random((len(pairs), dummy + 1))
         losses.append(0.0)
         for place, (i, y) in enumerate(pairs):
-            lacking = [*np.flatnonzero(marks[i] == -1), *([dummy] if y != dummy else [])]
-            if not lacking:
+            negative = [*np.flatnonzero(relevant[i] == -1), *([dummy] if y != dummy else [])]
+            if not negative:
                 continue
             seen = V @ bags[i]
             f_y = (W[y] @ seen).max()
             k_y, at_y = np.argwhere(W[y] @ seen == f_y)[0]
-            for j in range(1, len(lacking) + 1):
-                n = lacking[int(draws[place, j - 1] * len(lacking))]
+            for j in range(1, len(negative) + 1):
+                n = negative[int(draws[place, j - 1] * len(negative))]
                 f_n = (W[n] @ seen).max()
                 if f_n > f_y - 1:
                     break
             if f_n > f_y - 1:
                 k_n, at_n = np.argwhere(W[n] @ seen == f_n)[0]
                 losses[-1] += (1 + f_n - f_y) / len(pairs)
-                step = eta / (1 + lambda_ * t * eta) * sum(1 / r for r in range(1, len(lacking) // j + 1))
+                step = eta / (1 + lambda_ * t * eta) * sum(1 / r for r in range(1, len(negative) // j + 1))
                 t += 1
                 w_y, w_n = W[y, k_y] + step * seen[:, at_y], W[n, k_n] - step * seen[:, at_n]
                 V -= step * (np.outer(W[n, k_n], bags[i][:, at_n]) - np.outer(W[y, k_y], bags[i][:, at_y]))
@@ -75,7 +68,7 @@ def one_by_one(given: Toy, eta: float, lambda_: float, norm: float, D: int, K: i
 def test_steps_are_those_of_the_release(variant: str) -> None:
     if variant == "published":
         pytest.importorskip("numba")
-    given = toy()  # some bags lack nothing but the dummy; then the release skips a weight, which a batch does not
+    given = toy()  # in some bags the dummy alone is negative; then the release skips a weight, which a batch does not
     if variant == "minibatch":
         given.target[:, 2] = given.target.sum(1) == 0
     method = fitted(given, variant=variant, batch=1, C=3.0, eta=0.05, lambda_=0.1)
@@ -96,9 +89,9 @@ def test_a_batch_adds_the_steps_that_its_pairs_would_take_alone() -> None:
     given, rng = toy(n=4), np.random.default_rng(0)
     x, rates = given.examples.instances.astype(np.float64), Rates(0.05, 0.0, 1e9)
     begin = start(4, 6, 4, 2, 3.0, rng)
-    lacks = np.append(given.target == 0, np.ones((4, 1), bool), 1)
-    bags = (x, given.examples.offsets, np.nonzero(lacks)[1], np.append(0, lacks.sum(1).cumsum()))
-    pairs, draws = np.argwhere(~lacks | (np.arange(4) == 3)), rng.random((9, 4))
+    negative = np.append(given.target == 0, np.ones((4, 1), bool), 1)
+    bags = (x, given.examples.offsets, np.nonzero(negative)[1], np.append(0, negative.sum(1).cumsum()))
+    pairs, draws = np.argwhere(~negative | (np.arange(4) == 3)), rng.random((9, 4))
 
     def after(size: int, rows: slice) -> Weights:
         weights = Weights(*(part.copy() for part in begin))

@@ -1,28 +1,21 @@
 """RankLossSIM: scores and loss by plain loops, Pegasos against a generic solver, thresholds against all there are."""
 
+from functools import partial
 from typing import Any
 
+import fitted_toys
 import numpy as np
 import pytest
 import torch
-from fitted_toys import LABELS, Toy, batch_of, decisions, scored, toy
+from fitted_toys import Toy, batch_of, decisions, scored, toy
 from scipy.optimize import minimize
 
-from retdm.backbones import NoBackbone
 from retdm.criteria import decide
 from retdm.methods.on_bags.ranklsim import RankLossSIM, objective, pegasos, thresholds_of
 
+fitted = partial(fitted_toys.fitted, "ranklsim")
+
 QUICK = {"rounds": 2, "steps": 200}
-
-
-def made(**settings: Any) -> RankLossSIM:
-    return RankLossSIM(NoBackbone(4), LABELS, **{**QUICK, **settings})
-
-
-def fitted(given: Toy, **settings: Any) -> RankLossSIM:
-    method = made(**settings)
-    method.fit(*given)
-    return method
 
 
 def supports(method: RankLossSIM, given: Toy, kind: str) -> np.ndarray:
@@ -59,21 +52,21 @@ def test_bags_and_instances_score_what_a_plain_loop_says(kind: Any) -> None:
 def test_the_objective_is_the_definition() -> None:
     rng = np.random.default_rng(0)
     w, x = rng.normal(size=(4, 3)), rng.normal(size=(7, 4, 3))
-    carried = rng.random((7, 4)) < 0.5
-    carried[0] = False  # a bag without labels is passed over
+    positive = rng.random((7, 4)) < 0.5
+    positive[0] = False  # a bag without labels is passed over
     total, bags = 0.0, 0
     for i in range(7):
-        pairs = [(p, q) for p in range(4) for q in range(4) if carried[i, p] and not carried[i, q]]
+        pairs = [(p, q) for p in range(4) for q in range(4) if positive[i, p] and not positive[i, q]]
         bags += bool(pairs)
         total += sum(max(0, 1 - w[p] @ x[i, p] + w[q] @ x[i, q]) for p, q in pairs) / max(1, len(pairs))
-    assert objective(w, x, carried, ~carried, 0.3) == pytest.approx(0.15 * (w**2).sum() + total / bags)
+    assert objective(w, x, positive, ~positive, 0.3) == pytest.approx(0.15 * (w**2).sum() + total / bags)
 
 
 def test_pegasos_comes_to_the_minimum_that_a_generic_solver_finds() -> None:
     rng = np.random.default_rng(0)
     n, L, D, penalty = 8, 3, 2, 0.1
-    x, carried = rng.normal(size=(n, L, D)), rng.random((n, L)) < 0.5
-    pairs = [(i, p, q) for i in range(n) for p in range(L) for q in range(L) if carried[i, p] and not carried[i, q]]
+    x, positive = rng.normal(size=(n, L, D)), rng.random((n, L)) < 0.5
+    pairs = [(i, p, q) for i in range(n) for p in range(L) for q in range(L) if positive[i, p] and not positive[i, q]]
     bags = {i for i, _, _ in pairs}
     share = np.array([1 / sum(j == i for j, _, _ in pairs) / len(bags) for i, _, _ in pairs])
 
@@ -90,40 +83,40 @@ def test_pegasos_comes_to_the_minimum_that_a_generic_solver_finds() -> None:
     assert best.success
     reached = {
         steps: objective(
-            pegasos(x, carried, ~carried, penalty, steps, np.random.default_rng(1)), x, carried, ~carried, penalty
+            pegasos(x, positive, ~positive, penalty, steps, np.random.default_rng(1)), x, positive, ~positive, penalty
         )
         for steps in (20, 5_000)
     }
     assert best.fun - 1e-6 < reached[5_000] < 1.02 * best.fun < reached[20]
 
 
-def test_the_objective_falls_and_the_best_turn_is_kept() -> None:
+def test_the_objective_falls_and_the_best_round_is_kept() -> None:
     given = toy()
     method = fitted(given, rounds=4, steps=600)
-    turns = method.details()["objective"]
-    assert len(turns) == 4 and min(turns) < 0.9 * turns[0] and turns[0] < 1  # weights of 0 have 1
-    carried = (given.target > 0) & [True, True, False]  # the third label teaches nothing
-    lacking = (given.target == 0) & [True, True, False]
-    kept = objective(method.weights.numpy(), supports(method, given, "softmax"), carried, lacking, 0.01)
-    assert kept == pytest.approx(min(turns))
+    found = method.details()["objective"]
+    assert len(found) == 4 and min(found) < 0.9 * found[0] and found[0] < 1  # weights of 0 have 1
+    positive = (given.target > 0) & [True, True, False]  # the third label does not count
+    negative = (given.target == 0) & [True, True, False]
+    kept = objective(method.weights.numpy(), supports(method, given, "softmax"), positive, negative, 0.01)
+    assert kept == pytest.approx(min(found))
 
 
 def test_thresholds_have_the_fewest_errors_of_all() -> None:
     rng = np.random.default_rng(0)
-    scores, carried, known = rng.random((30, 4)).round(1), rng.random((30, 4)) < 0.4, rng.random((30, 4)) < 0.8
-    carried[:, 2], carried[:, 3] = True, False
-    found = thresholds_of(scores, carried, known)
+    scores, positive, known = rng.random((30, 4)).round(1), rng.random((30, 4)) < 0.4, rng.random((30, 4)) < 0.8
+    positive[:, 2], positive[:, 3] = True, False
+    found = thresholds_of(scores, positive, known)
     for label in range(4):
         wrong = [
-            int((((scores[:, label] >= threshold) != carried[:, label]) & known[:, label]).sum())
+            int((((scores[:, label] >= threshold) != positive[:, label]) & known[:, label]).sum())
             for threshold in [*np.linspace(0, 1, 201), found[label]]
         ]
         assert wrong[-1] == min(wrong)
     assert found.min() >= 0 and found.max() <= 1
-    assert thresholds_of(scores, carried, np.zeros_like(known)).tolist() == [0.5] * 4
+    assert thresholds_of(scores, positive, np.zeros_like(known)).tolist() == [0.5] * 4
 
 
-def test_thresholds_divide_the_bags_that_were_learnt_from() -> None:
+def test_thresholds_divide_the_bags_of_the_fit() -> None:
     given = toy()
     method = fitted(given)
     said = decide(scored(method, given.examples), method.decide, method.thresholds.numpy())
@@ -135,10 +128,3 @@ def test_the_seed_decides_the_draws() -> None:
     given = toy()
     assert torch.equal(fitted(given).weights, fitted(given).weights)
     assert not torch.equal(fitted(given, seed=1).weights, fitted(given).weights)
-
-
-def test_bags_without_pairs_leave_weights_of_zero_and_shares() -> None:
-    given = toy(n=10)
-    method = fitted(given._replace(target=np.ones_like(given.target)))
-    assert not method.weights.any()
-    assert scored(method, given.examples) == pytest.approx(11 / 12)

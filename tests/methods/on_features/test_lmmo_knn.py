@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from retdm.backbones.vgg import VGGSmall
-from retdm.methods.on_features.lmmo_knn import LMMOkNN, learn_metric, ridge_lines, rivals
+from retdm.methods.on_features.lmmo_knn import LMMOkNN, fit_metric, ridge_lines, rivals
 
 LABELS = ["a", "b", "c"]
 
@@ -44,7 +44,7 @@ def value(q: np.ndarray, own: Any, other: Any, row: Any, margin: Any, C: float) 
 @pytest.mark.parametrize("seed, C", [(0, 10.0), (1, 0.3)])
 def test_the_metric_is_the_one_that_a_generic_solver_finds(seed: int, C: float) -> None:
     given = constraints(seed)
-    q, objective = learn_metric(*given, C)
+    q, objective = fit_metric(*given, C)
 
     def of_factor(flat: np.ndarray) -> float:
         factor = flat.reshape(3, 3)
@@ -63,14 +63,14 @@ def test_the_metric_is_the_one_that_a_generic_solver_finds(seed: int, C: float) 
 
 def test_the_objective_starts_at_the_identity_and_only_falls() -> None:
     given = constraints(0)
-    _, objective = learn_metric(*given, 10.0)
+    _, objective = fit_metric(*given, 10.0)
     assert objective[0] == pytest.approx(value(np.eye(3), *given, 10.0))
     assert len(objective) > 3 and (np.diff(objective) <= 0).all()
 
 
 def test_without_constraints_the_metric_is_euclidean() -> None:
     none = np.zeros((0, 3))
-    q, objective = learn_metric(np.ones((4, 3)), none, np.zeros(0, np.int64), np.zeros(0), 1.0)
+    q, objective = fit_metric(np.ones((4, 3)), none, np.zeros(0, np.int64), np.zeros(0), 1.0)
     assert np.array_equal(q, np.eye(3)) and len(objective) == 1
 
 
