@@ -30,8 +30,9 @@ from retdm.batch import Batch
 from retdm.data.source import ImageSource
 from retdm.losses import two_way_metric
 from retdm.methods.deep import DeepMethod
-from retdm.runs.build import build_data, build_method, build_trainer
+from retdm.runs.build import build_data, build_method
 from retdm.runs.process import prepare_process
+from retdm.runs.trainer import build_trainer
 from retdm.settings.checks import accepted
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings

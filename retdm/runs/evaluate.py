@@ -67,13 +67,13 @@ def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshol
 
 
 def own_thresholds(method: Method) -> list[float]:
-    """The thresholds (L,) that a method has chosen on its training part.
+    """The thresholds (L,) that a method has chosen on its training split.
 
     Raises:
         UserError: it chooses none.
     """
     if not method.has_thresholds:
-        raise UserError(f"{type(method).__name__} chooses no thresholds on its training part", "take another decide=…")
+        raise UserError(f"{type(method).__name__} chooses no thresholds on its training split", "take another decide=…")
     thresholds: list[float] = method.thresholds.tolist()
     return thresholds
 

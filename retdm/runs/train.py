@@ -24,6 +24,7 @@ from retdm.runs.process import is_deterministic, prepare_process, repeatable
 from retdm.runs.provenance import provenance, rounds_differently
 from retdm.runs.train_deep import train_deep
 from retdm.runs.train_fitted import train_fitted
+from retdm.runs.trainer import logger_settings, processes
 from retdm.settings.devices import count_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader, listening
@@ -65,8 +66,8 @@ def train_run(settings: RunSettings, *, in_sweep: bool = False) -> Trained:
     prepare_process()
     build.check_takes(settings)
     # A missing GPU or package is reported before anything is read.
-    _, devices, nodes, _ = build.processes(settings)
-    build.logger_settings(settings).check()
+    _, devices, nodes, _ = processes(settings)
+    logger_settings(settings).check()
     if _is_fitted(settings) and (count := nodes * count_of(devices)) > 1:
         raise UserError(
             f"{settings.choices['method']} is fitted by one process, not by {count}",
@@ -157,8 +158,8 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     if refit:
         data = data.trained_on_validation()
         log.info("refit: trains on %d images, those of validation too", len(data.splits["train"]))
-    data = build.with_features(settings, data, method)
-    logger = build.logger_settings(settings).build(folder.path)
+    data = build.precompute(settings, data, method)
+    logger = logger_settings(settings).build(folder.path)
     if isinstance(method, DeepMethod):
         before = {"criteria": None, "threshold": threshold} if refit else None
         report = train_deep(folder, settings, data, method, request, logger, before, resume=resume)

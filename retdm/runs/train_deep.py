@@ -11,11 +11,12 @@ from retdm.data.base import Data
 from retdm.data.loader import GlobalBatches
 from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
-from retdm.runs import build
 from retdm.runs.advice import warn_of_few_steps
+from retdm.runs.build import describe
 from retdm.runs.evaluate import evaluate_method
 from retdm.runs.folder import RunFolder
 from retdm.runs.saved import weights_into
+from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader
@@ -91,8 +92,8 @@ def train_deep(
         EpochBar(),
     ]
     epochs = sum(stage.max_epochs for stage in method.stages)
-    description = build.describe(settings, method, data.dim, validation)
-    trainer = build.build_trainer(settings, callbacks, epochs, logger, description)
+    description = describe(settings, method, data.dim, validation)
+    trainer = build_trainer(settings, callbacks, epochs, logger, description)
     if state:
         log.info("continuing at epoch %d, batch %d, stage %s", epoch + 1, batch + 1, stages.stage.name)
     elif is_leader():

@@ -8,7 +8,7 @@ from pytorch_lightning.loggers import Logger
 
 from retdm.data.base import Data
 from retdm.methods.fitted import FittedMethod
-from retdm.runs import build
+from retdm.runs.build import describe
 from retdm.runs.evaluate import evaluate_method, evaluate_validation, write_shown
 from retdm.runs.folder import RunFolder
 from retdm.runs.saved import weights_into
@@ -36,7 +36,6 @@ def train_fitted(
     Returns:
         The report, see :func:`retdm.runs.evaluate.evaluate_method`, with the method's own details and ``seconds``.
     """
-    build.give_distances(settings, data, method)
     method.to(device_of(settings.trainer))
     started = time.monotonic()
     method.fit(*data.examples("train"))
@@ -51,7 +50,7 @@ def train_fitted(
         method.fit(*data.examples("train", "validation"))
         seconds += time.monotonic() - started
     log.info("fitted in %.1f s", seconds)
-    description = build.describe(settings, method, data.dim, validation if settings.refit else None)
+    description = describe(settings, method, data.dim, validation if settings.refit else None)
     save_fitted(method, description, folder.best)
     folder.last.unlink(missing_ok=True)
     folder.last.hardlink_to(folder.best)

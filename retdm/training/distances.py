@@ -1,7 +1,6 @@
-"""Distances between all bags of a data set, computed once and kept beside its features."""
+"""Distances between all bags of a data set, computed once and cached beside its features."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,32 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retdm.bags import Bags, RegionBags
 from retdm.data.base import Data
-from retdm.data.cached_array import CachedArray, cached_array
+from retdm.data.cached_array import CachedArray
 from retdm.methods.components.bag_distances import Kind, block_distances, blocks
 from retdm.methods.components.labels import Array
-from retdm.methods.components.standardise import shift_and_spread
-from retdm.methods.on_bags.distance_method import DistanceMethod
+from retdm.methods.components.standardise import Scale, shift_and_spread
 from retdm.screen import track
+from retdm.training.precomputed import precomputed_array
 
 VERSION = 2  # counts up when the same key would give other distances
 
 
-def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> None:
-    """Give ``method`` the distances between all bags of ``data``, or between its images' regions.
+def precompute_distances(
+    data: Data, distance: Kind, scale: Scale, folder: Path | None
+) -> tuple[NDArray[np.float32] | CachedArray, Array, Array]:
+    """Distances between all bags of a data set, or between its images' regions.
 
-    Instances are scaled by the training part alone, so the table of a scale serves all methods and seeds of a split; a
+    Instances are scaled by the training split alone, so the table of a scale serves all methods and seeds of a split; a
     table without one (``scale: none``) serves all splits.
 
     Args:
-        data: bags, or images whose features are there, cut into parts.
-        method: which says what distance.
-        folder: of the cache; None keeps nothing and computes them now.
+        data: bags, or images with features.
+        distance: see :func:`retdm.methods.components.bag_distances.bag_distances`.
+        scale: of instances.
+        folder: of the cache; None caches nothing and computes them now.
+
+    Returns:
+        The table (N, N), and what is subtracted (D,) from instances before they are divided (D,).
 
     Raises:
         UserError: the folder cannot be written or its disk is too small.
@@ -40,26 +45,18 @@ def use_distances(data: Data, method: DistanceMethod, folder: Path | None) -> No
     bags, n = data.bags, len(data.source)
     train = np.zeros(n, bool)
     train[data.splits["train"]] = True
-    shift, spread = shift_and_spread(method.scale, _instances_of(bags, train))
-    if folder is None:
-        table: NDArray[np.float32] | CachedArray
-        _compute(method.distance, bags, shift, spread, table := np.zeros((n, n), np.float32))
-    else:
-        key = {
-            "version": VERSION,
-            "bags": _content(bags),
-            "distance": method.distance,
-            "scale": hashlib.sha256(np.concatenate([shift, spread]).tobytes()).hexdigest(),
-        }
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        table = cached_array(
-            folder / f"{name}.distances",
-            "the distances",
-            (n, n),
-            np.float32,
-            lambda into, begun, save: _compute(method.distance, bags, shift, spread, into),
-        )
-    method.give_table(table, shift, spread)
+    shift, spread = shift_and_spread(scale, _instances_of(bags, train))
+    key = {
+        "version": VERSION,
+        "bags": None if folder is None else _content(bags),
+        "distance": distance,
+        "scale": hashlib.sha256(np.concatenate([shift, spread]).tobytes()).hexdigest(),
+    }
+
+    def fill(into: NDArray[np.float32], begun: int, save: Any) -> None:
+        _compute(distance, bags, shift, spread, into)
+
+    return precomputed_array(folder, "distances", key, (n, n), np.float32, fill), shift, spread
 
 
 def _content(bags: Bags | RegionBags) -> str:

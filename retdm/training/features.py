@@ -1,7 +1,5 @@
-"""Features of a frozen backbone, computed once for each image of a data set and kept beside its pixels."""
+"""Features of a frozen backbone, computed once for each image of a data set and cached beside its pixels."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from retdm.data.cached_array import CachedArray, cached_array
 from retdm.data.image_cache import DecodedImages
 from retdm.data.module import ImageData
 from retdm.methods.base import Method
 from retdm.screen import track
 from retdm.training.inference import infer
+from retdm.training.precomputed import precomputed_array
 
 VERSION = 3  # counts up when the same key would give other features
 SAVED_EVERY = 20.0  # seconds of work that a kill may cost
@@ -43,10 +41,9 @@ def precompute_features(data: ImageData, method: Method, of: Mapping[str, Any], 
         blank = torch.zeros(1, 3, data.image_size, data.image_size, device=method.device)
         shape = (len(data.source), *net.extract(blank).shape[1:])
     kind = np.dtype(np.float16 if len(shape) > 2 else np.float32)
-    features: NDArray[np.floating[Any]] | CachedArray
-    if folder is None or isinstance(data.images, DecodedImages):
-        features = np.zeros(shape, kind)
-        _compute(data, method, features, 0, lambda done: None)
+    key: dict[str, Any] = {}
+    if isinstance(data.images, DecodedImages):
+        folder = None  # their content is not known
     else:
         key = {
             "version": VERSION,
@@ -57,10 +54,7 @@ def precompute_features(data: ImageData, method: Method, of: Mapping[str, Any], 
             "view": net.cached_as,
             **of,
         }
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        features = cached_array(
-            folder / f"{name}.features", "the features", shape, kind, partial(_compute, data, method)
-        )
+    features = precomputed_array(folder, "features", key, shape, kind, partial(_compute, data, method))
     return data.with_features(features, net.columns())
 
 

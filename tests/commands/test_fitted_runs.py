@@ -13,7 +13,7 @@ from command_line import in_process
 import retdm
 from retdm.commands.train import train
 from retdm.errors import UserError
-from retdm.runs.build import build_data, build_method, with_features
+from retdm.runs.build import build_data, build_method, precompute
 from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
@@ -59,7 +59,7 @@ def test_refit_learns_from_validation_too_and_keeps_what_validation_said(setting
     assert reports["true"]["threshold"] == reports["false"]["threshold"]
     given = settings("refit=true")
     data, method = build_data(given), build_method(given, ["x"] * 5)
-    data = with_features(given, data, method)
+    data = precompute(given, data, method)
     method.fit(*data.examples("train", "validation"))  # type: ignore[operator]
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]["coefficients"]
     assert torch.equal(saved, method.coefficients)

@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 from retdm.data.loader import GlobalBatches
 from retdm.data.module import ImageData
 from retdm.methods.deep import DeepMethod
-from retdm.runs.build import build_data, build_method, build_trainer, describe, logger_settings
+from retdm.runs.build import build_data, build_method, describe
 from retdm.runs.process import prepare_process
+from retdm.runs.trainer import build_trainer, logger_settings
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest
 from retdm.training.checkpoint_files import continue_from

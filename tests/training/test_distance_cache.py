@@ -16,7 +16,7 @@ from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.methods.components import bag_distances as pure
 from retdm.methods.components.bag_distances import bag_distances
-from retdm.runs.build import build_data, build_method, give_distances, with_features
+from retdm.runs.build import build_data, build_method, precompute
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 from retdm.training import distances
@@ -54,8 +54,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def table_of(settings: RunSettings) -> np.ndarray:
     data = build_data(settings)
     method: Any = build_method(settings, data.labels, dim=data.dim)
-    data = with_features(settings, data, method)
-    give_distances(settings, data, method)
+    precompute(settings, data, method)
     return np.array(method.table)
 
 
@@ -97,7 +96,7 @@ def test_bags_that_are_not_learnt_from_move_neither_scale_nor_scores_of_others(b
         held = np.isin(np.repeat(np.arange(40), np.diff(data.source.offsets)), rows[1:])
         data.source.instances[held] *= factor
         built: Any = build_method(settings, data.labels, dim=data.dim)
-        give_distances(settings, data, built)
+        precompute(settings, data, built)
         built.fit(*data.examples("train"))
         found.append([built.shift.numpy(), built.spread.numpy(), built.table[rows[0]][data.splits["train"]]])
     for one, other in zip(*found, strict=True):
@@ -152,7 +151,7 @@ def test_regions_of_images_are_bags(tiny: Tiny, tmp_path: Path, computed: list[s
     table = table_of(settings)
     data = build_data(settings)
     method: Any = build_method(settings, data.labels, dim=data.dim)
-    data = with_features(settings, data, method)
+    data = precompute(settings, data, method)
     learnt = data.examples("train")[0].instances
     data.splits = {"all": np.arange(30)}
     bags, _, _ = data.examples("all")

@@ -12,7 +12,7 @@ import torch
 from retdm.commands.train import train
 from retdm.data import cached_array
 from retdm.methods.components.multilevel_encoder import MultilevelEncoder
-from retdm.runs.build import build_data, build_method, with_features
+from retdm.runs.build import build_data, build_method, precompute
 from retdm.settings.run_settings import RunSettings
 from retdm.training import features as feature_cache
 
@@ -69,7 +69,7 @@ def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monke
     def features_of(given: dict[str, Any]) -> np.ndarray:
         data = build_data(given)
         method = build_method(given, data.labels)
-        data = with_features(given, data, method)
+        data = precompute(given, data, method)
         return np.array(data.features)
 
     with monkeypatch.context() as patch:

@@ -31,7 +31,7 @@ class Table(Protocol):
 class DistanceMethod(BagMethod):
     """A method on bags that writes :meth:`fit_distances` and :meth:`values_at`.
 
-    Distances are read from a table of the whole data set after :meth:`give_table`, else they are computed; both ways
+    Distances are read from a table of the whole data set after :meth:`use_distances`, else they are computed; both ways
     give the same scores.
 
     Args:
@@ -83,7 +83,7 @@ class DistanceMethod(BagMethod):
 
     # What is shared
 
-    def give_table(self, table: Table, shift: Array, spread: Array) -> None:
+    def use_distances(self, table: Table, shift: Array, spread: Array) -> None:
         """Take distances from a table (N, N) of all bags of the data set, whose instances were scaled by (D,) each."""
         self.table = table
         self.set_fitted(shift=shift, spread=spread)

@@ -15,7 +15,7 @@ from retdm.batch import BagBatch
 from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.methods.components.encoder import BackboneEncoder
-from retdm.runs.build import build_data, build_method, with_features
+from retdm.runs.build import build_data, build_method, precompute
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 from retdm.training import features as feature_cache
@@ -103,7 +103,7 @@ def test_kept_features_say_what_the_images_say(tiny: Tiny, head: str) -> None:
     loader = data.split_loader("validation")
     with torch.no_grad():
         images = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in loader]
-        data = with_features(settings, data, method)
+        data = precompute(settings, data, method)
         kept = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in data.split_loader("validation")]
     # Regions are kept in half precision.
     assert torch.allclose(torch.cat(images), torch.cat(kept), atol=1e-5 if head == "average" else 2e-3)
@@ -113,7 +113,7 @@ def test_moments_are_those_of_the_training_parts_features(tiny: Tiny) -> None:
     settings = tiny("method=bce", "method.head=max", "precompute=true")
     data = build_data(settings)
     method = build_method(settings, data.labels)
-    data = with_features(settings, data, method)
+    data = precompute(settings, data, method)
     data.features = np.array(data.features)
     data.features[:, 0] = 0.1
     mean, deviation = data.moments()

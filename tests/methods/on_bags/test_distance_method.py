@@ -45,7 +45,7 @@ def between(method: DistanceMethod, rows: Bags, columns: Bags, scale_of: Bags) -
 
 
 def give_table(method: DistanceMethod, examples: Bags) -> None:
-    method.give_table(
+    method.use_distances(
         between(method, examples, examples, examples), *shift_and_spread(method.scale, [examples.instances])
     )
 
