@@ -23,7 +23,7 @@ from retdm.runs.folder import RunFolder, read_config
 from retdm.runs.inputs import bags, pictures, read_ahead
 from retdm.runs.saved import check_same, description_of, settings_of_run, take
 from retdm.text import printable
-from retdm.training.checkpoint_files import continue_from
+from retdm.training.checkpoint_files import read_checkpoint
 from retdm.training.inference import infer
 from retdm.training.regions import region_maps
 
@@ -45,7 +45,7 @@ class Model:
         run = RunFolder(folder)
         if not run.best.exists():
             raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
-        content = continue_from(run.best)
+        content = read_checkpoint(run.best)
         description = description_of(content, run.best)
         self.settings = settings_of_run(
             description["settings"],

@@ -12,7 +12,7 @@ from retdm.runs.folder import RunFolder, read_config, read_metrics, shown
 from retdm.runs.provenance import provenance
 from retdm.settings.plain import differences
 from retdm.settings.run_settings import RunSettings
-from retdm.training.checkpoint_files import continue_from
+from retdm.training.checkpoint_files import read_checkpoint
 
 log = logging.getLogger("retdm")
 
@@ -68,7 +68,7 @@ def _goes_on(folder: RunFolder, cleared: Any) -> bool:
     if folder.finished:
         return bool(cleared == os.environ.get(SWEEP))
     try:
-        return not folder.last.exists() or bool(continue_from(folder.last))
+        return not folder.last.exists() or bool(read_checkpoint(folder.last))
     except UserError:  # which cannot be continued, and whose message says overwrite=true
         return False
 

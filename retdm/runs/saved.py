@@ -11,7 +11,7 @@ from retdm.settings.classes import resolve_classes
 from retdm.settings.plain import differences
 from retdm.settings.run_settings import FORMAT, RunSettings
 from retdm.settings.types import fits
-from retdm.training.checkpoint_files import continue_from
+from retdm.training.checkpoint_files import read_checkpoint
 
 GROUPS = ("data", "method", "backbone", "optimizer")
 NAMED = ("data", "method", "backbone")
@@ -82,7 +82,7 @@ def weights_into(method: Method, path: Path, identity: Mapping[str, Any]) -> dic
     Raises:
         UserError: it cannot be read, is of another run, or its weights are not this method's.
     """
-    content = continue_from(path)
+    content = read_checkpoint(path)
     check_same(content["retdm"]["identity"], identity, path)
     take(method, content, path)
     return content

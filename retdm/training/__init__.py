@@ -1,1 +1,1 @@
-"""How a method is trained: callbacks of one Lightning fit."""
+"""Training: stages, rules and optimizers of one Lightning fit, its checkpoints, progress and pictures."""

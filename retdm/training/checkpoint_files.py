@@ -13,9 +13,9 @@ from retdm.methods.base import Method
 
 
 class _Sink:
-    """A binary file for PyTorch's writers; a write that fails is kept for :meth:`finish`.
+    """A binary file for PyTorch's writers; the error of a write is raised by :meth:`finish` alone.
 
-    They write from C++, where an error of a full disk ends the process.
+    They write from C++, where the error of a full disk would end the process.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -31,10 +31,10 @@ class _Sink:
         return len(content)
 
     def flush(self) -> None:
-        """Nothing: :meth:`finish` does it."""
+        """Do nothing: :meth:`finish` flushes."""
 
     def finish(self) -> None:
-        """All is written, or the first error is raised."""
+        """Raise the first error, or flush."""
         if self._error is None:
             self._file.flush()
         else:
@@ -64,12 +64,12 @@ class CheckpointFiles(TorchCheckpointIO):
         save({**checkpoint, "retdm": self.description}, Path(path))
 
 
-def continue_from(path: Path) -> dict[str, Any]:
-    """A checkpoint's content: ``state_dict`` (tensors by name), ``retdm`` (what the method says of itself), and what
-    training alone reads. Nothing in it is executed; every record is compared with its checksum.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content: ``state_dict`` (tensors by name), ``retdm`` (the method's description) and the state of
+    training. Nothing in it is executed; every record is compared with its checksum.
 
     Raises:
-        UserError: the file is damaged, or no checkpoint of this program.
+        UserError: the file is damaged, or not a checkpoint of this program.
     """
     hint = "put the file back from a copy, or train anew with overwrite=true"
     try:
@@ -80,9 +80,11 @@ def continue_from(path: Path) -> dict[str, Any]:
         raise UserError(f"the checkpoint cannot be read: {path}: {reason}", hint) from error
     if damaged:
         raise UserError(f"the checkpoint is damaged: {path}: {damaged} is not what was written", hint)
-    state, said = (content.get(key) if isinstance(content, dict) else None for key in ("state_dict", "retdm"))
+    state, description = (content.get(key) if isinstance(content, dict) else None for key in ("state_dict", "retdm"))
     tensors = isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
-    described = isinstance(said, dict) and all(isinstance(said.get(key), dict) for key in ("settings", "identity"))
+    described = isinstance(description, dict) and all(
+        isinstance(description.get(key), dict) for key in ("settings", "identity")
+    )
     if not (tensors and described):
         raise UserError(f"{path} is not a checkpoint of retdm", "give the folder of a run that train.py wrote")
     return cast(dict[str, Any], content)

@@ -39,7 +39,7 @@ class Checkpoints(Checkpoint):
         position: (epoch, batch) where the last checkpoint continues.
 
     Raises:
-        UserError: a loss is no number any more; the images of its batch are named, and the last checkpoint stays.
+        UserError: a loss is not a number; the images of its batch are named, and the last checkpoint stays.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Checkpoints(Checkpoint):
         stop, late = self._agreed(trainer, self.request.number, time.monotonic() - self._saved > self.minutes * 60)
         if batch_idx + 1 >= trainer.num_training_batches:
             self._check(trainer)  # before the validation, which has no use for such weights
-            return  # the epoch's end is near and saves more: the validation's verdict
+            return  # the epoch's end is near, and saves the validation too
         due = batch_idx % self.steps == self.steps - 1 if self.steps else late
         if due or stop:
             self._save_last(trainer, trainer.current_epoch, batch_idx + 1)
@@ -100,15 +100,11 @@ class Checkpoints(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.state.fn != "fit":
-            return
         number, impatient = self._agreed(trainer, self.request.number, self.request.seconds > PATIENCE)
         if impatient:  # the steps since last.ckpt are lost, and made again
             raise Stopped(number)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if trainer.state.fn != "fit":
-            return
         value = trainer.callback_metrics["validation/mAP"].item()
         stage = self.stages.stage.name
         rule = self.stages.rule
@@ -121,7 +117,7 @@ class Checkpoints(Checkpoint):
         self._save_last(trainer, trainer.current_epoch + 1, 0)
         (stop,) = self._agreed(trainer, self.request.number)
         if stop:
-            raise Stopped(stop)  # after the last epoch too: the same command judges
+            raise Stopped(stop)  # after the last epoch too: the same command evaluates
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.request.deferred = False
@@ -134,7 +130,7 @@ class Checkpoints(Checkpoint):
     def _agreed(self, trainer: Trainer, *numbers: int) -> list[int]:
         """The highest of each number in any process of the run.
 
-        Where there are several, a loss that is no number is known to all at its step's end, for one of them can neither
+        Where there are several, all learn at the step's end of a loss that is not a number: one of them can neither
         go on nor end alone.
         """
         if trainer.world_size == 1:
@@ -157,8 +153,8 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(path, weights_only=weights_only)
 
     def _watch(self, trainer: Trainer, loss: torch.Tensor) -> None:
-        """Remember the first step whose loss is no number; look at once on the CPU, every 50 steps on a GPU, where
-        each look waits for the device."""
+        """Remember the first step whose loss is not a number; checked at once on the CPU, every 50 steps on a GPU, for
+        each check waits for the device."""
         step = trainer.global_step - 1
         if self._bad_step is None:
             self._bad_step = torch.full((), -1, device=loss.device)

@@ -42,7 +42,7 @@ class EpochLines(Callback):
         self._trainer: Trainer | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        # One checkpoint serves all processes: the mean over them, which a mean of theirs leaves as it is.
+        # One checkpoint serves all processes, so it has the mean over them: each goes on from it.
         return {
             "steps": self._steps,
             "sums": {name: self._mean(total.clone()).cpu() for name, total in self._sums.items()},
@@ -142,8 +142,8 @@ class EpochLines(Callback):
         return found
 
     def _warn_of_collapse(self, means: dict[str, float]) -> None:
-        """A collapsed metric tells nothing apart: each way stands at the logarithm of its choices, while distances
-        have fallen below what they were when the stage began."""
+        """Warn where the metric has collapsed: both ways are as good as chance, and distances have fallen below half of
+        those at the stage's start."""
         if "own_distance" not in means:
             return
         start = self.stages.history[-1].setdefault("own_distance_at_start", means["own_distance"])
@@ -159,7 +159,7 @@ class EpochLines(Callback):
 
 
 class EpochBar(Callback):
-    """A bar of an epoch's steps with the losses, then one of its validation; where nobody watches, none."""
+    """A bar of an epoch's steps with the losses, then one of its validation; none without a terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
@@ -179,14 +179,9 @@ class EpochBar(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._open(trainer, "validation", sum(trainer.num_val_batches))
 
-    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._open(trainer, "judging", sum(trainer.num_test_batches))
-
     def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
         if self._bar is not None:
             self._bar.update()
-
-    on_test_batch_end = on_validation_batch_end
 
     def _open(self, trainer: Trainer, title: str, total: float) -> None:
         self._close()
@@ -201,7 +196,7 @@ class EpochBar(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._close()
 
-    on_train_epoch_end = on_test_end = on_validation_end
+    on_train_epoch_end = on_validation_end
 
     def on_exception(self, *_: Any) -> None:
         self._close()

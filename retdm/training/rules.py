@@ -9,13 +9,13 @@ from retdm.methods.stage import Stage
 class StageRule:
     """Rate and end of one stage.
 
-    Its state is that of the epochs it has been told the validation loss of; the rest is a function of the stage and the
-    step, so that a resumed run has the rates of one that was never stopped.
+    Its state changes at the end of an epoch alone; the rates are a function of state, stage and step, so a resumed run
+    has those of a run that was never stopped.
 
     Attributes:
         keeps: the weights that are tested: of the epoch of the highest validation mAP (``best``), or of the end
             (``last``).
-        needs_validation: it ends the stage, or chooses its weights, by a validation split that is not trained on.
+        needs_validation: it ends the stage or chooses its weights by a validation split that is not trained on.
         warmup: share of the stage's steps over which the rate climbs, where the stage does not set it.
     """
 
@@ -32,7 +32,7 @@ class StageRule:
         raise NotImplementedError
 
     def end_epoch(self, validation_loss: float) -> None:
-        """Count an epoch, and act on its validation loss."""
+        """Count an epoch, and adapt to its validation loss."""
         self.epochs += 1
 
     @property

@@ -15,7 +15,7 @@ from retdm.runs.process import prepare_process
 from retdm.runs.trainer import build_trainer, logger_settings
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest
-from retdm.training.checkpoint_files import continue_from
+from retdm.training.checkpoint_files import read_checkpoint
 from retdm.training.checkpoints import Checkpoints
 from retdm.training.evaluation import Evaluation
 from retdm.training.stages import Stages
@@ -40,7 +40,7 @@ class Fit:
         last = self.folder / "last.ckpt"
         resume = last if last.exists() else None
         if resume is not None:
-            state = continue_from(resume)["callbacks"]
+            state = read_checkpoint(resume)["callbacks"]
             self.stages.load_state_dict(state["Stages"])
             self.checkpoints.load_state_dict(state["Checkpoints"])
             self.checkpoints.batches.start_at(*self.checkpoints.position)

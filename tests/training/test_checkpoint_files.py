@@ -14,7 +14,7 @@ import torch
 
 from retdm.errors import UserError
 from retdm.runs.errors import as_user_error
-from retdm.training.checkpoint_files import continue_from, save
+from retdm.training.checkpoint_files import read_checkpoint, save
 
 
 @contextmanager
@@ -34,8 +34,8 @@ def test_a_checkpoint_without_room_is_an_error_that_names_it_and_the_old_one_sta
     with no_file_above(size), pytest.raises(OSError, match="File too large") as raised:
         save({f"tensor{i}": torch.ones(1000) for i in range(100)}, path)
     assert raised.value.errno == errno.EFBIG
-    told = as_user_error(raised.value)
-    assert told is not None and str(path) in told.message
+    reported = as_user_error(raised.value)
+    assert reported is not None and str(path) in reported.message
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert list(torch.load(path, weights_only=True)) == ["old"]
 
@@ -63,14 +63,14 @@ def same(a: object, b: object) -> bool:
 
 
 def test_a_checkpoint_with_a_flipped_bit_is_refused_or_reads_as_before(checkpoint: Path, tmp_path: Path) -> None:
-    expected, content, draw = continue_from(checkpoint), checkpoint.read_bytes(), random.Random(0)
+    expected, content, draw = read_checkpoint(checkpoint), checkpoint.read_bytes(), random.Random(0)
     refused, file = 0, tmp_path / "best.ckpt"
     for _ in range(150):
         damaged = bytearray(content)
         damaged[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         file.write_bytes(damaged)
         try:
-            assert same(continue_from(file), expected)  # in what fills up a record to its 64 bytes
+            assert same(read_checkpoint(file), expected)  # in what fills up a record to its 64 bytes
         except UserError:
             refused += 1
     assert refused > 75
@@ -83,11 +83,11 @@ def test_a_checkpoint_with_zeros_in_it_is_refused(checkpoint: Path, tmp_path: Pa
     content[start : start + 400] = bytes(400)
     (tmp_path / "best.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"is damaged: .*data/0 is not what was written"):
-        continue_from(tmp_path / "best.ckpt")
+        read_checkpoint(tmp_path / "best.ckpt")
 
 
 @pytest.mark.parametrize("content", [[], {"state_dict": {}}, {"state_dict": {"a": 1}, "retdm": {"settings": {}}}, "x"])
 def test_a_checkpoint_of_odd_content_is_no_checkpoint(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "best.ckpt")
     with pytest.raises(UserError, match="is not a checkpoint of retdm"):
-        continue_from(tmp_path / "best.ckpt")
+        read_checkpoint(tmp_path / "best.ckpt")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retdm.errors import UserError
 from retdm.stop import Stopped, StopRequest
-from retdm.training.checkpoint_files import continue_from
+from retdm.training.checkpoint_files import read_checkpoint
 
 Plan = Callable[..., Any]
 BCE = ["method=bce", "schedule.end_to_end.max_epochs=3"]  # 3 steps an epoch
@@ -45,7 +45,7 @@ def test_a_loss_that_is_no_number_stops_the_run_names_step_and_images_and_keeps_
     named = message.partition("images ")[2].split(" …")[0].split()
     assert named == [fit.data.source.ids[row] for row in rows[:8]]
     assert "schedule.end_to_end.lr" in error.value.hint
-    last = continue_from(fit.folder / "last.ckpt")
+    last = read_checkpoint(fit.folder / "last.ckpt")
     assert last["global_step"] == 3
     assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
 
@@ -54,7 +54,7 @@ def test_the_first_bad_step_is_named_where_each_look_is_dear(plan: Plan, monkeyp
     fit = plan(*BCE)
     spoil(fit, 4)
     watch, check = fit.checkpoints._watch, fit.checkpoints._check
-    # As on a GPU: looked at only before something is saved or judged.
+    # As on a GPU: checked only before something is saved or evaluated.
     monkeypatch.setattr(fit.checkpoints, "_check", lambda trainer: None)
 
     def watch_only(trainer: Trainer, loss: Tensor) -> None:
@@ -66,10 +66,10 @@ def test_the_first_bad_step_is_named_where_each_look_is_dear(plan: Plan, monkeyp
     with pytest.raises(UserError, match="the loss of step 4 is not a number"):
         fit.run()
     assert fit.trainer.global_step == 6
-    assert continue_from(fit.folder / "last.ckpt")["global_step"] == 3
+    assert read_checkpoint(fit.folder / "last.ckpt")["global_step"] == 3
 
 
-def test_weights_that_the_last_step_spoilt_are_told_before_they_are_judged(plan: Plan) -> None:
+def test_weights_that_the_last_step_spoilt_are_reported_before_they_are_evaluated(plan: Plan) -> None:
     class Spoil(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
             if trainer.global_step == 6:
@@ -81,7 +81,7 @@ def test_weights_that_the_last_step_spoilt_are_told_before_they_are_judged(plan:
     kept = list(fit.folder.glob("*.ckpt"))
     assert fit.folder / "last.ckpt" in kept
     for path in kept:
-        state = continue_from(path)["state_dict"]
+        state = read_checkpoint(path)["state_dict"]
         assert all(tensor.isfinite().all() for tensor in state.values())
 
 
@@ -127,11 +127,11 @@ def test_the_best_of_each_stage_is_kept_and_best_is_that_of_the_last(
     fit.run()
     assert {path.stem for path in fit.folder.iterdir()} == {*expected, "last"}
     for name, place in expected.items():
-        assert equal(continue_from(fit.folder / f"{name}.ckpt")["state_dict"], remember.seen[place][2]), name
+        assert equal(read_checkpoint(fit.folder / f"{name}.ckpt")["state_dict"], remember.seen[place][2]), name
     assert fit.checkpoints.best == pytest.approx(
         dict(zip(("classification", "label_embedding", "joint"), kept, strict=True))
     )
-    assert equal(continue_from(fit.folder / "last.ckpt")["state_dict"], remember.seen[-1][2])
+    assert equal(read_checkpoint(fit.folder / "last.ckpt")["state_dict"], remember.seen[-1][2])
 
 
 def test_checkpoints_hold_plain_values_and_what_a_prediction_needs(plan: Plan) -> None:
@@ -172,7 +172,7 @@ def test_a_signal_ends_the_run_after_the_step_it_came_in_and_nothing_is_lost(
     with pytest.raises(Stopped, match=signal.Signals(number).name) as stopped:
         fit.run()
     assert stopped.value.exit_code == 128 + number
-    content = continue_from(fit.folder / "last.ckpt")
+    content = read_checkpoint(fit.folder / "last.ckpt")
     assert content["global_step"] == step + 1
     assert content["callbacks"]["Checkpoints"]["position"] == list(place)
 
@@ -234,6 +234,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=f"the checkpoint cannot be read: {path}") as error:
-        continue_from(path)
+        read_checkpoint(path)
     assert "\n" not in error.value.message
     assert error.value.hint

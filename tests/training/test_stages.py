@@ -78,11 +78,11 @@ def test_one_cycle_runs_its_epochs_over_whatever_the_loss_does() -> None:
     assert stages.finished
 
 
-def test_the_history_tells_each_stage() -> None:
+def test_the_history_has_each_stage() -> None:
     stages = Stages([stage("first", max_epochs=2), stage("second", max_epochs=1, lr=0.05)])
     walk(stages, [3.0, 2.0, 1.0])
-    told = [(row["stage"], row["epochs"], row["lr"], row["validation_loss"]) for row in stages.history]
-    assert told == [("first", 2, 0.1, 2.0), ("second", 1, 0.05, 1.0)]
+    found = [(row["stage"], row["epochs"], row["lr"], row["validation_loss"]) for row in stages.history]
+    assert found == [("first", 2, 0.1, 2.0), ("second", 1, 0.05, 1.0)]
 
 
 @pytest.mark.parametrize("cut", range(1, 9))

@@ -1,4 +1,4 @@
-"""The space in which a method sees images, and label sets where it has a net for them."""
+"""The embedding space of images, and of label sets where a method has a net for them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ class Space(NamedTuple):
     Attributes:
         images: float32 (n, D).
         image_targets: (n, L) their label sets.
-        complete: bool (n,), of which image all cells are known.
+        complete: bool (n,), True where all cells of an image are known.
         sets: float32 (U, D); (0, D) where the method has no net for label sets.
         set_targets: (U, L).
     """
@@ -171,4 +171,4 @@ def _annotate(figure: Figure, places: np.ndarray, names: list[str]) -> None:
             if axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and not box.count_overlaps(taken):
                 taken.append(box)
                 break
-            text.remove()  # and where there is no room at all, none: a name that cannot be read helps nobody
+            text.remove()  # where there is no room at all the name is left out

@@ -1,4 +1,4 @@
-"""Images with what was said of them: predicted and true labels, and where a method sees them."""
+"""Images with their predicted and true labels, and heat maps of where a method finds them."""
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -16,7 +16,7 @@ SHOWN = 12  # images of the grid
 COLUMNS = 4
 WORDS = 24  # of one kind under an image; so many fill the lines
 HEATED, HEATS = 10, 4  # images with heat maps, and labels of each
-# Okabe and Ito's colours, which colour-blind readers tell apart as well.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 HIT, MISSED, EXTRA, UNKNOWN = "#00785a", "#d55e00", "#0072b2", "#777777"
 
 Words = list[tuple[str, str]]  # (text, colour)
@@ -28,7 +28,7 @@ def spread(n: int, most: int) -> np.ndarray:
 
 
 def choose_rows(target: np.ndarray, most: int) -> np.ndarray:
-    """Places of at most ``most`` rows of ``target`` (n, L): one that carries each label, and others spread evenly.
+    """Places of at most ``most`` rows of ``target`` (n, L): one that has each label, and others spread evenly.
 
     A function of the targets alone, so that every stage and every resumed run shows the same images.
     """
@@ -37,21 +37,21 @@ def choose_rows(target: np.ndarray, most: int) -> np.ndarray:
     for label in range(labels):
         if len(chosen) == most:
             break
-        carriers = np.setdiff1d(np.flatnonzero(target[:, label]), chosen)
-        if len(carriers):
-            chosen.append(int(carriers[len(carriers) * label // labels]))
+        positives = np.setdiff1d(np.flatnonzero(target[:, label]), chosen)
+        if len(positives):
+            chosen.append(int(positives[len(positives) * label // labels]))
     others = np.setdiff1d(np.arange(n), chosen)
     return np.sort(np.concatenate([np.array(chosen, int), others[spread(len(others), most - len(chosen))]]))
 
 
-def verdict(
+def labels_in_words(
     target: np.ndarray, known: np.ndarray, predicted: np.ndarray, scores: np.ndarray, names: list[str]
 ) -> Words:
-    """What is right and wrong in one image's predicted labels, with their scores; all (L,).
+    """The right, missed and extra labels of one image with their scores; all (L,).
 
     Returns:
         Text and colour, label by label: ``sea .93`` hit, ``−sea .31`` missed, ``+sea .77`` extra, ``?sea .81``
-        predicted where nobody said whether it applies.
+        predicted and unknown.
     """
     target, predicted = target.astype(bool), predicted.astype(bool)
     kinds = (
@@ -69,7 +69,7 @@ def verdict(
 
 
 def in_lines(words: Words, width: int = 24, most: int = 4) -> list[Words]:
-    """Words in lines of at most ``width`` characters where a word allows it, cut with ``…`` after ``most`` lines."""
+    """Words in lines of at most ``width`` characters where a word allows it; ``…`` ends more than ``most`` lines."""
     lines: list[Words] = [[]]
     for word in words:
         if lines[-1] and sum(len(text) + 1 for text, _ in lines[-1]) + len(word[0]) > width:
@@ -95,18 +95,19 @@ def _coloured(lines: list[Words], place: tuple[float, float], within: Transform,
 def draw_predictions(
     pixels: Pixels, rows: dict[str, np.ndarray], predicted: np.ndarray, labels: list[str], title: str
 ) -> Figure:
-    """Some images of a part, with their hits, misses and extras, each with its score.
+    """Some images of a split with their right, missed and extra labels, each with its score.
 
     Args:
         pixels: images of the data set.
         rows: ``predictions`` of :class:`retdm.training.evaluation.Evaluation`: index, scores, target, known.
-        predicted: (n, L) what was decided.
+        predicted: (n, L) the labels decided on.
         labels: the L names.
     """
     places = choose_rows(rows["target"] * rows["known"], SHOWN)
     names = label_names(labels, 22)
     captions = [
-        in_lines(verdict(rows["target"][i], rows["known"][i], predicted[i], rows["scores"][i], names)) for i in places
+        in_lines(labels_in_words(rows["target"][i], rows["known"][i], predicted[i], rows["scores"][i], names))
+        for i in places
     ]
     columns = min(COLUMNS, len(places))
     height = -(-len(places) // columns)
@@ -128,9 +129,9 @@ def draw_predictions(
     return figure
 
 
-def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Figure:
-    """A few images of a part and where the method, which scores regions, sees each of their labels."""
-    rows = data.splits[part]
+def draw_heat_maps(method: Method, data: ImageData, split: str, title: str) -> Figure:
+    """A few images of a split, and where a method that scores regions finds each of their labels."""
+    rows = data.splits[split]
     targets = data.source.targets[rows] * data.source.known[rows]
     places = choose_rows(targets, HEATED)
     names = label_names(method.labels, 18)
@@ -141,7 +142,7 @@ def draw_heat_maps(method: Method, data: ImageData, part: str, title: str) -> Fi
     total = side * height + head
     figure = Figure(figsize=(max(side * width, 6), total))
     figure.suptitle(plain(title, 100), size=12, y=1 - 0.12 / total)
-    # One axes for all: to make and to draw one for each picture takes most of a second.
+    # One axes for all pictures: making and drawing one for each takes most of a second.
     axes = figure.add_axes((0, 0, 1, side * height / total))
     axes.set_axis_off()
     for row, (target, (index, scores)) in enumerate(

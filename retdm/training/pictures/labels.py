@@ -1,4 +1,4 @@
-"""How well each label of a part is told: precision-recall curves, and bars. Notation: n rows, L labels."""
+"""The quality of each label on a split: precision-recall curves and bars. Notation: n rows, L labels."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from sklearn.metrics import precision_recall_curve
 from retdm.figure_text import label_names
 from retdm.training.pictures.images import spread
 
-NAMED_CURVES = 20  # beyond it a legend is no longer read
+NAMED_CURVES = 20  # nobody reads a longer legend
 OTHER_CURVES = 40  # drawn grey behind them
 BARS = 40
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d31", "#000000", "#7b4fa3", "#a6b82a")
@@ -90,7 +90,7 @@ def draw_bars(
 
     Args:
         rows, values: see :func:`draw_curves`.
-        predicted: (n, L) what was decided.
+        predicted: (n, L) the labels decided on.
     """
     target, known = rows["target"].astype(bool), rows["known"].astype(bool)
     order, names = best_first(values), label_names(labels, 26)

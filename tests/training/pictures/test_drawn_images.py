@@ -6,20 +6,20 @@ from picture_toys import NAMES
 
 from retdm.criteria import decide
 from retdm.data.module import ImageData
-from retdm.training.pictures.images import HIT, choose_rows, draw_predictions, in_lines, verdict
+from retdm.training.pictures.images import HIT, choose_rows, draw_predictions, in_lines, labels_in_words
 
 
-def test_hits_misses_extras_and_unknown_labels_are_told_apart_by_sign_and_colour() -> None:
+def test_hits_misses_extras_and_unknown_labels_differ_in_sign_and_colour() -> None:
     target, known, predicted = np.array([1, 1, 0, 0, 0]), np.array([1, 1, 1, 0, 1], bool), np.array([1, 0, 1, 1, 0])
     scores = np.array([0.934, 0.2, 1.0, 0.5, 0.0])
-    words = verdict(target, known, predicted, scores, NAMES)
+    words = labels_in_words(target, known, predicted, scores, NAMES)
     assert [text for text, _ in words] == ["desert .93", "−mountains .20", "+sea 1.00", "?sunset .50"]
     assert len({colour for _, colour in words}) == 4
 
 
 def test_an_image_without_labels_that_none_was_predicted_for_is_a_hit() -> None:
     nothing = np.zeros(5, int)
-    assert verdict(nothing, np.ones(5, bool), nothing, nothing, NAMES) == [("none", HIT)]
+    assert labels_in_words(nothing, np.ones(5, bool), nothing, nothing, NAMES) == [("none", HIT)]
 
 
 def test_captions_break_between_words_and_end_in_dots_where_they_are_too_long() -> None:
