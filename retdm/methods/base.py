@@ -36,7 +36,7 @@ class Method(LightningModule):
     Args:
         backbone: the network that reads images; its transform normalises them.
         labels: names of the L labels, in the order of targets and scores.
-        decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
+        decide: name of the rule that turns scores into label sets, one of ``retdm.criteria.decide``.
         seed: of everything that is drawn at random.
 
     Attributes:
@@ -84,6 +84,7 @@ class Method(LightningModule):
         return {}
 
     def predictions(self, batch: Any) -> Predictions:
+        """Scores of a batch beside its labels."""
         return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
 
     def prepared(self, batch: Any) -> Any:

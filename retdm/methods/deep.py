@@ -33,8 +33,8 @@ class DeepMethod(Method):
             layer, ``average`` as the backbone itself does; for ``csra`` and ``ml_decoder`` see
             ``retdm.methods.components.heads``.
         lr_factor: component, or a layer of one by its dotted name (``encoder.backbone``), -> what the stage's rate is
-            multiplied by for it; 1 where none is named. A new layer on trained ones may learn faster than they.
-        decide: rule that turns scores into label sets: ``half``, ``top3`` or ``validation``.
+            multiplied by for it; 1 where none is named. A new layer may be trained faster than pretrained ones.
+        decide: see :class:`retdm.methods.base.Method`.
         optimizer: builds the optimizer from :meth:`parameter_groups` and a rate.
         seed: of dropout and of what the losses draw.
     """
@@ -87,7 +87,7 @@ class DeepMethod(Method):
         )
 
     def make_head(self) -> nn.Module:
-        """What becomes of the encoder's vectors, built once; it is kept as ``classifier``.
+        """The head on the encoder's vectors, built once and kept as ``classifier``.
 
         A :class:`retdm.methods.components.heads.InstanceHead` classifies regions or instances, every other module the
         embedding.

@@ -13,20 +13,20 @@ RULE_NAMES: tuple[str, ...] = get_args(RuleName)
 
 @dataclass(frozen=True)
 class Stage:
-    """What trains, on which losses, how fast and for how long.
+    """One stage: the components that are trained, on which losses, how fast and for how long.
 
     Attributes:
-        name: the schedule's settings are found under it.
-        train: parts of the method that learn; the others stand still, in evaluation mode.
-        losses: terms that are switched on; their weights stand in ``method.weights``.
+        name: under which ``conf/schedule`` has the stage's rate, rule and length.
+        train: components of the method that are trained; the others stand still, in evaluation mode.
+        losses: names of the losses that are minimised; their weights stand in ``method.weights``.
         lr: the highest rate of the stage, above 0.
-        max_epochs: at most so many; 0 leaves the stage out.
+        max_epochs: the most epochs of the stage; 0 leaves it out.
         rule: ``plateau``: a tenth of the rate when the stage's validation loss has not fallen for ``patience`` epochs,
             and the end when it has not again (RETDM section III: 0.1 down to 0.01). ``one_cycle``: up and down once
             over ``max_epochs``. ``constant``: one rate for ``max_epochs``.
-        patience: epochs without a lower validation loss that the plateau rule waits for, at least 1.
-        warmup: share of the steps of ``max_epochs`` over which the rate climbs; None is the rule's own, .3 of one_cycle
-            and 0 of the others.
+        patience: epochs without a lower validation loss for which the plateau rule waits, at least 1.
+        warmup: share of the steps of ``max_epochs`` over which the rate climbs; None is the rule's default: .3 of
+            one_cycle, 0 of the others.
     """
 
     name: str
@@ -56,20 +56,20 @@ class Stage:
 
 
 def parse_stages(stages: list[Mapping[str, Any]]) -> list[Stage]:
-    """The stages of a method, those of no epochs left out.
+    """The stages of a method, without those that have no epochs.
 
     Raises:
         UserError: a setting is missing, unknown or out of range; two stages have one name; no stage is left.
     """
     names = [field.name for field in fields(Stage)]
     parsed: list[Stage] = []
-    for given in stages:
-        name = given.get("name", "?")
-        if unknown := [key for key in given if key not in names]:
+    for settings in stages:
+        name = settings.get("name", "?")
+        if unknown := [key for key in settings if key not in names]:
             raise UserError(f"stage {name}: {unknown[0]} is not a setting of a stage", f"it has: {', '.join(names)}")
-        if missing := [key for key in names[:5] if given.get(key) is None]:
+        if missing := [key for key in names[:5] if settings.get(key) is None]:
             raise UserError(f"stage {name}: {missing[0]} is not set", f"set schedule.{name}.{missing[0]}")
-        stage = Stage(**{**given, "train": tuple(given["train"]), "losses": tuple(given["losses"])})
+        stage = Stage(**{**settings, "train": tuple(settings["train"]), "losses": tuple(settings["losses"])})
         if any(stage.name == earlier.name for earlier in parsed):  # settings and checkpoints go by the name
             raise UserError(f"two stages are called {stage.name}", "give each a name of its own in method.stages")
         if stage.max_epochs > 0:

@@ -9,6 +9,7 @@ from deep_methods import ready
 from torch import nn
 
 from retdm.errors import UserError
+from retdm.methods.components.heads import CSRA
 from retdm.runs.build import build_method
 from retdm.settings.run_settings import RunSettings
 
@@ -146,3 +147,20 @@ def test_images_are_normalised_by_the_backbones_transform(tiny: Tiny) -> None:
     for channel, (mean, deviation) in enumerate(zip(transform.mean, transform.std, strict=True)):
         expected = (image[:, channel].double() / 255 - mean) / deviation
         assert torch.allclose(method.normalised(image)[:, channel].double(), expected, atol=1e-5)
+
+
+# Regions
+
+
+def test_csra_scores_regions_and_heads_on_whole_images_have_no_such_scores(tiny: Tiny) -> None:
+    method, batch = ready(tiny("method=bce", "method.head=csra"))
+    head = method.eval().classifier
+    assert isinstance(head, CSRA) and method.scores_instances
+    rows, _ = method.encoder.instances(batch)
+    weight = head.weight / head.weight.norm(dim=1, keepdim=True)
+    assert torch.allclose(method.instance_scores(batch), (rows @ weight.T + head.bias).sigmoid(), atol=1e-6)
+    for name in ("average", "max", "ml_decoder"):
+        other, _ = ready(tiny("method=bce", f"method.head={name}"))
+        assert not other.scores_instances
+        with pytest.raises(UserError, match=f"method.head={name} gives no scores of regions"):
+            other.instance_scores(batch)

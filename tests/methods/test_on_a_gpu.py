@@ -4,31 +4,23 @@ A tensor on the wrong device raises ``FakeTensorDeviceMismatchError``; a value t
 the GPU, raises ``DataDependentOutputException``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import yaml
+from deep_methods import METHODS, class_of
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from retdm.batch import BagBatch, Batch, FeatureBatch, TrainingLabels
 from retdm.methods.deep import DeepMethod
-from retdm.registry import CONF, resolve
 from retdm.runs.build import build_method
 
 ROWS, LABELS, SIDE, DIM = 6, 5, 32, 7
 
 
-def _deep_methods() -> Iterator[Any]:
-    for file in sorted((CONF / "method").glob("*.yaml")):
-        content = yaml.safe_load(file.read_text())
-        while "_target_" not in content:  # a variant: its first default has the class
-            content = yaml.safe_load((CONF / "method" / f"{content['defaults'][0]}.yaml").read_text())
-        found = resolve(content["_target_"])
-        if issubclass(found, DeepMethod):
-            yield from (pytest.param(file.stem, kind, id=f"{file.stem}-{kind.__name__}") for kind in found.takes)
+KINDS = [pytest.param(name, kind, id=f"{name}-{kind.__name__}") for name in METHODS for kind in class_of(name).takes]
 
 
 def fake(tensor: Tensor) -> Tensor:
@@ -57,7 +49,7 @@ def batch_of(kind: type, method: DeepMethod) -> Any:
     return Batch(index, torch.zeros(ROWS, 3, SIDE, SIDE, dtype=torch.uint8), *labels)
 
 
-@pytest.mark.parametrize("name, kind", _deep_methods())
+@pytest.mark.parametrize("name, kind", KINDS)
 def test_nothing_lies_on_another_device_and_no_step_waits_for_the_gpu(
     tiny: Callable[..., Any], name: str, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:

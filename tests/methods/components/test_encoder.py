@@ -1,4 +1,4 @@
-"""What methods see: vectors and regions of images, given instances, and features that a cache has kept."""
+"""Encoders on images, their regions, bags and precomputed features."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +38,7 @@ def test_cells_are_the_places_of_the_last_map_row_by_row() -> None:
     assert torch.equal(cells[1, maps.shape[3] + 2], maps[1, :, 1, 2])
 
 
-def test_a_grid_sees_each_crop_as_an_image_of_its_own() -> None:
+def test_a_grid_reads_each_crop_as_an_image_of_its_own() -> None:
     image = torch.randn(2, 3, 34, 64)  # 34 is no multiple of 2 x 17 less one: the remainder is left out
     crops, _ = net(view="grid", grid=2).instances(image_batch(image))
     alone = net().backbone.embedding(image[:, :, 17:34, 0:32])
@@ -49,54 +49,54 @@ def test_a_grid_sees_each_crop_as_an_image_of_its_own() -> None:
 @pytest.mark.parametrize("pool", ["average", "max"])
 def test_one_vector_of_regions_is_their_mean_or_maximum(pool: Any) -> None:
     image = torch.randn(2, 3, 32, 32)
-    seen = net(view="cells", pool=pool)
-    maps = seen.backbone.maps(image).flatten(2)
+    encoder = net(view="cells", pool=pool)
+    maps = encoder.backbone.maps(image).flatten(2)
     expected = maps.mean(2) if pool == "average" else maps.amax(2)
-    assert torch.allclose(seen(image_batch(image)), expected, atol=1e-6)
+    assert torch.allclose(encoder(image_batch(image)), expected, atol=1e-6)
 
 
-def test_a_frozen_backbone_never_learns_and_what_is_behind_it_does() -> None:
-    seen = net(16).requires_grad_(True).train()
-    assert not any(parameter.requires_grad for parameter in seen.backbone.parameters())
-    assert not any(module.training for module in seen.backbone.modules())
-    assert all(parameter.requires_grad for parameter in seen.layers.parameters())
-    assert len(list(seen.layers.parameters())) == 4  # two layers
+def test_a_frozen_backbone_is_never_trained_and_the_layers_behind_it_are() -> None:
+    encoder = net(16).requires_grad_(True).train()
+    assert not any(parameter.requires_grad for parameter in encoder.backbone.parameters())
+    assert not any(module.training for module in encoder.backbone.modules())
+    assert all(parameter.requires_grad for parameter in encoder.layers.parameters())
+    assert len(list(encoder.layers.parameters())) == 4  # two layers
     free = net(16, frozen=False).requires_grad_(True)
     assert all(parameter.requires_grad for parameter in free.parameters())
 
 
-def test_frozen_features_are_standardised_by_what_was_measured_and_constant_ones_keep_their_scale() -> None:
-    seen = net()
+def test_frozen_features_are_standardised_by_their_moments_and_constant_ones_keep_their_scale() -> None:
+    encoder = net()
     image = torch.randn(5, 3, 32, 32)
-    plain = seen(image_batch(image))
+    plain = encoder(image_batch(image))
     deviation = plain.std(0, correction=0)
     deviation[0] = 0
-    seen.set_moments(plain.mean(0), deviation)
-    found = seen(image_batch(image))
-    assert torch.allclose(found.mean(0), torch.zeros(seen.width), atol=1e-5)
+    encoder.set_moments(plain.mean(0), deviation)
+    found = encoder(image_batch(image))
+    assert torch.allclose(found.mean(0), torch.zeros(encoder.width), atol=1e-5)
     assert torch.allclose(found[:, 0], plain[:, 0] - plain[:, 0].mean(), atol=1e-6)
     moved = plain.std(0, correction=0) > 1e-6
     moved[0] = False
     assert torch.allclose(found.std(0, correction=0)[moved], torch.ones(int(moved.sum())), atol=1e-3)
 
 
-def test_given_instances_go_through_the_layers_with_their_mask() -> None:
+def test_instances_of_bags_go_through_the_layers_with_their_mask() -> None:
     torch.manual_seed(0)
-    seen = BackboneEncoder(NoBackbone(6), 4, view="cells")
+    encoder = BackboneEncoder(NoBackbone(6), 4, view="cells")
     bag, mask = torch.randn(2, 3, 6), torch.tensor([[True, True, False], [True, True, True]])
     unused = torch.zeros(2, 1)
-    rows, found = seen.instances(BagBatch(torch.arange(2), bag, mask, unused, unused.bool()))
+    rows, found = encoder.instances(BagBatch(torch.arange(2), bag, mask, unused, unused.bool()))
     assert torch.equal(found, mask)
-    assert torch.allclose(rows[1, 2], seen.layers(bag[1, 2]))
+    assert torch.allclose(rows[1, 2], encoder.layers(bag[1, 2]))
     with pytest.raises(UserError, match="trained on bags of instances and was given images"):
-        seen.instances(image_batch(torch.randn(1, 3, 32, 32)))
+        encoder.instances(image_batch(torch.randn(1, 3, 32, 32)))
 
 
 # In runs
 
 
 @pytest.mark.parametrize("head", ["average", "csra"])
-def test_kept_features_say_what_the_images_say(tiny: Tiny, head: str) -> None:
+def test_cached_features_give_the_scores_of_the_images(tiny: Tiny, head: str) -> None:
     settings = tiny("method=bce", f"method.head={head}", "precompute=true", "method.embedding_dim=8")
     data = build_data(settings)
     method = build_method(settings, data.labels).eval()
@@ -104,9 +104,9 @@ def test_kept_features_say_what_the_images_say(tiny: Tiny, head: str) -> None:
     with torch.no_grad():
         images = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in loader]
         data = precompute(settings, data, method)
-        kept = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in data.split_loader("validation")]
-    # Regions are kept in half precision.
-    assert torch.allclose(torch.cat(images), torch.cat(kept), atol=1e-5 if head == "average" else 2e-3)
+        cached = [method.scores(method.on_after_batch_transfer(batch, 0)) for batch in data.split_loader("validation")]
+    # Regions are cached in half precision.
+    assert torch.allclose(torch.cat(images), torch.cat(cached), atol=1e-5 if head == "average" else 2e-3)
 
 
 def test_moments_are_those_of_the_training_parts_features(tiny: Tiny) -> None:
@@ -132,7 +132,7 @@ def test_moments_of_bags_are_those_of_their_instances_and_not_of_the_places_that
     assert np.allclose(mean, rows.mean(0)) and np.allclose(deviation, rows.std(0))
 
 
-def test_a_frozen_run_looks_at_each_image_once_and_leaves_a_checkpoint_that_sees_images(
+def test_a_precomputed_run_reads_each_image_once_and_leaves_a_checkpoint_that_reads_images(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []

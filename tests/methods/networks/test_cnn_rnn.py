@@ -31,13 +31,13 @@ def lively(dim: int = 5) -> LabelRNN:
 
 
 def probability(rnn: LabelRNN, image: Tensor, path: Sequence[int]) -> Tensor:
-    """That the labels of ``path`` are told in their order for one image (D,), and more may follow: step by step."""
+    """The probability that a sequence for one image (D,) begins with the labels of ``path``: step by step."""
     state = rnn.start(rnn.projected(image[None]))
-    last, told, product = torch.tensor([4]), torch.zeros(1, 4, dtype=torch.bool), torch.ones(())
+    last, used, product = torch.tensor([4]), torch.zeros(1, 4, dtype=torch.bool), torch.ones(())
     for label in path:
-        following, state = rnn.step(last, told, state)
+        following, state = rnn.step(last, used, state)
         product = product * following[0, label].exp()
-        last, told = torch.tensor([label]), told | torch.eye(4, dtype=torch.bool)[label]
+        last, used = torch.tensor([label]), used | torch.eye(4, dtype=torch.bool)[label]
     return product
 
 
@@ -93,15 +93,15 @@ def test_the_loss_is_minus_the_log_of_the_true_paths_probability(tiny: Callable[
     target = torch.tensor([[1.0, 0, 1, 0], [1, 1, 1, 1]])
     batch = Batch(torch.arange(2), image, target, torch.ones(2, 4, dtype=torch.bool))
     loss = method.losses(batch)["sequence"]
-    seen = method.encoder(batch)
-    ended = probability(method.classifier, seen[0], [2, 0]) - sum(
-        probability(method.classifier, seen[0], [2, 0, label]) for label in (1, 3)
+    embedding = method.encoder(batch)
+    ended = probability(method.classifier, embedding[0], [2, 0]) - sum(
+        probability(method.classifier, embedding[0], [2, 0, label]) for label in (1, 3)
     )
-    whole = probability(method.classifier, seen[1], [2, 0, 3, 1])
+    whole = probability(method.classifier, embedding[1], [2, 0, 3, 1])
     torch.testing.assert_close(loss, -(ended.log() + whole.log()) / 2)
 
 
-def test_an_unknown_label_is_out_of_the_running(tiny: Callable[..., RunSettings]) -> None:
+def test_an_unknown_label_is_never_predicted(tiny: Callable[..., RunSettings]) -> None:
     rnn, image = lively(), torch.randn(1, 5)
     known = torch.tensor([[True, False, True, True]])
     logits = rnn(image, torch.tensor([[0, 2, 4]]), known)
@@ -118,11 +118,11 @@ def test_an_unknown_label_is_out_of_the_running(tiny: Callable[..., RunSettings]
 def test_it_finds_what_a_greedy_search_misses() -> None:
     """p(a)=.5, p(b)=.4, p(end)=.1; p(b|a)=.4, p(a|b)=.9: the better path begins with the worse label."""
 
-    def step(last: Tensor, told: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+    def step(last: Tensor, used: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         table = torch.tensor([[0, 0.4, 0.6], [0.9, 0, 0.1], [0.5, 0.4, 0.1]])
         rows = table[last]
-        assert not rows[:, :2][told].any()
-        return rows.log().where(~told.all(1)[:, None], torch.tensor([-torch.inf, -torch.inf, 0])), state
+        assert not rows[:, :2][used].any()
+        return rows.log().where(~used.all(1)[:, None], torch.tensor([-torch.inf, -torch.inf, 0])), state
 
     images = [torch.zeros(3, 1)]
     torch.testing.assert_close(label_probability(step, images, 2, 2, beams=1), torch.tensor([[0.5, 0.6]] * 3))
@@ -137,15 +137,15 @@ def test_where_all_paths_are_followed_the_probability_is_exact(length: int) -> N
         found = label_probability(rnn.step, rnn.start(rnn.projected(images)), 4, length, beams=24)
         for image, scores in zip(images, found, strict=True):
             exact = torch.zeros(4)
-            for told in range(1, length + 1):
-                for path in permutations(range(4), told):
+            for used in range(1, length + 1):
+                for path in permutations(range(4), used):
                     exact[path[-1]] += probability(rnn, image, path)
             torch.testing.assert_close(scores, exact)
         assert found.std() > 0.1
 
 
 @pytest.mark.parametrize("beams", [2, 4, 7])
-def test_with_few_beams_a_followed_path_speaks_for_those_that_end_as_it_does(beams: int) -> None:
+def test_with_few_beams_a_followed_path_stands_for_those_that_end_as_it_does(beams: int) -> None:
     rnn, images = lively(), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         found = label_probability(rnn.step, rnn.start(rnn.projected(images)), 4, 3, beams)
@@ -174,19 +174,19 @@ def test_with_few_beams_a_followed_path_speaks_for_those_that_end_as_it_does(bea
 
 
 def in_order(chance: Callable[[Tensor], Tensor], labels: int) -> Any:
-    """A step that tells labels in their order: each with ``chance`` (n, L), given those told before it (n, L)."""
+    """A step that predicts labels in their order: each with ``chance`` (n, L), given those before it (n, L)."""
 
-    def step(last: Tensor, told: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+    def step(last: Tensor, used: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         later = torch.arange(labels) > last.where(last < labels, -1)[:, None]
-        chances = chance(told.float()).where(later, 0)
-        passed = F.pad((1 - chances).cumprod(1), (1, 0), value=1)  # none of those before is told
+        chances = chance(used.float()).where(later, 0)
+        passed = F.pad((1 - chances).cumprod(1), (1, 0), value=1)  # none of those before is predicted
         return torch.cat([passed[:, :-1] * chances, passed[:, -1:]], 1).log(), state
 
     return step
 
 
 def test_independent_labels_have_their_probabilities_with_as_many_beams_as_labels() -> None:
-    step = in_order(lambda told: torch.full_like(told, 0.3), 10)
+    step = in_order(lambda used: torch.full_like(used, 0.3), 10)
     found = label_probability(step, [torch.zeros(1, 1)], 10, 10, beams=16)
     torch.testing.assert_close(found, torch.full((1, 10), 0.3), atol=1e-4, rtol=0)
     few = label_probability(step, [torch.zeros(1, 1)], 10, 10, beams=4)
@@ -198,15 +198,15 @@ def test_what_is_not_followed_is_nearly_made_up_for(seed: int) -> None:
     """Labels that depend on all labels before them, against all 1,024 label sets."""
     rng = torch.Generator().manual_seed(seed)
     bias, pull = torch.randn(10, generator=rng) * 1.2 - 1.8, torch.randn(10, 10, generator=rng) * 0.8
-    chance = lambda told: (bias + told @ pull).sigmoid()  # noqa: E731
+    chance = lambda used: (bias + used @ pull).sigmoid()  # noqa: E731
     exact = torch.zeros(10)
-    for told in product([0.0, 1.0], repeat=10):
+    for used in product([0.0, 1.0], repeat=10):
         mass = 1.0
-        for label, mark in enumerate(told):
-            before = torch.tensor([*told[:label], *[0.0] * (10 - label)])
+        for label, is_there in enumerate(used):
+            before = torch.tensor([*used[:label], *[0.0] * (10 - label)])
             one = float(chance(before)[label])
-            mass *= one if mark else 1 - one
-        exact += mass * torch.tensor(told)
+            mass *= one if is_there else 1 - one
+        exact += mass * torch.tensor(used)
     wrong = [
         (label_probability(in_order(chance, 10), [torch.zeros(1, 1)], 10, 10, beams)[0] - exact).abs().max()
         for beams in (4, 16, 1024)

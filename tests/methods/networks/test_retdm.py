@@ -65,7 +65,7 @@ def test_mu_zero_is_the_one_way_loss(tiny: Tiny) -> None:
         at_stage(method, "joint")
         values.append(method.losses(batch)["metric"])
     assert isinstance(one_way, RETDM)
-    terms = two_way_terms(
+    ways = two_way_terms(
         one_way.encoder(batch),
         one_way.label_net(batch.target),
         batch.target,
@@ -76,10 +76,10 @@ def test_mu_zero_is_the_one_way_loss(tiny: Tiny) -> None:
         seed=draw_seed(0, 0),
         frequency=one_way.frequency[batch.index],
     )
-    assert torch.allclose(values[0], terms.way1)
+    assert torch.allclose(values[0], ways.way1)
     assert torch.equal(values[0], values[1])
-    assert torch.allclose(values[2], terms.way1 + terms.way2)
-    assert terms.way2 > 0
+    assert torch.allclose(values[2], ways.way1 + ways.way2)
+    assert ways.way2 > 0
 
 
 def test_incomplete_rows_are_neither_anchor_nor_rival(tiny: Tiny) -> None:
@@ -101,7 +101,7 @@ def test_the_unit_is_the_mean_distance_of_training_embeddings_from_their_mean(ti
     batches = [method.on_after_batch_transfer(batch, 0) for batch in data.split_loader("train")]
 
     def never() -> Iterator[Batch]:
-        raise AssertionError("read images for nothing")
+        raise AssertionError("read images that it does not need")
         yield batches[0]
 
     at_stage(method, "classification")
@@ -148,7 +148,7 @@ def test_label_net_and_reconstruction_have_the_papers_shape(tiny: Tiny) -> None:
     assert method.encoder.width == method.classifier.in_features == 6
 
 
-def test_the_ratio_of_gradients_is_told_when_a_stage_with_the_metric_starts(
+def test_the_ratio_of_gradients_is_logged_when_a_stage_with_the_metric_starts(
     tiny: Tiny, caplog: pytest.LogCaptureFixture
 ) -> None:
     method, batch = ready(tiny("method=retdm", "method.embedding_dim=6", "method.weights.metric=1000"))
@@ -160,8 +160,8 @@ def test_the_ratio_of_gradients_is_told_when_a_stage_with_the_metric_starts(
         caplog.clear()
         for _ in range(2):
             method.training_step(batch, 0)
-        told = [record for record in caplog.records if f"stage {stage} starts" in record.message]
-        assert len(told) == 1  # not again in the second step
+        logged = [record for record in caplog.records if f"stage {stage} starts" in record.message]
+        assert len(logged) == 1  # not again in the second step
         warned = [record for record in caplog.records if record.levelname == "WARNING"]
         assert len(warned) == (stage == "joint")  # only there does the metric's gradient reach the image net
 
@@ -189,7 +189,7 @@ def test_embeddings_that_are_all_alike_are_no_unit(tiny: Tiny, caplog: pytest.Lo
     method.on_stage_start(method.stage, iter([alike]))
     assert method.unit == 1
     assert "all alike" in caplog.text
-    method.on_stage_start(method.stage, iter([batch]))  # the next stage looks again
+    method.on_stage_start(method.stage, iter([batch]))  # the next stage measures again
     assert method.unit != 1
 
 
@@ -203,7 +203,7 @@ def test_a_row_with_an_unknown_label_is_no_set_of_the_train_pool(tiny: Tiny) -> 
     method.use_training_labels(data.training_labels())
     assert method.train_sets.tolist() == [[0, 0, 0, 0, 0], [1, 0, 0, 0, 0]]
     assert method.train_counts.tolist() == [len(train) - 2, 1]
-    data.source.known[:] = False  # then there is none, and nothing to tell apart
+    data.source.known[:] = False  # then there is none, and no rival
     method.use_training_labels(data.training_labels())
     at_stage(method, "joint")
     batch = method.on_after_batch_transfer(next(iter(data.train_loader())), 0)
@@ -211,7 +211,7 @@ def test_a_row_with_an_unknown_label_is_no_set_of_the_train_pool(tiny: Tiny) -> 
     assert loss == 0 and loss.requires_grad
 
 
-def test_notes_of_the_metric_end_with_the_stage_that_has_one(tiny: Tiny) -> None:
+def test_diagnostics_of_the_metric_end_with_the_stage_that_has_one(tiny: Tiny) -> None:
     method, batch = ready(tiny("method=retdm"))
     at_stage(method, "joint")
     method.losses(batch)

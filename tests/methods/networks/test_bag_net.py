@@ -22,7 +22,6 @@ from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
 from retdm.methods.deep import DeepMethod
 from retdm.methods.networks.abmil import ABMIL
-from retdm.methods.networks.classifier import Classifier
 from retdm.methods.networks.mil import MIL
 from retdm.methods.networks.mil_attention import MILAttention
 from retdm.methods.stage import Stage
@@ -44,20 +43,20 @@ NETS: dict[str, Callable[..., DeepMethod]] = {
 
 
 def witnesses(n: int = 90, seed: int = 0) -> tuple[BagBatch, Tensor]:
-    """Bags of 1 to 5 instances with 6 features, of which one alone carries each of a bag's labels; which ones do."""
+    """Bags of 1 to 5 instances of 6 features, and the instances' labels (n, 5, 3): one has each label of its bag."""
     rng = np.random.default_rng(seed)
     target = rng.random((n, 3)) < 0.4
     sizes = rng.integers(1, 6, n)
     bag = rng.normal(0, 0.6, (n, 5, 6))
-    carries = np.zeros((n, 5, 3), bool)
+    positive = np.zeros((n, 5, 3), bool)
     for i, label in np.argwhere(target):
-        carries[i, rng.integers(sizes[i]), label] = True
-    bag[..., :3] += 3 * carries
+        positive[i, rng.integers(sizes[i]), label] = True
+    bag[..., :3] += 3 * positive
     mask = np.arange(5) < sizes[:, None]
     known = torch.ones(n, 3, dtype=torch.bool)
     rows = torch.from_numpy(bag * mask[..., None]).float()
     return BagBatch(torch.arange(n), rows, torch.from_numpy(mask), torch.from_numpy(target).float(), known), (
-        torch.from_numpy(carries)
+        torch.from_numpy(positive)
     )
 
 
@@ -76,7 +75,7 @@ def net(name: str, backbone: Any = None, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_net_learns_labels_of_bags_and_which_instance_carries_them(name: str) -> None:
+def test_a_network_finds_the_labels_of_bags_and_the_instances_that_have_them(name: str) -> None:
     method, (batch, _) = net(name), witnesses()
     method.encoder.set_moments(batch.bag[batch.mask].mean(0), batch.bag[batch.mask].std(0))
     method.on_stage_start(method.stages[0], iter([batch]))
@@ -85,20 +84,22 @@ def test_a_net_learns_labels_of_bags_and_which_instance_carries_them(name: str) 
         optimizer.zero_grad()
         method.losses(batch)["classification"].backward()
         optimizer.step()
-    unseen, carries = witnesses(60, seed=1)
+    unseen, positive = witnesses(60, seed=1)
     with torch.no_grad():
         scores, found = method.scores(unseen), method.instance_scores(unseen)
     right = (scores >= 0.5).float() == unseen.target
     assert right.float().mean() > 0.9
-    assert found.shape == carries.shape
+    assert found.shape == positive.shape
     assert found.min() >= 0 and found.max() <= 1
     assert found[~unseen.mask].eq(0).all()
-    apart = found[carries].mean() - found[~carries & unseen.mask[..., None]].mean()
+    apart = found[positive].mean() - found[~positive & unseen.mask[..., None]].mean()
     assert apart > 0.4
 
 
 @pytest.mark.parametrize("view", ["bags", "grid", "cells"])
-def test_instances_that_are_seen_apart_share_what_their_label_got_and_cells_are_classified_alone(view: str) -> None:
+def test_attention_shares_a_score_among_given_instances_and_crops_and_not_among_cells(
+    view: str,
+) -> None:
     backbone = None if view == "bags" else VGGSmall(channels=[8, 8])
     method = net("mil_attention", backbone, instances="cells" if view == "bags" else view).eval()
     batch: Any = witnesses()[0] if view == "bags" else images()
@@ -164,7 +165,7 @@ def test_noisy_or_begins_with_bags_as_unsure_as_their_instances_are_many() -> No
     method.on_stage_start(Stage(**{**STAGES[0], "name": "later"}), iter(()))
     assert torch.equal(method.classifier.linear.bias, before)
     other = net("mil")
-    other.on_stage_start(other.stages[0], iter(()))  # reads nothing for nothing
+    other.on_stage_start(other.stages[0], iter(()))  # reads no batch
 
 
 # On images
@@ -189,19 +190,6 @@ def test_pooled_by_the_maximum_an_image_scores_as_its_best_cell() -> None:
     with torch.no_grad():
         found = method.instance_scores(images())
         assert torch.allclose(found.amax(1), method.scores(images()))
-
-
-def test_csra_scores_regions_and_pooled_images_have_none() -> None:
-    torch.manual_seed(0)
-    method: Any = Classifier(VGGSmall(channels=[8, 8]), LABELS, stages=STAGES, head="csra").eval()
-    rows, _ = method.encoder.instances(images())
-    weight = method.classifier.weight / method.classifier.weight.norm(dim=1, keepdim=True)
-    expected = (rows @ weight.T + method.classifier.bias).sigmoid()
-    assert torch.allclose(method.instance_scores(images()), expected, atol=1e-6)
-    for head in ("average", "max", "ml_decoder"):
-        other = Classifier(VGGSmall(channels=[8, 8]), LABELS, stages=STAGES, head=head)
-        with pytest.raises(UserError, match=f"method.head={head} gives no scores of regions"):
-            other.instance_scores(images())
 
 
 def test_a_method_on_bags_has_its_own_head() -> None:
@@ -253,7 +241,7 @@ def settings_for(file: Path, method: str, *more: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["mil", "mil_attention", "abmil"])
-def test_a_run_on_bags_is_judged_again_to_the_last_bit_and_predicts(bag_file: Path, name: str) -> None:
+def test_a_run_on_bags_is_evaluated_again_to_the_last_bit_and_predicts(bag_file: Path, name: str) -> None:
     folder = train(settings_for(bag_file, name))
     drawn = {path.name.removesuffix("-end_to_end.png") for path in (folder / "pictures").iterdir()}
     assert drawn == {"embedding", "labels", "precision_recall"}  # a bag has no picture of its own
