@@ -63,9 +63,9 @@ def _unknown_key(full_key: str, parent: object) -> UserError:
     """A key that nothing has: where it is a setting of something else, and what is like it. Hydra would advise to add
     it with a plus sign."""
     message = f"{full_key} is not a setting"
-    if hint := renamed(full_key):
-        return UserError(message, hint)
     here = [str(key) for key in parent if key != "hydra"] if isinstance(parent, DictConfig) else []
+    if hint := renamed(full_key, here):
+        return UserError(message, hint)
     group, _, rest = full_key.rpartition(".")
     near = close_names(rest, here)
     if near:

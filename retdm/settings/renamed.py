@@ -1,6 +1,6 @@
 """Settings and choices by the names that they had before, and the error that gives the present one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from retdm.errors import UserError
@@ -14,6 +14,7 @@ RENAMED = {
     "data.keep_pairs_together": "data.group_duplicates",
     "data.difficulties": "data.characteristics",
     "data.characteristics.look_alikes": "data.characteristics.distractors",
+    "method.candidates": "method.tune",
     "method.momentum": "optimizer.momentum",
     "method.weight_decay": "optimizer.weight_decay",
     "method.clip.image_net": "method.clip.encoder",
@@ -41,11 +42,15 @@ RENAMED = {
         for method in ("dba", "kisar", "mimlfast", "mimlknn", "mimlsvm", "ranklsim")
     },
 }
+# Former names, where the present one stands, that are settings of other choices: a ``grid`` of crops.
+RENAMED_BESIDE = {"method.grid": "method.tune"}
 
 
-def renamed(word: str) -> str | None:
-    """A hint at the present name of ``<key>`` or ``<key>=<value>``; None where that has no former name."""
-    return f"it is {RENAMED[word]} now" if word in RENAMED else None
+def renamed(word: str, beside: Collection[str] = ()) -> str | None:
+    """A hint at the present name of an unknown ``<key>`` or ``<key>=<value>``, which stands ``beside`` other keys; None
+    where it is no former name."""
+    names = RENAMED | {former: now for former, now in RENAMED_BESIDE.items() if now.rpartition(".")[2] in beside}
+    return f"it is {names[word]} now" if word in names else None
 
 
 def refuse_renamed(content: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
@@ -56,8 +61,8 @@ def refuse_renamed(content: Mapping[str, Any], choices: Mapping[str, Any]) -> No
         choices: group -> name of its YAML file, by which the message names the file.
     """
     for path, value, word in _words(content):
-        if hint := renamed(word):
-            raise UserError(f"{where_written(path, choices, value)}{word} has another name", hint)
+        if word in RENAMED:
+            raise UserError(f"{where_written(path, choices, value)}{word} has another name", renamed(word) or "")
 
 
 def _words(content: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:

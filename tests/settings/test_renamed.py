@@ -31,6 +31,9 @@ def test_a_present_choice_composes_and_the_former_does_not(former: str) -> None:
         ("+frozen=true", "frozen has another name", "it is precompute now"),
         ("data.faults=skip", "data.faults is not a setting", "it is data.on_unreadable now"),
         ("+method.lr_factor.image_net=0.1", "method.lr_factor.image_net has another", "it is method.lr_factor.encoder"),
+        ("method=l1lr method.grid=[1]", "method.grid is not a setting", "it is method.tune now"),
+        ("method=bce method.grid=2", "method.grid is not a setting", "method.grid is a setting of method="),
+        ("method=kisar method.candidates=[1]", "method.candidates is not a setting", "it is method.tune now"),
         ("schedule=frozen", "there is no schedule named frozen", "it is schedule=precomputed now"),
         ("experiment=scene_bce", "there is no experiment named scene_bce", "it is experiment=scene method=bce now"),
     ],
@@ -38,7 +41,7 @@ def test_a_present_choice_composes_and_the_former_does_not(former: str) -> None:
 def test_on_the_command_line(word: str, says: str, hint: str) -> None:
     GlobalHydra.instance().clear()
     with pytest.raises((HydraException, UserError)) as raised:
-        compose_settings([word])
+        compose_settings(word.split())
     told = as_user_error(raised.value)
     assert told is not None and says in told.message and hint in told.hint
 
