@@ -30,16 +30,16 @@ class Card(NamedTuple):
     Attributes:
         file: its path.
         scores: (L,) in [0, 1].
-        decided: bool (L,), the labels it is said to carry.
+        decided: bool (L,), its predicted labels.
         thumbnail: JPEG, of the whole image.
-        seen: label -> scores (h, w) in [0, 1] of regions that together are the whole image.
+        maps: label -> scores (h, w) in [0, 1] of regions that together are the whole image.
     """
 
     file: Path
     scores: np.ndarray
     decided: np.ndarray
     thumbnail: bytes
-    seen: Mapping[int, np.ndarray] = MappingProxyType({})
+    maps: Mapping[int, np.ndarray] = MappingProxyType({})
 
 
 def thumbnail(image: Image.Image) -> bytes:
@@ -85,7 +85,7 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
             run=printable(run),
             folder=printable(Path(root)),
             rule=rule,
-            tells=any(card.seen for card in cards),
+            tells=any(card.maps for card in cards),
         )
         .encode()
     )
@@ -94,19 +94,19 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
 def _shown(card: Card, name: str) -> dict[str, object]:
     best = np.argsort(-card.scores, kind="stable")
     bars = [int(j) for place, j in enumerate(best) if place < BARS or card.decided[j]]
-    seen = {j: (f"{scores.max():.2f}", _text(heat_map(scores))) for j, scores in card.seen.items()}
+    maps = {j: (f"{scores.max():.2f}", _text(heat_map(scores))) for j, scores in card.maps.items()}
     return {
         "name": printable(Path(name)),
         "decided": [int(j) for j in np.flatnonzero(card.decided)],
         "scores": [f"{score:.4f}" for score in card.scores],
-        "bars": [(j, float(card.scores[j]), bool(card.decided[j]), seen.get(j)) for j in bars],
+        "bars": [(j, float(card.scores[j]), bool(card.decided[j]), maps.get(j)) for j in bars],
         "thumbnail": _text(card.thumbnail),
-        "margins": margins(card.thumbnail) if seen else None,
+        "margins": margins(card.thumbnail) if maps else None,
     }
 
 
 def margins(picture: bytes) -> tuple[float, float]:
-    """What the page's 4:3 frame leaves free above and beside a picture that fills it, in percent of its width."""
+    """The space above and beside a picture that fills the page's 4:3 frame, in percent of its width."""
     with Image.open(io.BytesIO(picture)) as image:
         scale = min(4 / image.width, 3 / image.height)
         return 12.5 * (3 - scale * image.height), 12.5 * (4 - scale * image.width)

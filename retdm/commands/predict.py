@@ -81,7 +81,7 @@ def _predict(config: DictConfig) -> None:
         gallery=asked["gallery"],
     )
     seconds = time.monotonic() - started
-    _tell_unreadable(found.unreadable, len(files))
+    _print_unreadable(found.unreadable, len(files))
     print(f"{len(found.files):,} images in {seconds:.1f} s: {len(found.files) / seconds:.1f} images/s", flush=True)
 
     about = {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
@@ -97,7 +97,7 @@ def _predict(config: DictConfig) -> None:
 
 
 def _checked(asked: Any) -> dict[str, Any]:
-    """What was asked for, every key known and every value of its kind."""
+    """The command's settings, every key known and every value of its kind."""
     for key in ("run", "images", "out"):  # a folder may be called 2024
         asked[key] = _as_text(asked[key])
     for key, value in asked.items():
@@ -137,7 +137,7 @@ def _device(asked: str) -> str:
 
 
 def _writable(out: Path) -> Path:
-    """The folder, made; asked before the work and not after."""
+    """The folder, made before any work is done."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         reason = "" if os.access(out, os.W_OK) else "it may not be written"
@@ -184,9 +184,9 @@ def _score(
         decided.append(deciding(scores[-1]))
         read_files += [each.file for each in batch]
         if gallery:
-            seen = _seen(model, views, scores[-1], decided[-1])
-            told = zip(batch, scores[-1], decided[-1], seen, strict=True)
-            cards += [Card(each.file, row, carries, each.thumbnail, maps) for each, row, carries, maps in told]
+            maps_of = _heat_maps(model, views, scores[-1], decided[-1])
+            rows_of = zip(batch, scores[-1], decided[-1], maps_of, strict=True)
+            cards += [Card(each.file, row, labels, each.thumbnail, maps) for each, row, labels, maps in rows_of]
     if not read_files:
         raise UserError(
             f"none of the {len(files):,} files can be read as an image; "
@@ -196,18 +196,18 @@ def _score(
     return Found(read_files, np.concatenate(scores), np.concatenate(decided), cards, unread)
 
 
-def _seen(model: Model, views: Tensor, scores: np.ndarray, decided: np.ndarray) -> list[dict[int, np.ndarray]]:
-    """Heat maps (h, h) of each image's decided labels, or of its highest; none where the method tells of no regions."""
+def _heat_maps(model: Model, views: Tensor, scores: np.ndarray, decided: np.ndarray) -> list[dict[int, np.ndarray]]:
+    """Heat maps (h, h) of each image's predicted labels, or of its highest; none where regions have no scores."""
     if not model.method.scores_instances:
         return [{} for _ in views]
     found = []
-    for row, carries, maps in zip(scores, decided, model.region_scores(views), strict=True):
-        shown = np.flatnonzero(carries) if carries.any() else [row.argmax()]
+    for row, predicted, maps in zip(scores, decided, model.region_scores(views), strict=True):
+        shown = np.flatnonzero(predicted) if predicted.any() else [row.argmax()]
         found.append({int(j): maps[j].copy() for j in shown})  # a view would keep the maps of all labels
     return found
 
 
-def _tell_unreadable(unreadable: list[Unread], files: int) -> None:
+def _print_unreadable(unreadable: list[Unread], files: int) -> None:
     if not unreadable:
         return
     print(f"{len(unreadable):,} of {files:,} files could not be read and are left out:", file=sys.stderr)
@@ -216,5 +216,5 @@ def _tell_unreadable(unreadable: list[Unread], files: int) -> None:
     if len(unreadable) > 10:
         print(f"  … and {len(unreadable) - 10:,} more, in predictions.json", file=sys.stderr)
     if any("range is not stated" in reason for _, reason in unreadable):
-        print("value_range=[lowest,highest] says which values are black and white", file=sys.stderr)
+        print("value_range=[lowest,highest] states which values are black and white", file=sys.stderr)
     sys.stderr.flush()

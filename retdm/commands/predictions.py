@@ -1,4 +1,4 @@
-"""What a prediction leaves: ``predictions.csv`` and ``predictions.json``."""
+"""The files of a prediction: ``predictions.csv`` and ``predictions.json``."""
 
 import csv
 import io
@@ -20,13 +20,13 @@ class Unread(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What predicting leaves, before it is written. Notation: n readable images, L labels.
+    """Predictions before they are written. Notation: n readable images, L labels.
 
     Attributes:
         files: n paths as they were asked for.
         scores: float32 (n, L).
-        decided: bool (n, L), labels that the rule gives.
-        cards: what a gallery shows of each, where one is asked for.
+        decided: bool (n, L), labels that the rule predicts.
+        cards: each image as a gallery shows it, where one is asked for.
         unreadable: the other files.
     """
 
@@ -40,12 +40,12 @@ class Found(NamedTuple):
 def predictions(found: Found, about: dict[str, Any]) -> tuple[bytes, bytes]:
     """``predictions.csv`` and ``predictions.json``.
 
-    The table has a row an image: path, decided labels joined by ``;``, then a column of scores a label. None of its
-    cells is one that a spreadsheet would run. The JSON has ``about``, then ``images``, one a line, with scores and
-    decided labels by name, then those that could not be read, with reasons; its names are as they are.
+    The table has a row an image: path, predicted labels joined by ``;``, then a column of scores a label. A spreadsheet
+    runs none of its cells. The JSON has ``about``, then ``images``, one a line, with scores and predicted labels by
+    name, then those that could not be read, with reasons; its names are not changed.
 
     Args:
-        found: what was predicted.
+        found: the predictions.
         about: the run, rule and ``labels``.
     """
     labels: list[str] = about["labels"]
@@ -53,10 +53,10 @@ def predictions(found: Found, about: dict[str, Any]) -> tuple[bytes, bytes]:
     text, images = io.StringIO(), []
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "labels", *cells])
-    for file, row, carries in zip(found.files, found.scores, found.decided, strict=True):
+    for file, row, predicted in zip(found.files, found.scores, found.decided, strict=True):
         # The shortest decimals that read back as the same float32, once for both: with many labels they take the time.
         scores: list[str] = row.astype(str).tolist()
-        decided = np.flatnonzero(carries)
+        decided = np.flatnonzero(predicted)
         table.writerow([path_cell(file), ";".join(cells[j] for j in decided), *scores])
         named = json.dumps([labels[j] for j in decided])
         pairs = ", ".join(key + score for key, score in zip(keys, scores, strict=True))

@@ -17,7 +17,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def criteria_table(report: dict[str, Any]) -> Rows:
-    """Criteria of the test part under both rules beside those of the validation part."""
+    """Criteria of the test split under both rules beside those of the validation split."""
     titles = {
         "test": "test",
         "test_validation_threshold": f"test at threshold {number(report['threshold'], 2)}",

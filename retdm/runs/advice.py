@@ -1,4 +1,4 @@
-"""Warnings for a run that cannot have learned, or does not predict: said while the settings can still be mended."""
+"""Warnings for a run that has hardly learned, or does not predict some labels, and what helps."""
 
 import logging
 from typing import Any
@@ -14,14 +14,14 @@ from retdm.training.inference import infer
 
 log = logging.getLogger(__name__)
 
-FEW_STEPS = 200  # of the optimiser; below it a fine-tuned network's classifier hardly leaves its random start
+FEW_STEPS = 200  # of the optimizer; below it a fine-tuned network's classifier hardly leaves its random start
 SAMPLE = 256  # training images that are scored at the end, spread evenly
 SHUFFLES = 8
 NAMED = 5
 
 
 def warn_of_few_steps(method: DeepMethod, data: Data) -> None:
-    """Before training: the schedule makes fewer than ``FEW_STEPS`` steps on this training part."""
+    """Warn before training where the schedule makes fewer than ``FEW_STEPS`` steps on this training split."""
     epochs = sum(stage.max_epochs for stage in method.stages)
     rows = len(data.splits["train"])
     steps = epochs * -(-rows // data.batch_size)
@@ -30,7 +30,7 @@ def warn_of_few_steps(method: DeepMethod, data: Data) -> None:
     last = method.stages[-1]
     smaller = max(8, min(data.batch_size // 4, rows * epochs // FEW_STEPS))
     log.warning(
-        "only %d optimiser steps (%d training rows, data.batch_size=%d, %d epochs): expect little. What helps: %s",
+        "only %d optimizer steps (%d training rows, data.batch_size=%d, %d epochs): expect little. What helps: %s",
         steps,
         rows,
         data.batch_size,
@@ -42,7 +42,8 @@ def warn_of_few_steps(method: DeepMethod, data: Data) -> None:
 
 
 def warn_of_result(method: Method, data: Data, report: dict[str, Any]) -> None:
-    """At the end: labels that are never predicted though test images have them, and training that taught nothing."""
+    """Warn of labels that are never predicted though test images have them, and of weights that are hardly better than
+    chance on the training images."""
     labels = {name: row for name, row in report["per_label"].items() if row["positives"]}
     silent = [name for name, row in labels.items() if not row["predicted"]]
     if silent:
@@ -50,7 +51,7 @@ def warn_of_result(method: Method, data: Data, report: dict[str, Any]) -> None:
         what = "no label is" if len(silent) == len(labels) else f"{len(silent)} of {len(labels)} labels are never"
         threshold = report["threshold"]
         log.warning(
-            "%s predicted for the test part under decide: %s, though it has them: %s. %s",
+            "%s predicted for the test split under decide: %s, though it has them: %s. %s",
             what,
             method.decide,
             listed,
@@ -70,8 +71,7 @@ def warn_of_result(method: Method, data: Data, report: dict[str, Any]) -> None:
 
 
 def training_map(method: Method, data: Data) -> tuple[float | None, float | None]:
-    """mAP of (a sample of) the training part by the method's weights, and the mean of the same scores shuffled over
-    the images, which no label explains."""
+    """mAP of (a sample of) the training split, and the mean mAP of the same scores shuffled over the images."""
     rows = np.sort(data.splits["train"])
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLE).round().astype(int))]
     found = [batch for _, batch in infer(method, data.batches_of(rows), method.predictions)]

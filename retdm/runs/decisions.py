@@ -1,4 +1,4 @@
-"""How a run turns scores into labels."""
+"""Decision of labels from scores: a run's threshold, and its rule in words."""
 
 from contextlib import suppress
 from typing import Any
@@ -11,7 +11,7 @@ from retdm.settings.types import fits
 
 
 def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[float] | None:
-    """The score from which a label is decided for, or one of each label; None where the rule has none.
+    """The score from which on a label is predicted, or one a label; None where the rule has none.
 
     Raises:
         UserError: the rule takes the run's threshold, and its ``metrics.json`` has none.
@@ -33,11 +33,11 @@ def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[floa
 
 
 def in_plain_words(rule: str, threshold: float | list[float] | None) -> str:
-    """What the rule decides for."""
+    """The labels that the rule predicts."""
     if rule == "t_criterion":
         return "labels scored 0.5 or more, or else the highest"
     if isinstance(threshold, list):
-        return "labels scored at least their own threshold, as training chose"
+        return "labels scored at least their own threshold, as chosen in training"
     if threshold is None:
         return "the three highest labels of each image"
-    return f"labels scored {threshold:.3g} or more" + (", as validation chose" if rule == "validation" else "")
+    return f"labels scored {threshold:.3g} or more" + (", as chosen on validation" if rule == "validation" else "")

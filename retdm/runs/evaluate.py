@@ -1,4 +1,4 @@
-"""A checkpoint's criteria: what ``metrics.json`` and ``test.json`` hold."""
+"""Criteria of a method's weights, the content of ``metrics.json`` and ``test.json``."""
 
 import io
 from typing import Any
@@ -18,7 +18,7 @@ from retdm.training.evaluation import threshold_on
 from retdm.training.inference import predict
 from retdm.training.pictures.images import choose_rows
 
-OWN = "train_threshold"  # the rule whose thresholds a method brings
+OWN = "train_threshold"  # the rule that takes the method's own thresholds
 SHOWN, SIDE = 6, 224  # images, and pixels of the longer side
 
 
@@ -57,7 +57,7 @@ def evaluate_validation(rows: dict[str, np.ndarray], method: Method) -> dict[str
 
 
 def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshold: float | None) -> criteria.Evaluation:
-    """What :func:`retdm.criteria.evaluate` says of predictions under a rule."""
+    """Criteria of predictions under a decision rule, see :func:`retdm.criteria.evaluate`."""
     if rule == "validation" and threshold is None:
         raise UserError("decide=validation has no threshold", "threshold=<number>, or method.decide=half")
     predicted = criteria.decide(
@@ -79,7 +79,7 @@ def own_thresholds(method: Method) -> list[float]:
 
 
 def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: list[str]) -> None:
-    """``predictions.npz`` of the test part, whole or not at all."""
+    """``predictions.npz`` of the test split, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **rows, labels=np.array(labels))  # type: ignore[arg-type]
     with atomic(folder.predictions) as part:
@@ -87,11 +87,11 @@ def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: li
 
 
 def write_shown(folder: RunFolder, data: Any, rows: dict[str, np.ndarray]) -> None:
-    """A few test images as ``pictures/test-<index>.jpg``, for a report that tells what their scores are made of.
+    """A few test images as ``pictures/test-<index>.jpg``, for a report that explains their scores.
 
     Args:
         data: a set of images.
-        rows: index, target and known of the test part.
+        rows: index, target and known of the test split.
     """
     for index in rows["index"][choose_rows(rows["target"] * rows["known"], SHOWN)]:
         image = Image.fromarray(np.array(data.images[int(index)]))

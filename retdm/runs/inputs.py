@@ -1,4 +1,4 @@
-"""What a user gives to be predicted: which images it is, read ahead."""
+"""Images and bags that a user gives to be predicted, read ahead."""
 
 import glob
 import os
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def pictures(given: Picture | Iterable[Picture]) -> Iterator[Picture]:
-    """The images that are given, one by one.
+    """The given images, one by one.
 
     Args:
         given: an image as :func:`retdm.data.images.as_rgb` takes it, or several: a folder or a glob (as
@@ -30,7 +30,7 @@ def pictures(given: Picture | Iterable[Picture]) -> Iterator[Picture]:
             after another, where a path may be a folder or a glob too.
 
     Raises:
-        UserError: a path names no image, or something is none.
+        UserError: a path names no image.
     """
     for each in given if _is_several(given) else [given]:  # type: ignore[union-attr]
         if isinstance(each, str | os.PathLike):
@@ -47,17 +47,17 @@ def _is_several(given: Any) -> bool:
 
 
 def bags(given: Any) -> list[Any]:
-    """The bags that are given: one array (N, D), or several."""
+    """The given bags: one array (N, D), or several."""
     if isinstance(given, np.ndarray | Tensor) and given.ndim == 2:
         return [given]
     return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def find_images(asked: Iterable[str]) -> list[Path]:
-    """The image files that folders (with all below them), files and globs name, each once.
+    """The image files that folders (with all folders in them), files and globs name, each once.
 
-    In the order asked for; those of one folder or glob sorted. Folders and globs give what ends like an image and is
-    not hidden, a file named by itself is taken whatever its name.
+    In the order asked for; those of one folder or glob sorted. Folders and globs give files that end like an image and
+    are not hidden; a file named by itself is taken whatever its name.
 
     Raises:
         UserError: something names no file at all, or a folder may not be read.
@@ -101,7 +101,7 @@ def _is_image(name: str) -> bool:
 
 
 def read_ahead(items: Iterable[T], read: Callable[[T], R], ahead: int) -> Iterator[R]:
-    """``map(read, items)`` by several threads, at most ``ahead`` items before the one that is taken."""
+    """``map(read, items)`` by several threads, at most ``ahead`` items before the one that is yielded."""
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(THREADS)
     try:
@@ -111,5 +111,5 @@ def read_ahead(items: Iterable[T], read: Callable[[T], R], ahead: int) -> Iterat
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:  # whoever stops early waits for no more than the reads under way
+    finally:  # after an early stop only the reads under way are waited for
         pool.shutdown(cancel_futures=True)

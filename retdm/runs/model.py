@@ -31,14 +31,14 @@ SHOWN = 6  # labels that ``repr`` names
 
 
 class Model:
-    """What :func:`load` gives.
+    """A trained run, see :func:`load`.
 
     Attributes:
         labels: names of the L labels, in the order of the scores.
-        dim: D, where it was trained on bags of instances (N, D); None where on images.
+        dim: D of the bags (N, D) that it was trained on; None of images.
         image_size: side of the network's images in pixels; 0 where it was trained on bags.
-        value_range: the values that are black and white in images of more than 8 bits, as the run was told
-            (``data.value_range``), or None; may be set.
+        value_range: the values that are black and white in images of more than 8 bits
+            (``data.value_range`` of the run), or None; may be set.
     """
 
     def __init__(self, folder: Path | str, device: str = "cpu", user_classes: bool = False) -> None:
@@ -63,7 +63,7 @@ class Model:
         self.value_range: Range | None = checked_range(self.settings.data.get("value_range"))
         self.method = build.build_method(self.settings, self.labels, dim=self.dim, load=False)
         take(self.method, content, run.best)
-        fold_batchnorm(self.method.encoder.backbone.net)  # one that was trained is at rest now
+        fold_batchnorm(self.method.encoder.backbone.net)  # trained statistics are constant now
         self.method.to(device).eval()
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class Model:
             images: one image or several, see :func:`retdm.runs.inputs.pictures` and :func:`retdm.data.images.as_rgb`.
                 Of a run on bags: arrays (N, D), or one.
             batch_size: images that are scored at once.
-            decide: give labels by the run's rule and threshold instead.
+            decide: return labels by the run's rule and threshold instead.
 
         Returns:
             float32 (n, L) in [0, 1], also of one image; with ``decide`` the names of each image's labels.
@@ -105,8 +105,8 @@ class Model:
         scores = np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
         if not decide:
             return scores
-        carried = decided(scores, self.method.decide, 0.5 if threshold is None else np.array(threshold))
-        return [[self.labels[j] for j in np.flatnonzero(row)] for row in carried]
+        predicted = decided(scores, self.method.decide, 0.5 if threshold is None else np.array(threshold))
+        return [[self.labels[j] for j in np.flatnonzero(row)] for row in predicted]
 
     def _batches(self, given: Any, batch_size: int) -> Iterable[np.ndarray]:
         if batch_size < 1:
@@ -131,7 +131,7 @@ class Model:
             raise UnreadableImage(error.message, hint, error.kind) from error
 
     def view(self, image: Image.Image) -> Tensor:
-        """What the network sees of an RGB image: uint8 (3, S, S), S = ``image_size``. Several threads may call it."""
+        """An RGB image as the network takes it: uint8 (3, S, S), S = ``image_size``. Several threads may call it."""
         side = cached_side(self.image_size)
         if image.size != (side, side):
             image = image.resize((side, side), Image.Resampling.BILINEAR)

@@ -10,6 +10,8 @@ from retdm.backbones.base import evaluating
 from retdm.data.base import Data
 from retdm.losses import gather_rows
 from retdm.methods.base import Method, Predictions
+from retdm.screen import track
+from retdm.stop import is_leader
 
 T = TypeVar("T")
 
@@ -43,7 +45,8 @@ def predict(method: Method, data: Data, split: str) -> dict[str, np.ndarray]:
         See :func:`gathered`; alike in all processes.
     """
     batches = data.split_loader(split, on_gpu=method.device.type == "cuda")
-    return gathered([rows for _, rows in infer(method, batches, method.predictions)])
+    shown = track(batches, f"evaluating {split}", len(batches)) if is_leader() else batches
+    return gathered([rows for _, rows in infer(method, shown, method.predictions)])
 
 
 def gathered(batches: Sequence[Predictions]) -> dict[str, np.ndarray]:

@@ -21,7 +21,12 @@ FADES = 6.0  # log odds between the brightest region of a map and a black one: o
 
 
 def region_maps(method: Method, batch: Batch) -> Tensor:
-    """Scores of a square of regions that together are the whole image, (B, L, h, h) in [0, 1]; normalised images."""
+    """Scores (B, L, h, h) in [0, 1] of a square of regions that together are the whole image.
+
+    Args:
+        method: which ``scores_instances``.
+        batch: normalised images, or features.
+    """
     found: Tensor = method.instance_scores(batch).float()
     side = round(found.shape[1] ** 0.5)
     maps: Tensor = found.transpose(1, 2).unflatten(2, (side, side))
@@ -31,7 +36,7 @@ def region_maps(method: Method, batch: Batch) -> Tensor:
 def brightness(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """A map of scores in [0, 1] as it is drawn: 1 where they are highest, falling with their log odds to 0.
 
-    Not the scores themselves, which are near 1 all over an image where a pooling averages, and would tell nothing.
+    Not the scores themselves: where a pooling averages they are near 1 all over an image.
     """
     odds = logit(np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6))
     shown: NDArray[np.float64] = np.clip(1 + (odds - odds.max()) / FADES, 0, 1)

@@ -397,20 +397,20 @@ def test_a_folder_in_which_another_process_works_is_left_to_it(
 
 
 @pytest.mark.parametrize("arguments", [(), ("run=null",)])
-def test_judging_asks_for_a_run(arguments: tuple[str, ...]) -> None:
+def test_testing_asks_for_a_run(arguments: tuple[str, ...]) -> None:
     assert "which run?" in check_message(in_process("test.py", *arguments))
 
 
-def test_judging_refuses_a_folder_without_a_run(tmp_path: Path) -> None:
+def test_testing_refuses_a_folder_without_a_run(tmp_path: Path) -> None:
     assert f"there is no run in {tmp_path}" in check_message(in_process("test.py", f"run={tmp_path}"))
 
 
-def test_judging_refuses_a_run_that_has_not_reached_its_last_stage(copy: Path) -> None:
+def test_testing_refuses_a_run_that_has_not_reached_its_last_stage(copy: Path) -> None:
     (copy / "checkpoints" / "best.ckpt").unlink()
     assert "has no best.ckpt" in check_message(in_process("test.py", f"run={copy}"))
 
 
-def test_judging_refuses_a_truncated_checkpoint(copy: Path) -> None:
+def test_testing_refuses_a_truncated_checkpoint(copy: Path) -> None:
     best = copy / "checkpoints" / "best.ckpt"
     best.write_bytes(best.read_bytes()[:1000])
     assert f"the checkpoint cannot be read: {best}" in check_message(in_process("test.py", f"run={copy}"))
@@ -425,7 +425,7 @@ def test_judging_refuses_a_truncated_checkpoint(copy: Path) -> None:
         ("data.workers=many", "data.workers=many is not a whole number of at least 0 or null"),
     ],
 )
-def test_judging_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -> None:
+def test_testing_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -> None:
     assert says in check_message(in_process("test.py", f"run={copy}", argument))
 
 
@@ -463,6 +463,6 @@ def test_help_lists_every_choice_with_one_line_and_three_commands(tmp_path: Path
     assert all(line.startswith("  python train.py") for line in examples)
 
 
-def test_the_judges_help_says_how_it_is_called(tmp_path: Path) -> None:
+def test_the_test_commands_help_says_how_it_is_called(tmp_path: Path) -> None:
     done = start("test.py", "--help", folder=tmp_path)
     assert done.returncode == 0 and "python test.py run=<folder>" in done.stdout

@@ -36,7 +36,7 @@ def settings(tiny: Tiny, tmp_path: Path) -> Tiny:
     return make
 
 
-def test_a_run_leaves_what_every_run_leaves_and_is_judged_again_to_the_last_bit(settings: Tiny) -> None:
+def test_a_run_leaves_what_every_run_leaves_and_is_evaluated_again_to_the_last_bit(settings: Tiny) -> None:
     folder = train(settings("refit=true"))
     report = json.loads((folder / "metrics.json").read_text())
     assert report["selected"].keys() == set(report["per_label"])
@@ -82,7 +82,7 @@ def test_several_processes_are_refused(settings: Tiny) -> None:
 
 
 @pytest.mark.parametrize("name", ["ml_knn", "lmmo_knn", "mlspl"])
-def test_a_run_is_judged_again_to_the_last_bit(name: str, tiny: Callable[..., RunSettings]) -> None:
+def test_a_run_is_evaluated_again_to_the_last_bit(name: str, tiny: Callable[..., RunSettings]) -> None:
     folder = train(tiny(f"method={name}", "refit=true"))
     report = json.loads((folder / "metrics.json").read_text())
     assert in_process("test.py", f"run={folder}").code == 0

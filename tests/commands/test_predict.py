@@ -37,7 +37,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def rows(tiny_run: Path) -> dict[str, np.ndarray]:
-    """What the run was judged by: index, scores, … of its test part."""
+    """Predictions of the run for its test split: index, scores, …"""
     return dict(np.load(tiny_run / "predictions.npz"))
 
 
@@ -86,7 +86,7 @@ def refusal(done: Done) -> str:
 # What it writes
 
 
-def test_scores_are_those_the_run_was_judged_by(
+def test_scores_are_those_the_run_was_evaluated_by(
     predicted: tuple[Done, Path], photos: Path, rows: dict[str, np.ndarray]
 ) -> None:
     done, out = predicted

@@ -151,7 +151,7 @@ def test_a_signal_saves_where_it_stands_and_the_run_goes_on(
     assert_same_end(straight, folder)
 
 
-def test_killed_after_training_it_only_judges(straight: Path, cache: Path, tmp_path: Path) -> None:
+def test_killed_after_training_it_only_evaluates(straight: Path, cache: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert in_a_process(run, settings_for(folder, cache)) == 0
     (folder / "metrics.json").unlink()

@@ -18,7 +18,7 @@ LIKE_OTHERS = ("asl", "center", "cnn_softmax", "cnn_warp", "retdm_oneway")
 @pytest.mark.parametrize(
     "method", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name for name in METHODS]
 )
-def test_every_method_trains_and_is_judged_on_drawn_images(method: str, tmp_path: Path, tiny_cache: Path) -> None:
+def test_every_method_trains_and_is_evaluated_on_drawn_images(method: str, tmp_path: Path, tiny_cache: Path) -> None:
     words = ["experiment=smoke", f"method={method}", "data.size=60", f"data.cache={tiny_cache}", f"outputs={tmp_path}"]
     folder = train(compose_settings([*words, "trainer.accelerator=cpu", "trainer.precision=32-true"]))
     found = json.loads((folder / "metrics.json").read_text())

@@ -76,8 +76,8 @@ def test_scores_that_say_nothing_of_training_images_are_told(
 @pytest.mark.parametrize(
     ("silent", "says"),
     [
-        (3, "no label is predicted for the test part under decide: half, though it has them: cat, dog, garden."),
-        (1, "1 of 3 labels are never predicted for the test part under decide: half, though it has them: cat."),
+        (3, "no label is predicted for the test split under decide: half, though it has them: cat, dog, garden."),
+        (1, "1 of 3 labels are never predicted for the test split under decide: half, though it has them: cat."),
         (0, None),
     ],
 )
@@ -96,7 +96,7 @@ def test_few_steps_are_counted_and_told_with_settings_that_help(caplog: pytest.L
     method = SimpleNamespace(stages=[SimpleNamespace(name="end_to_end", max_epochs=10)])
     data = data_of(np.zeros((144, 3)))
     advice.warn_of_few_steps(method, data)  # type: ignore[arg-type]
-    assert "only 30 optimiser steps (144 training rows, data.batch_size=64, 10 epochs)" in caplog.text
+    assert "only 30 optimizer steps (144 training rows, data.batch_size=64, 10 epochs)" in caplog.text
     assert "schedule.end_to_end.max_epochs=70, data.batch_size=8, or method=lr refit=true" in caplog.text
     caplog.clear()
     method.stages[0].max_epochs = 67  # 201 steps
@@ -107,5 +107,5 @@ def test_few_steps_are_counted_and_told_with_settings_that_help(caplog: pytest.L
 def test_a_run_says_both_in_its_log(tiny: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(advice, "training_map", lambda method, data: (0.3, 0.3))
     text = Path(train(tiny("method=bce")), "log.txt").read_text()
-    assert "WARNING only 3 optimiser steps (43 training rows" in text
+    assert "WARNING only 3 optimizer steps (43 training rows" in text
     assert "WARNING it has learned next to nothing: mAP 0.300" in text

@@ -66,7 +66,7 @@ def test_what_a_method_refuses_is_told_before_an_image_is_read(
         train(settings if backbone is None else settings.changed(backbone=backbone))
 
 
-def test_a_refitted_network_that_decides_by_validation_can_be_judged_and_predict(tiny: Tiny) -> None:
+def test_a_refitted_network_that_decides_by_validation_can_be_evaluated_and_predict(tiny: Tiny) -> None:
     folder = train(tiny("method=asl", "refit=true", "threshold=0.0"))
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["threshold"] == 0.0 and metrics["validation"] is None

@@ -1,4 +1,4 @@
-"""Scores of regions and instances, judged against what the data says of them, and drawn."""
+"""Scores of regions and instances, compared with their labels in the data, and drawn."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ Tiny = Callable[..., RunSettings]
 
 
 class Knows:
-    """What judging asks of a method, which says of each instance what ``tell`` does."""
+    """As much of a method as the evaluation takes, whose scores of instances ``tell`` gives."""
 
     scores_instances, training, device = True, False, "cpu"
 
@@ -61,7 +61,7 @@ def test_regions_that_lie_where_the_label_is_drawn_are_nearly_perfect_and_mirror
     assert (values > (0.8, 0.95, 0.6)).all() if not mirrored else (values < (0.8, 0.95, 0.6)).all()
 
 
-def test_given_instances_are_judged_by_their_own_labels_without_the_empty_places() -> None:
+def test_given_instances_are_evaluated_by_their_own_labels_without_the_empty_places() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 5, 30)
     targets = (rng.random((sizes.sum(), 2)) < 0.4).astype(int)
@@ -85,7 +85,7 @@ def test_given_instances_are_judged_by_their_own_labels_without_the_empty_places
     assert set(evaluate_instances_of(Knows(tell, ["a", "b"]), data).values()) == {1.0}  # type: ignore[arg-type]
 
 
-def test_a_method_that_cannot_tell_is_not_judged(tiny: Tiny) -> None:
+def test_a_method_without_scores_of_instances_has_no_criteria_of_them(tiny: Tiny) -> None:
     settings = tiny("method=bce")
     data = build_data(settings)
     method = build_method(settings, data.labels)
@@ -131,7 +131,7 @@ def test_a_map_is_brightest_where_its_scores_are_highest_and_tells_high_scores_a
         assert (brightness(np.full((3, 3), constant, np.float32)) == 1).all()
 
 
-def test_the_picture_at_the_end_is_of_the_weights_that_were_judged_and_not_of_an_earlier_stage(
+def test_the_picture_at_the_end_is_of_the_weights_that_were_evaluated_and_not_of_an_earlier_stage(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []

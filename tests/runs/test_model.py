@@ -34,7 +34,7 @@ def pictures(rows: dict[str, np.ndarray]) -> list[Image.Image]:
     return [source.read(int(i)) for i in rows["index"]]
 
 
-def test_a_loaded_run_gives_the_scores_it_was_judged_by(
+def test_a_loaded_run_gives_the_scores_it_was_evaluated_by(
     moved: Path, rows: dict[str, np.ndarray], pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("retdm.runs.build.build_data", None)  # no data set is opened

@@ -128,7 +128,7 @@ def test_a_table_with_other_bytes_is_not_believed(bags: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("method", ["mimlsvm", "mimlknn", "emd_svm"])
-def test_a_run_is_judged_again_to_the_last_bit_and_predicts_new_bags_as_it_did(bags: Any, method: str) -> None:
+def test_a_run_is_evaluated_again_to_the_last_bit_and_predicts_new_bags_as_it_did(bags: Any, method: str) -> None:
     settings = bags(f"method={method}", "refit=true")
     folder = train(settings)
     drawn = {path.name for path in (folder / "pictures").iterdir()}
