@@ -3,41 +3,31 @@
 import sys
 from importlib import import_module
 
-COMMANDS = {
-    "train": "train a method on data",
-    "test": "evaluate a trained run's best checkpoint again",
-    "predict": "label image files with a trained run",
-    "export": "write a run as files that need no retdm",
-    "check": "read every file of a data set once; counts, faults and a picture of it",
-    "report": "tables, figures and a page of runs",
-    "cache": "what the caches of decoded images, features and distances take; cache clear removes them",
-}
-
-
-def usage() -> str:
-    lines = [f"  {name:<9} {does}" for name, does in COMMANDS.items()]
-    return "\n".join(["python -m retdm <command> …", "", *lines, "", "python -m retdm <command> --help says more."])
+COMMANDS = ("train", "test", "predict", "export", "check", "report", "cache")  # files of retdm/commands
+OF_WORDS = ("report", "cache")  # read their words themselves; for the others Hydra composes the settings
 
 
 def run(command: str) -> None:
     """One command, its words in ``sys.argv``; ends the process with its exit code."""
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):  # at once: the imports below take seconds
+        from retdm.commands.help import help_of
+
+        print(help_of(command, words))
+        sys.exit()
     from retdm.stop import listen
 
-    if command in ("train", "test") and {"-h", "--help"} & set(sys.argv[1:]):  # at once: the others import for seconds
-        from retdm.commands.help import help_text, test_help
-
-        print(help_text(sys.argv[1:]) if command == "train" else test_help())
-        sys.exit()
-    listen()  # first, for the imports take seconds too
+    listen()  # first, because the imports take seconds too
     from retdm.commands.guard import guarded
 
-    guarded(lambda: _command(command))
+    guarded(lambda: _command(command, words))
 
 
-def _command(command: str) -> None:
+def _command(command: str, words: list[str]) -> None:
     main = import_module(f"retdm.commands.{command}").main
-    if command in ("report", "cache"):
-        sys.exit(main(sys.argv[1:]))
+    if command in OF_WORDS:
+        main(words)
+        return
     import hydra
 
     from retdm.registry import CONF
@@ -47,13 +37,16 @@ def _command(command: str) -> None:
     if command == "train":
         from retdm.commands.sweep import per_job
 
-        sys.argv[1:] = per_job(sys.argv[1:])
+        sys.argv[1:] = per_job(words)
     hydra.main(str(CONF), command, version_base="1.3")(main)()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command that the first word names."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        print(usage())
+        from retdm.commands.help import usage
+
+        print(usage(COMMANDS))
         sys.exit(0 if len(sys.argv) > 1 else 2)
     if sys.argv[1] not in COMMANDS:
         from retdm.registry import nearest
@@ -61,3 +54,7 @@ if __name__ == "__main__":
         print(f"error: there is no command {sys.argv[1]!r}\n  {nearest(sys.argv[1], COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     run(sys.argv.pop(1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,19 +1,27 @@
-"""``python -m retdm cache``: what the caches of a folder take, and their removal."""
+"""Size of the cached images, features and distances; cache clear removes them.
 
-import sys
+  python -m retdm cache [clear] [<folder>]
+
+The folder is outputs/cache unless one is named. A cache that a running process uses is left alone.
+"""
+
 from contextlib import ExitStack
 from pathlib import Path
 
+from retdm.errors import UserError
 from retdm.files import PART, locked
 
 
-def main(arguments: list[str]) -> int:
-    """``python -m retdm cache [clear] [folder]``: their size; ``clear`` removes them."""
-    clear = arguments[:1] == ["clear"]
-    rest = arguments[clear:]
+def main(words: list[str]) -> None:
+    """The command, of its words.
+
+    Raises:
+        UserError: there are too many words, or a file cannot be removed.
+    """
+    clear = words[:1] == ["clear"]
+    rest = words[clear:]
     if len(rest) > 1 or any(each.startswith("-") for each in rest):
-        print("python -m retdm cache [clear] [folder, outputs/cache if none is named]")
-        return 0 if rest in (["-h"], ["--help"]) else 2
+        raise UserError(f"cache takes one folder, not {' '.join(rest)}", "python -m retdm cache [clear] [<folder>]")
     folder = Path(rest[0] if rest else "outputs/cache")
     # Nothing but files that are named like caches: a wrong folder loses nothing.
     endings = (".pixels", ".jpeg", ".npz", ".features", ".distances", ".place", ".lock", PART)
@@ -22,17 +30,15 @@ def main(arguments: list[str]) -> int:
         if file.suffix in endings and _is_key(key := file.name.split(".")[0]):
             caches.setdefault(key, []).append(file)
     size = sum(file.stat().st_size for files in caches.values() for file in files)
-    told = f"{folder}: {len(caches)} caches, {size / 1e6:,.0f} MB"
+    found = f"{folder}: {len(caches)} caches, {size / 1e6:,.0f} MB"
     if not clear:
-        print(told)
-        return 0
+        print(found)
+        return
     try:
         in_use = sum(not _removed(files) for files in caches.values())
     except OSError as error:
-        print(f"{told}; {error.filename or folder} cannot be removed: {error.strerror}", file=sys.stderr)
-        return 2
-    print(f"{told}, removed{f' but for {in_use} that running processes use' if in_use else ''}")
-    return 0
+        raise UserError(f"{found}; {error.filename or folder} cannot be removed: {error.strerror}") from error
+    print(f"{found}, removed{f' but for {in_use} that running processes use' if in_use else ''}")
 
 
 def _removed(files: list[Path]) -> bool:

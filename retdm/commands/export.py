@@ -1,4 +1,9 @@
-"""``python -m retdm export run=<folder>``: a run as files that need no retdm, each compared with the run."""
+"""Write a trained run as model.pt2 (PyTorch) and model.onnx, which need no retdm, and compare them with the run.
+
+  python -m retdm export run=<folder> [<key>=<value>] …
+
+docs/deploying.md says how the files are used; model.onnx needs pip install "retdm[onnx]".
+"""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The text of ``--help``: what can be chosen, from the YAML files, and its settings, from the docstrings.
+"""The text of every ``--help``: docstrings of the commands' files, with settings and choices out of the YAML files.
 
 Nothing heavy is imported, so that help is there at once.
 """
@@ -7,7 +7,7 @@ import ast
 import inspect
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from retdm.registry import CONF, files_of, nearest
@@ -34,41 +34,49 @@ def first_comment(file: Path) -> str:
     return ""
 
 
-def help_text(words: list[str] | None = None) -> str:
-    """What can be chosen; where ``words`` choose something (``method=bce``), its settings instead.
+def usage(commands: Iterable[str]) -> str:
+    """Every command in a line."""
+    lines = [f"  {command:<9} {_docstring(command).splitlines()[0]}" for command in commands]
+    return "\n".join(["python -m retdm <command> …", "", *lines, "", "python -m retdm <command> --help says more."])
 
-    As wide as the terminal.
+
+def help_of(command: str, words: Sequence[str] = ()) -> str:
+    """What a command does, the settings that it takes, examples; of ``train`` the choices, as wide as the terminal.
+
+    Args:
+        command: a file of retdm/commands, whose docstring has the words.
+        words: beside ``--help``; where they choose something (``method=bce``), its settings are shown instead.
     """
-    width = shutil.get_terminal_size((120, 24)).columns
-    chosen = [word.partition("=") for word in words or ()]
+    chosen = [word.partition("=") for word in words]
     files = [CONF / group / f"{name}.yaml" for group, sign, name in chosen if sign and group in GROUPS]
-    if files:
+    if command == "train" and files:
         return "\n\n".join(_settings(file) for file in files)
-    lines = ["Train a method on data.", "", "  python train.py [experiment=<name>] [<group>=<name>] [<key>=<value>] …"]
+    title, call, *more = _docstring(command).split("\n\n")
+    return "\n\n".join([title, call, *(_choices() if command == "train" else _keys(command)), *more])
+
+
+def _docstring(command: str) -> str:
+    tree = ast.parse(Path(__file__).with_name(f"{command}.py").read_text())
+    return (ast.get_docstring(tree, clean=False) or "").strip()
+
+
+def _choices() -> Iterator[str]:
+    """A block for each group: names and first comments of its files."""
+    width = shutil.get_terminal_size((120, 24)).columns
     for group, title in GROUPS.items():
-        lines += ["", f"{title} ({group}=…)"]
+        lines = [f"{title} ({group}=…)"]
         for file in sorted((CONF / group).glob("*.yaml")):
             entry = f"  {file.stem:<22} {first_comment(file)}"
             lines += textwrap.wrap(entry, max(width, 60), subsequent_indent=" " * 25, replace_whitespace=False)
-    lines += [
-        "",
-        "examples",
-        "  python train.py                                        data drawn by the program, in minutes",
-        "  python train.py experiment=scene_retdm backbone=mobilenet_v2 data.root=/data",
-        "  python train.py -m experiment=scene_retdm method.weights.metric=0.1,0.3,1",
-        "",
-        "python train.py --help method=<name> (or data=<name>, …) shows its settings.",
-        "python train.py --cfg job prints every setting with its value.",
-    ]
-    return "\n".join(lines)
+        yield "\n".join(lines)
 
 
-def test_help() -> str:
-    """What test.py takes."""
-    return (
-        "Evaluate a trained run's best checkpoint again:\n\n"
-        "  python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [user_classes=true]"
-    )
+def _keys(command: str) -> Iterator[str]:
+    """The keys of a command's YAML file, as they stand there with values and comments."""
+    file = CONF / f"{command}.yaml"
+    if file.is_file():
+        blocks = file.read_text().split("\n\n")
+        yield "\n".join(["settings", textwrap.indent(blocks[1].rstrip(), "  ")])
 
 
 def _settings(file: Path) -> str:

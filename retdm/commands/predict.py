@@ -1,4 +1,12 @@
-"""``python -m retdm predict run=<folder> images=<…>``: label image files with a trained run."""
+"""Label image files with a trained run.
+
+  python -m retdm predict run=<folder> images=<folder, file, glob, or list of these> [<key>=<value>] …
+
+examples
+  python -m retdm predict run=outputs/scene/retdm/<name> images=photos gallery=true
+  python -m retdm predict run=outputs/scene/retdm/<name> 'images=[beach.jpg,photos/**/*.png]' out=labels
+  python -m retdm predict run=outputs/scene/retdm/<name> "images='my photos (1)/*.jpg'"
+"""
 
 import os
 import sys

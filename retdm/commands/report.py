@@ -1,7 +1,21 @@
-"""``python -m retdm report <folders>``: run folders in; the papers' tables, figures and one page out."""
+"""Tables beside the papers', figures and one page from the run folders that train.py wrote.
 
-import argparse
-import sys
+  python -m retdm report <folder> … [<key>=<value>] …
+
+Runs that differ in their split alone are averaged; failed and unfinished ones are named and left out.
+
+settings
+  out=<folder>          where the report is written (outputs/report)
+  choose=<criterion>    rank the settings of a sweep by their validation value, and print the best one's command
+  criteria=<a,b,…>      what methods are compared by (mAP,O-F1,average_precision)
+  baseline=<method>     compare each with this method or group (of more than four: with the best on validation)
+
+examples
+  python -m retdm report outputs
+  python -m retdm report outputs/scene outputs/msrcv2 out=docs/report
+  python -m retdm report outputs/scene/retdm choose=mAP
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +31,6 @@ from retdm.report.groups import group_runs
 from retdm.report.read import find_runs
 from retdm.runs.folder import shown
 
-HELP = """\
-settings:
-  out=<folder>          where the report is written (outputs/report)
-  choose=<criterion>    rank the settings of a sweep by their validation value, and print the best one's command
-  criteria=<a,b,…>      what methods are compared by (mAP,O-F1,average_precision)
-  baseline=<method>     compare each with this method or group (of more than four: with the best on validation)
-
-  python -m retdm report outputs
-  python -m retdm report outputs/scene outputs/msrcv2 out=docs/report
-  python -m retdm report outputs/scene/retdm choose=mAP
-"""
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -41,20 +43,16 @@ class Asked:
     baseline: str | None = None
 
 
-def main(words: Sequence[str]) -> int:
-    """The command.
+def main(words: Sequence[str]) -> None:
+    """The command, of its words.
 
-    Returns:
-        Exit code: 2 where something is the user's to mend, which is then said in at most six lines.
+    Raises:
+        UserError: a word means nothing, no run is finished, or the report cannot be written.
     """
     try:
         write_report(asked(words))
-    except (UserError, OSError) as error:
-        told = error if isinstance(error, UserError) else UserError(str(error), "out=<folder> chooses another place")
-        lines = [f"error: {told.message}", *([f"  {told.hint}"] if told.hint else [])]
-        print("\n".join("\n".join(lines).splitlines()[:6]), file=sys.stderr, flush=True)
-        return 2
-    return 0
+    except OSError as error:
+        raise UserError(str(error), "out=<folder> chooses another place") from error
 
 
 def asked(words: Sequence[str]) -> Asked:
@@ -63,16 +61,8 @@ def asked(words: Sequence[str]) -> Asked:
     Raises:
         UserError: a key is unknown, or no criterion has that name.
     """
-    parser = argparse.ArgumentParser(
-        "python -m retdm report",
-        description="Tables, figures and a page from the run folders that train.py wrote. Runs that differ in their "
-        "split alone are averaged; failed and unfinished ones are named and left out.",
-        epilog=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("words", nargs="+", metavar="folder | key=value", help="run folders, or folders above them")
     folders, settings = [], {}
-    for word in parser.parse_args(words).words:
+    for word in words:
         key, equals, value = word.partition("=")
         if equals and not Path(word).exists():
             settings[key] = value

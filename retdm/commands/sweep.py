@@ -21,10 +21,10 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+import retdm
 from retdm.commands.tables import number, print_table
 from retdm.errors import UserError
 from retdm.files import write_json
-from retdm.registry import CONF
 from retdm.runs.errors import report
 from retdm.runs.folder import RunFolder, read_json, read_metrics, shown
 from retdm.runs.plan import SWEEP
@@ -109,7 +109,12 @@ def run_alone(overrides: list[str]) -> None:
     passed_on = False
     with listening() as request:
         request.deferred = True
-        with subprocess.Popen([sys.executable, str(CONF.parent / "train.py"), *overrides]) as job:
+        # The package may have been found beside train.py, where a process of its own would not look.
+        path = os.pathsep.join([str(Path(retdm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(
+            os.pathsep
+        )
+        command = [sys.executable, "-m", "retdm", "train", *overrides]
+        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}) as job:
             while (code := job.poll()) is None:
                 if request.number and not passed_on:
                     passed_on = True

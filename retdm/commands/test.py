@@ -1,4 +1,7 @@
-"""``python test.py run=<folder>``: evaluate a finished run's checkpoint again."""
+"""Evaluate a trained run's best checkpoint again.
+
+python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [user_classes=true]
+"""
 
 from pathlib import Path
 from typing import Any

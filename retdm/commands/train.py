@@ -1,4 +1,15 @@
-"""``python train.py``: train, evaluate, write the run folder; or continue, or say that it is finished."""
+"""Train a method on data, evaluate it and write the run folder; a run that was stopped goes on.
+
+  python train.py [experiment=<name>] [<group>=<name>] [<key>=<value>] …
+
+examples
+  python train.py                                        data drawn by the program, in minutes
+  python train.py experiment=scene_retdm backbone=mobilenet_v2 data.root=/data
+  python train.py -m experiment=scene_retdm method.weights.metric=0.1,0.3,1
+
+python train.py --help method=<name> (or data=<name>, …) shows its settings.
+python train.py --cfg job prints every setting with its value.
+"""
 
 import logging
 from pathlib import Path

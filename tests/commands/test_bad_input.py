@@ -442,27 +442,3 @@ def test_a_refused_command_prints_its_message_on_stderr_and_nothing_else(tmp_pat
         "method.weights.metrik: there is no such loss",
         "losses: classification, metric, reconstruction",
     ]
-
-
-def test_help_lists_every_choice_with_one_line_and_three_commands(tmp_path: Path) -> None:
-    done = start("train.py", "--help", folder=tmp_path)
-    assert done.returncode == 0
-    for group, title in (
-        ("method", "methods"),
-        ("data", "data sets"),
-        ("backbone", "backbones"),
-        ("experiment", "experiments"),
-    ):
-        block = done.stdout[done.stdout.index(f"{title} ({group}=…)\n") :].split("\n\n")[0].splitlines()[1:]
-        names = sorted(file.stem for file in (registry.CONF / group).glob("*.yaml"))
-        first = [line for line in block if not line.startswith("   ")]  # a long entry goes on below, indented
-        assert [line.split()[0] for line in first] == names
-        assert all(len(line.split()) > 3 for line in first), "a choice without a word about it"
-    examples = done.stdout[done.stdout.index("\nexamples\n") :].split("\n\n")[0].splitlines()[2:]
-    assert len(examples) == 3
-    assert all(line.startswith("  python train.py") for line in examples)
-
-
-def test_the_test_commands_help_says_how_it_is_called(tmp_path: Path) -> None:
-    done = start("test.py", "--help", folder=tmp_path)
-    assert done.returncode == 0 and "python test.py run=<folder>" in done.stdout

@@ -481,11 +481,3 @@ def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert predict._device("auto") == predict._device("cuda") == "cuda"
     assert predict._device("cpu") == "cpu"
-
-
-def test_help_names_every_key_and_three_commands() -> None:
-    done = command("--help")
-    assert done.code == 0
-    told = re.findall(r"^  (\w+)=", done.out, re.MULTILINE)
-    assert sorted(told) == sorted(predict.KINDS)
-    assert len(re.findall(r"^  python -m retdm predict run=outputs", done.out, re.MULTILINE)) == 3

@@ -16,8 +16,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 # 62 images: no part divides evenly by two. Every third label is unknown.
-COMMAND = [
-    str(ROOT / "train.py"),
+TRAIN = str(ROOT / "train.py")
+SETTINGS = [
     "data._target_=makers.PartlyKnown",
     "data.size=62",
     "data.image_size=16",
@@ -28,12 +28,13 @@ COMMAND = [
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
 ]
+LONG = ["trainer.devices=2", "schedule.joint.max_epochs=500"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
 
 
 def command(launcher: list[str], *overrides: str) -> None:
     done = subprocess.run(
-        [*launcher, *COMMAND, *overrides],
+        [*launcher, *SETTINGS, *overrides],
         capture_output=True,
         text=True,
         timeout=600,
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def one(folder: Path) -> Path:
-    command([sys.executable], f"run={folder / 'one'}", f"data.cache={folder / 'cache'}")
+    command([sys.executable, TRAIN], f"run={folder / 'one'}", f"data.cache={folder / 'cache'}")
     return folder / "one"
 
 
@@ -58,7 +59,7 @@ def test_two_processes_end_where_one_does(way: str, one: Path, folder: Path) -> 
     two = folder / way
     overrides = [f"run={two}", f"data.cache={folder / 'cache'}"]
     if way == "devices":
-        command([sys.executable], "trainer.devices=2", *overrides)
+        command([sys.executable, "-m", "retdm", "train"], "trainer.devices=2", *overrides)
     else:
         with socket.socket() as free:
             free.bind(("localhost", 0))
@@ -72,7 +73,7 @@ def test_two_processes_end_where_one_does(way: str, one: Path, folder: Path) -> 
             "--master-port",
             port,
         ]
-        command([sys.executable, "-m", *launcher], *overrides)
+        command([sys.executable, "-m", *launcher, TRAIN], *overrides)
     for name in ("last", "best", "best-classification"):
         a, b = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"] for run in (one, two))
         for key in a:
@@ -91,7 +92,15 @@ def stopped(folder: Path, number: int, *overrides: str, rank: int | None = None)
     """Exit code and standard error of a run of two processes: all of them are sent a signal in training, or one is."""
     run = folder / "run"
     process = subprocess.Popen(
-        [sys.executable, *COMMAND, "trainer.devices=2", f"run={run}", "schedule.joint.max_epochs=500", *overrides],
+        [
+            sys.executable,
+            TRAIN,
+            *SETTINGS,
+            "trainer.devices=2",
+            f"run={run}",
+            "schedule.joint.max_epochs=500",
+            *overrides,
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -138,7 +147,7 @@ def test_a_process_that_is_killed_ends_the_run_in_one_message(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_loss_of_one_process_that_is_no_number_is_one_message(tmp_path: Path) -> None:
-    words = [sys.executable, *COMMAND, "trainer.devices=2", f"run={tmp_path / 'run'}"]
+    words = [sys.executable, TRAIN, *SETTINGS, "trainer.devices=2", f"run={tmp_path / 'run'}"]
     done = subprocess.run(
         [*words, "method=bce", "method._target_=makers.SpoiltInTheSecondProcess"],
         capture_output=True,
