@@ -1,9 +1,11 @@
+"""Scene: the layout, what is checked of it, and its download."""
+
 import os
 import struct
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,16 +37,7 @@ def test_a_drawn_folder_opens_as_a_source(drawn: Path) -> None:
     source = Scene(str(drawn))
     assert isinstance(source, Source)
     assert source.names == ["desert", "mountains", "sea", "sunset", "trees"]
-    assert (
-        len(source) == 12
-        and source.ids[0] == "original/1.jpg"
-        and source.ids[9:]
-        == [
-            "original/10.jpg",
-            "original/11.jpg",
-            "original/12.jpg",
-        ]
-    )
+    assert source.ids == [f"original/{number}.jpg" for number in range(1, 13)]
     assert source.targets.dtype == np.uint8 and source.targets.shape == (12, 5)
     assert source.known.all() and source.known.shape == (12, 5) and source.split is None
     assert source.read(0).mode == "RGB" and source.read(0).size == (48, 40)
@@ -62,14 +55,8 @@ def test_column_i_of_the_targets_belongs_to_image_i_plus_one(drawn: Path) -> Non
 
 
 def test_the_published_counts_are_expected_by_default() -> None:
-    assert Scene.counts.images == 2000 and Scene.counts.label_sets == 20
-    assert list(Scene.counts.labels.items()) == [
-        ("desert", 409),
-        ("mountains", 458),
-        ("sea", 580),
-        ("sunset", 465),
-        ("trees", 560),
-    ]
+    labels = {"desert": 409, "mountains": 458, "sea": 580, "sunset": 465, "trees": 560}
+    assert Scene.counts == Counts(2000, labels, 20)
 
 
 def test_an_absent_set_names_folder_address_and_key(tmp_path: Path) -> None:
@@ -79,15 +66,13 @@ def test_an_absent_set_names_folder_address_and_key(tmp_path: Path) -> None:
         assert word in str(caught.value)
 
 
-def test_a_missing_image_is_named_with_both_counts(drawn: Path) -> None:
-    (drawn / "scene/original/7.jpg").unlink()
-    with pytest.raises(UserError, match=r"has 11 images, expected 12 .*first missing: 7\.jpg"):
-        Scene(str(drawn))
-
-
-def test_an_image_too_many_is_named(drawn: Path) -> None:
+def test_a_missing_image_and_one_too_many_are_named_with_both_counts(drawn: Path) -> None:
     Image.new("RGB", (4, 4)).save(drawn / "scene/original/13.jpg")
     with pytest.raises(UserError, match=r"has 13 images, expected 12 .*first too many: 13\.jpg"):
+        Scene(str(drawn))
+    (drawn / "scene/original/13.jpg").unlink()
+    (drawn / "scene/original/7.jpg").unlink()
+    with pytest.raises(UserError, match=r"has 11 images, expected 12 .*first missing: 7\.jpg"):
         Scene(str(drawn))
 
 
@@ -105,21 +90,21 @@ def test_files_of_the_system_beside_the_images_do_not_matter(drawn: Path) -> Non
         (lambda signs: -signs, r"4 images have mountains, expected 8"),
     ],
 )
-def test_targets_that_are_not_the_published_ones_are_refused(drawn: Path, change, message: str) -> None:
+def test_targets_that_are_not_the_published_ones_are_refused(
+    drawn: Path, change: Callable[[np.ndarray], np.ndarray], message: str
+) -> None:
     file = drawn / "scene/processed/miml data.mat"
     write_scene_targets(file, change(2 * Scene(str(drawn)).targets.astype(int) - 1))
     with pytest.raises(UserError, match=r"miml data\.mat: " + message):
         Scene(str(drawn))
 
 
-def test_label_sets_are_counted_apart_from_the_sums(drawn: Path) -> None:
-    Scene.counts = Counts(12, Scene.counts.labels, Scene.counts.label_sets + 1)
+def test_label_sets_are_counted_and_labels_stand_in_their_order(drawn: Path) -> None:
+    labels, sets = Scene.counts.labels, Scene.counts.label_sets
+    Scene.counts = Counts(12, labels, sets + 1)
     with pytest.raises(UserError, match="distinct label sets are"):
         Scene(str(drawn))
-
-
-def test_labels_in_another_order_are_refused(drawn: Path) -> None:
-    Scene.counts = Counts(12, dict(reversed(list(Scene.counts.labels.items()))), Scene.counts.label_sets)
+    Scene.counts = Counts(12, dict(reversed(list(labels.items()))), sets)
     with pytest.raises(UserError, match="labels are"):
         Scene(str(drawn))
 

@@ -1,3 +1,5 @@
+"""The user's images with labels in COCO's json."""
+
 import copy
 import json
 from collections.abc import Callable
@@ -88,8 +90,6 @@ def broken(*path: Any, to: Any = None) -> dict[str, Any]:
         (broken("categories", 0, "id", to=90), "has the category id 90 twice"),
         (broken("categories", 0, "name", to="person"), "has the category name 'person' twice"),
         (broken("images", 1, "file_name", to="/x.jpg"), r"images\[1\]: '/x.jpg' leads out of"),
-        (broken("images", 1, "file_name", to="sub/../../x.jpg"), r"images\[1\]: 'sub/../../x.jpg' leads out of"),
-        (broken("images", 0, "file_name", to=""), r"images\[0\]: '' is no file name"),
         ([CONTENT], "is no COCO json: a list at its top"),
         ('{"images": [', "cannot be read as json"),
         ("[" * 100_000, "cannot be read as json"),
@@ -102,26 +102,16 @@ def test_a_json_that_cannot_be_is_refused_by_its_first_wrong_entry(opened: Open,
     assert len(str(caught.value).splitlines()) == 2
 
 
-@pytest.mark.parametrize("name", ["sub/Y.PNG", "sub/y", "sub%2Fy.png", "{folder}/sub/y.png", "sub\\\\y.png"])
-def test_a_file_name_written_otherwise_is_the_file_that_is_there(opened: Open, tmp_path: Path, name: str) -> None:
-    source = opened(broken("images", 1, "file_name", to=name.format(folder=tmp_path / "mine")))
+def test_a_file_name_written_otherwise_is_the_file_that_is_there(opened: Open) -> None:
+    source = opened(broken("images", 1, "file_name", to="sub/Y.PNG"))
     assert source.ids == ["x.jpg", "sub/y.png"] and source.read(1).size == (6, 4)
 
 
-@pytest.mark.parametrize(
-    ("what", "says"),
-    [
-        (
-            broken("categories", 0, "name", to="Person"),
-            r"labels 'Person' and 'person', which differ in next to nothing",
-        ),
-        (broken("categories", 0, "name", to="a\x1b[31m"), r"the name 'a\\x1b\[31m' holds control characters"),
-        (broken("annotations", 0, "image_id", to="0"), r"image_id '0', .* among the images\nthere it is written 0"),
-    ],
-)
-def test_near_names_control_characters_and_near_ids_are_told(opened: Open, what: Any, says: str) -> None:
-    with pytest.raises(UserError, match=says):
-        opened(what)
+def test_names_that_differ_in_next_to_nothing_and_ids_of_another_type_are_named(opened: Open) -> None:
+    with pytest.raises(UserError, match="labels 'Person' and 'person', which differ in next to nothing"):
+        opened(broken("categories", 0, "name", to="Person"))
+    with pytest.raises(UserError, match=r"image_id '0', .* among the images\nthere it is written 0"):
+        opened(broken("annotations", 0, "image_id", to="0"))
 
 
 def test_the_categories_that_are_labels_are_printed(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
@@ -130,26 +120,8 @@ def test_the_categories_that_are_labels_are_printed(opened: Open, caplog: pytest
     assert "labels.json: 2 images; labels (categories): person, night train, toothbrush" in caplog.text
 
 
-def test_a_link_out_of_the_folder_is_refused_with_its_entry(opened: Open, tmp_path: Path) -> None:
-    Image.new("RGB", (3, 3)).save(tmp_path / "secret.png")
-    (tmp_path / "mine/away.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(UserError, match=r"images\[1\]: 'away.png' is a link that leads out of"):
-        opened(broken("images", 1, "file_name", to="away.png"))
-
-
-def test_no_root_and_no_json_are_errors_that_say_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="data.root is not set"):
-        CocoJson()
-    write_json(tmp_path / "result.json", CONTENT)
-    with pytest.raises(UserError, match="there is no .*labels.json") as caught:
-        CocoJson(str(tmp_path))
-    assert "there is: result.json" in caught.value.hint
-
-
 def test_what_may_be_a_mistake_is_logged(opened: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    Image.new("RGB", (3, 3)).save(tmp_path / "z.jpg")
-    (tmp_path / "mine").mkdir(exist_ok=True)
-    (tmp_path / "z.jpg").rename(tmp_path / "mine/z.jpg")
+    Image.new("RGB", (3, 3)).save(tmp_path / "mine/z.jpg")
     with caplog.at_level("INFO", "retdm"):
         opened(coco_content(["x.jpg", "sub/y.png"], [[1, 7], []]))
     assert "1 images have no annotation and stay" in caplog.text

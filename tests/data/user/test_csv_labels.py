@@ -1,3 +1,5 @@
+"""Tables of labels: the columns, the split, the folder, and the log."""
+
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +90,7 @@ def test_names_that_never_come_are_an_error(opened: Open) -> None:
         opened("image,labels", "1.jpg,-", "2.png,")
 
 
-def test_columns_beside_joined_names_are_told_of_as_unread(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+def test_columns_beside_joined_names_are_logged_as_unread(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
     assert opened("image,labels,author", "1.jpg,cat,me", "2.png,-,you").names == ["cat"]
     assert "not read, beside names in column 'labels': author" in caplog.text
 
@@ -96,23 +98,23 @@ def test_columns_beside_joined_names_are_told_of_as_unread(opened: Open, caplog:
 # ---- the split
 
 
-def test_a_column_of_parts_becomes_the_split(opened: Open) -> None:
+def test_a_column_of_splits_becomes_the_split(opened: Open) -> None:
     source = opened("image,Split,cat", "1.jpg,train,1", "2.png,val,0", "3.jpg,Validation,0", "holiday/1.jpg,test,1")
     assert source.split is not None and source.split.tolist() == ["train", "validation", "validation", "test"]
     assert source.names == ["cat"]
 
 
 @pytest.mark.parametrize("cell", ["", "dev"])
-def test_a_line_without_a_part_is_named(opened: Open, cell: str) -> None:
+def test_a_line_without_a_split_is_named(opened: Open, cell: str) -> None:
     with pytest.raises(UserError, match=f"line 3, column 'split': '{cell}' is no split"):
         opened("image,split,cat", "1.jpg,train,1", f"2.png,{cell},0")
 
 
-@pytest.mark.parametrize(("parts", "missing"), [("train val train", "test"), ("test val test", "train")])
-def test_a_split_without_a_part_that_cannot_be_cut_is_refused(opened: Open, parts: str, missing: str) -> None:
+@pytest.mark.parametrize(("splits", "missing"), [("train val train", "test"), ("test val test", "train")])
+def test_a_column_without_training_or_test_images_is_refused(opened: Open, splits: str, missing: str) -> None:
     names = ("1.jpg", "2.png", "3.jpg")
     with pytest.raises(UserError, match=f"'split' has no image for {missing}"):
-        opened("image,split,cat", *(f"{n},{p},1" for n, p in zip(names, parts.split(), strict=True)))
+        opened("image,split,cat", *(f"{n},{p},1" for n, p in zip(names, splits.split(), strict=True)))
 
 
 # ---- how a table may be written
@@ -143,10 +145,6 @@ def test_a_sign_inside_quotes_does_not_separate(opened: Open) -> None:
     assert source.names == ["cat, or dog, or both"]
 
 
-def test_backslashes_and_dots_name_the_same_file_as_slashes(opened: Open) -> None:
-    assert opened("image,cat", "holiday\\1.jpg,1", "./2.png,0").ids == ["holiday/1.jpg", "2.png"]
-
-
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
@@ -161,20 +159,21 @@ def test_backslashes_and_dots_name_the_same_file_as_slashes(opened: Open) -> Non
         (["image,cat", "1.jpg,1", "2.png"], "line 3 has 1 cells, expected 2"),
         (["image,cat", "1.jpg,1", "2.png,0", "./1.jpg,1"], "names 1.jpg in lines 2 and 4"),
         (["image,cat", "1.jpg,1", ",0"], "line 3, column 'image': '' is no file name"),
-        (["image,cat", "1.jpg,1", f"{'9' * 300}.jpg,0"], "line 3, column 'image': '9+.jpg' is no file name"),
-        (["image,cat", "1.jpg,1", f"{'a/' * 3000}1.jpg,0"], "line 3, column 'image': '.*' is no file name"),
+        (["image,cat", "1.jpg,1", "../1.jpg,0"], "line 3, column 'image': '../1.jpg' leads out of"),
         (["image,cat", "1.jpg,1", '"2.png,0'], "near line 3: unexpected end of data"),
         (["image,cat", "1.jpg,1", "caf\xe9.jpg,0".encode("latin-1")], "line 3 is not UTF-8 .byte 0xe9"),
         (["image,cat\n".encode("utf-16")], "line 1 is not UTF-8"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused_with_its_name(opened: Open, photos: Path, lines: list, says: str) -> None:
+def test_a_table_that_cannot_be_is_refused_with_its_name(
+    opened: Open, photos: Path, lines: list[str | bytes], says: str
+) -> None:
     with pytest.raises(UserError, match=says) as caught:
         opened(*lines)
     assert str(photos / "labels.csv") in caught.value.message and caught.value.hint
 
 
-def test_a_named_image_column_that_is_absent_is_told(opened: Open) -> None:
+def test_a_named_image_column_that_is_absent_is_an_error(opened: Open) -> None:
     with pytest.raises(UserError, match=r"has no image column \(photo\); its first line has: image, dog, cat"):
         opened(*FULL, image_column="photo")
 
@@ -182,12 +181,9 @@ def test_a_named_image_column_that_is_absent_is_told(opened: Open) -> None:
 # ---- the folder
 
 
-def test_no_root_is_an_error_that_says_so() -> None:
+def test_a_root_that_is_not_set_and_an_absent_folder_or_table_are_named(photos: Path) -> None:
     with pytest.raises(UserError, match="data.root is not set"):
         CsvLabels()
-
-
-def test_a_missing_folder_and_a_missing_table_are_named(photos: Path) -> None:
     with pytest.raises(UserError, match="/nowhere is no folder"):
         CsvLabels(str(photos / "nowhere"))
     (photos / "tags.csv").touch()
@@ -200,39 +196,6 @@ def test_the_table_may_lie_elsewhere(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("image,cat\n1.jpg,1\n2.png,0\n")
     for labels in (str(tmp_path / "mine.csv"), "../mine.csv"):
         assert CsvLabels(str(photos), labels).read(1).size == (20, 8)
-
-
-@pytest.mark.parametrize("name", ["/etc/1.jpg", "../1.jpg", "holiday/../../1.jpg", "..\\1.jpg", "C:\\1.jpg", "a\0.jpg"])
-def test_a_path_out_of_the_folder_is_refused_by_its_name(opened: Open, name: str) -> None:
-    with pytest.raises(UserError, match="line 3, column 'image'.*(leads out of|is no file name)"):
-        opened("image,cat", "1.jpg,1", f"{name},0")
-
-
-@pytest.mark.parametrize("link", ["away.jpg", "away"])
-def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_not(
-    opened: Open, photos: Path, tmp_path: Path, link: str
-) -> None:
-    Image.new("RGB", (3, 3)).save(tmp_path / "secret.jpg")
-    (photos / "away.jpg").symlink_to(tmp_path / "secret.jpg")
-    (photos / "away").symlink_to(tmp_path)
-    (photos / "inner.jpg").symlink_to("1.jpg")
-    assert opened("image,cat", "inner.jpg,1", "2.png,0").read(0).size == (10, 8)
-    name = link if link == "away.jpg" else "away/secret.jpg"
-    with pytest.raises(UserError, match=f"'{name}' is a link that leads out of"):
-        opened("image,cat", "1.jpg,1", f"{name},0")
-
-
-def test_a_folder_that_is_itself_a_link_opens(opened: Open, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(photos)
-    fingerprint = opened(*FULL).fingerprint
-    assert CsvLabels(str(tmp_path / "link")).fingerprint == fingerprint
-
-
-def test_a_missing_image_is_met_when_it_is_read(opened: Open) -> None:
-    source = opened("image,cat", "1.jpg,1", "gone.jpg,0")
-    with pytest.raises(UnreadableImage) as caught:
-        source.read(1)
-    assert caught.value.kind == "missing"
 
 
 def test_a_stated_range_scales_the_images_and_makes_another_set(opened: Open, photos: Path) -> None:
@@ -308,7 +271,7 @@ def test_the_state_follows_labels_order_and_images_and_not_the_folder(
     assert state_of(CsvLabels(str(tmp_path / "elsewhere"))) == state_of(changed[-1])
 
 
-def test_unknown_cells_and_own_parts_arrive_in_the_batches(photos: Path, tmp_path: Path) -> None:
+def test_unknown_cells_and_given_splits_arrive_in_the_batches(photos: Path, tmp_path: Path) -> None:
     lines = ["image,split,cat,dog"]
     for i in range(12):
         Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(photos / f"n{i}.png")

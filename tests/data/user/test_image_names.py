@@ -1,3 +1,5 @@
+"""Names in label files, and the image files that they mean."""
+
 import logging
 import unicodedata
 from collections.abc import Callable
@@ -33,6 +35,7 @@ def resolve(tmp_path: Path) -> Resolve:
         ("in/c", "in/c.jpg"),
         (NFC, NFD),
         ("in/../a.jpg", "a.jpg"),
+        (".\\in\\c.jpg", "in/c.jpg"),
         ("../photos/a.jpg", "a.jpg"),
     ],
 )
@@ -40,13 +43,13 @@ def test_a_name_that_can_mean_one_file_is_that_file(
     resolve: Resolve, name: str, file: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert resolve("in/d.jpg", name) == ["in/d.jpg", file]
-    assert ("are not quite those of their files" in caplog.text) == (".." not in name)
+    assert ("are not quite those of their files" in caplog.text) == (name[0] != "." and ".." not in name)
 
 
 @pytest.mark.parametrize(
     ("name", "there"), [("twice", "'twice.jpg' and 'twice.png'"), ("c.jpg", "'in/c.jpg'"), ("a.jpeg", "'a.jpg'")]
 )
-def test_a_name_of_no_file_stays_and_the_near_one_is_told(
+def test_a_name_of_no_file_stays_and_the_near_one_is_logged(
     resolve: Resolve, name: str, there: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert resolve("in/d.jpg", name) == ["in/d.jpg", name]
@@ -56,17 +59,30 @@ def test_a_name_of_no_file_stays_and_the_near_one_is_told(
 def test_absolute_names_in_the_folder_are_names(resolve: Resolve, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     assert resolve(f"{tmp_path}/photos/a.jpg", "in/c.jpg") == ["a.jpg", "in/c.jpg"]
-    assert ImageNames(tmp_path / "link").resolve(
-        [f"{tmp_path}/link/a.jpg", f"{tmp_path}/photos/in/c.jpg"], str, Path()
-    ) == [
-        "a.jpg",
-        "in/c.jpg",
-    ]
+    absolute = [f"{tmp_path}/link/a.jpg", f"{tmp_path}/photos/in/c.jpg"]
+    assert ImageNames(tmp_path / "link").resolve(absolute, str, Path()) == ["a.jpg", "in/c.jpg"]
 
 
 @pytest.mark.parametrize("name", ["/etc/a.jpg", "C:\\in\\c.jpg", "../a.jpg", ".."])
 def test_a_name_out_of_the_folder_is_refused_beside_others(resolve: Resolve, name: str) -> None:
     with pytest.raises(UserError, match=r"line 3: .* leads out of"):
+        resolve("a.jpg", name)
+
+
+@pytest.mark.parametrize("name", ["", "a\0.jpg", f"{'9' * 300}.jpg", f"{'a/' * 3000}1.jpg"])
+def test_a_name_that_no_file_can_have_is_refused(resolve: Resolve, name: str) -> None:
+    with pytest.raises(UserError, match="line 3: '.*' is no file name"):
+        resolve("a.jpg", name)
+
+
+@pytest.mark.parametrize("name", ["away.jpg", "away/secret.jpg"])
+def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_not(resolve: Resolve, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.jpg").touch()
+    (tmp_path / "photos/away.jpg").symlink_to(tmp_path / "secret.jpg")
+    (tmp_path / "photos/away").symlink_to(tmp_path)
+    (tmp_path / "photos/inner.jpg").symlink_to("a.jpg")
+    assert resolve("inner.jpg", "a.jpg") == ["inner.jpg", "a.jpg"]
+    with pytest.raises(UserError, match=f"'{name}' is a link that leads out of"):
         resolve("a.jpg", name)
 
 
@@ -84,7 +100,7 @@ def test_the_one_folder_that_has_all_images_is_found(resolve: Resolve, caplog: p
     assert "the images are in the folder 'in'" in caplog.text
 
 
-def test_images_that_are_all_absent_are_told_with_the_folder_above(resolve: Resolve, tmp_path: Path) -> None:
+def test_images_that_are_all_absent_are_an_error_with_the_folder_above(resolve: Resolve, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"line 2: there is no 'x.jpg' in .*, nor any other image that labels.csv"):
         resolve("x.jpg", "y.jpg")
     (tmp_path / "others").mkdir()
