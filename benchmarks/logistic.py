@@ -52,7 +52,6 @@ def main() -> None:
         x, target = drawn(rows, options["features"], options["labels"], split + 1)
         method = Logistic(VGGSmall(channels=[8]), names)
         start = time.perf_counter()
-        method.coefficients = method.coefficients.new_zeros(options["labels"], options["features"])
         method.fit(x, target, np.ones_like(target, bool))
         ours = time.perf_counter() - start
         if split < 0:

@@ -1,1 +1,1 @@
-"""What is trained: one file a method."""
+"""Methods: what is trained, one file a method in networks, on_features and on_bags."""

@@ -1,1 +1,1 @@
-"""Parts that several methods are made of: the encoder, heads, poolings, distances, machines."""
+"""Components that several methods share: encoders, heads, poolings, distances, classifiers."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, linprog
 
 from retdm.bags import Bags
+from retdm.methods.components.labels import Array
 
-Array = NDArray[np.float64]
 Kind = Literal["max_hausdorff", "average_hausdorff", "min_hausdorff", "emd"]
 BLOCK = 1024  # instances of a block of bags; distances of all pairs of two blocks are held at once
 CANCELS = 1e-6  # share of the squared norms below which a matrix product loses too many digits of a squared distance

@@ -1,1 +1,1 @@
-"""Methods that are fitted to bags: given ones, or an image as its regions."""
+"""Methods that are fitted to bags: those of a data set, or images as bags of their regions."""

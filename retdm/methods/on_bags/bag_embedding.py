@@ -11,10 +11,10 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
 from retdm.errors import UserError
+from retdm.methods.components.classifiers import fit_machines, rbf_decision, scale_of
 from retdm.methods.components.labels import Bools
 from retdm.methods.components.softsign import softsign_score
 from retdm.methods.components.standardise import standardised
-from retdm.methods.components.svm import fit_machines, rbf_decision, scale_of
 from retdm.methods.on_bags.base import BagMethod, batches
 from retdm.ranges import Above
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
+from retdm.methods.components.classifiers import fit_machines, logistic_lines
 from retdm.methods.components.clustering import k_means
 from retdm.methods.components.labels import Bools
-from retdm.methods.components.linear import logistic_lines
 from retdm.methods.components.softsign import softsign_score
 from retdm.methods.components.standardise import standardised
-from retdm.methods.components.svm import fit_machines
 from retdm.methods.on_bags.base import BagMethod, batches
 from retdm.ranges import Above, AtLeast
 

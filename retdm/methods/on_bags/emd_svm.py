@@ -11,9 +11,9 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.methods.components.bag_distances import Kind
+from retdm.methods.components.classifiers import fit_machines
 from retdm.methods.components.labels import Array, Bools
 from retdm.methods.components.standardise import Scale
-from retdm.methods.components.svm import fit_machines
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.ranges import Above
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
+from retdm.methods.components.classifiers import SMALL, rbf_decision, scale_of
 from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
 from retdm.methods.components.softsign import inverse_softsign_score, softsign_score
 from retdm.methods.components.standardise import standardised
-from retdm.methods.components.svm import SMALL, rbf_decision, scale_of
 from retdm.methods.on_bags.base import BagMethod
 from retdm.ranges import Above, AtLeast
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.methods.components.bag_distances import Kind
+from retdm.methods.components.classifiers import fit_machines, rbf_decision
 from retdm.methods.components.clustering import k_medoids
 from retdm.methods.components.labels import Array, Bools
 from retdm.methods.components.standardise import Scale
-from retdm.methods.components.svm import fit_machines, rbf_decision
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.ranges import Above, Between
 

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
+from retdm.methods.components.classifiers import logistic_lines
 from retdm.methods.components.labels import Array, Bools
-from retdm.methods.components.linear import logistic_lines
 from retdm.methods.components.standardise import standardised
 from retdm.methods.on_features.base import FeatureMethod
 from retdm.methods.tuning import FoldScores

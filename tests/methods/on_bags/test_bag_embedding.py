@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from retdm.methods.components import svm
+from retdm.methods.components import classifiers
 
 fitted = partial(fitted_toys.fitted, "bag_embedding")
 
@@ -36,6 +36,6 @@ def test_scores_are_those_of_scikit_learns_machines_on_the_vectors(parts: list[s
 def test_threads_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given = toy()
     plain = scored(fitted(given), given.examples)
-    monkeypatch.setattr(svm, "SMALL", 0)
-    monkeypatch.setattr(svm, "CHUNK", 1)
+    monkeypatch.setattr(classifiers, "SMALL", 0)
+    monkeypatch.setattr(classifiers, "CHUNK", 1)
     np.testing.assert_allclose(scored(fitted(given), given.examples), plain, atol=1e-12)
