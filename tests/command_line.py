@@ -2,14 +2,16 @@
 
 import contextlib
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from hydra.core.global_hydra import GlobalHydra
@@ -27,6 +29,7 @@ TINY_NET = (
     "trainer.precision=32-true",
 )
 TINY = (*TINY_NET, "data.size=60", "data.batch_size=16")
+Refused = Callable[..., str]  # of the fixture ``refused``
 
 
 def start(command: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -80,3 +83,19 @@ def in_a_run() -> Iterator[None]:
         GlobalHydra.instance().clear()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def check_message(done: Done) -> str:
+    """The message of a refused command, after checking its form."""
+    assert done.code == 2, done.out
+    lines = done.err.splitlines()
+    assert 1 <= len(lines) <= 6, done.err
+    assert lines[0].startswith("error: "), done.err
+    assert [line for line in lines if line.startswith("error: ")] == lines[:1], "more than one message"
+    assert "Traceback" not in done.err + done.out
+    return done.err
+
+
+def predictions_in(folder: Path) -> Any:
+    """The content of a folder's ``predictions.json``."""
+    return json.loads((folder / "predictions.json").read_text())

@@ -1,18 +1,15 @@
 """What a user can get wrong: one message that names it, of at most six lines, and nothing that looks done."""
 
 import errno
-import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from command_line import TINY, TINY_NET, Done, in_a_run, in_process, start
+from command_line import TINY, TINY_NET, Done, Refused, check_message, in_a_run, in_process, start
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from makers import make_scene, write_scene_targets
@@ -23,54 +20,6 @@ from retdm.commands.guard import guarded
 from retdm.commands.train import train
 from retdm.data.sets.scene import Scene
 from retdm.settings.compose import register_resolvers, settings_of
-
-Refused = Callable[..., str]
-
-
-def check_message(done: Done) -> str:
-    """The message of a refused command, after checking its form."""
-    assert done.code == 2, done.out
-    lines = done.err.splitlines()
-    assert 1 <= len(lines) <= 6, done.err
-    assert lines[0].startswith("error: "), done.err
-    assert [line for line in lines if line.startswith("error: ")] == lines[:1], "more than one message"
-    assert "Traceback" not in done.err + done.out
-    return done.err
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the images are kept, decoded once for all tests."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def refused(tmp_path: Path, cache: Path) -> Refused:
-    """``refused("method.k=0")``: the message of a tiny run with that, which must be refused and leave no result."""
-
-    def run(*arguments: str, base: tuple[str, ...] = TINY) -> str:
-        done = in_process("train.py", f"outputs={tmp_path / 'out'}", f"data.cache={cache}", *base, *arguments)
-        assert not list((tmp_path / "out").rglob("metrics.json"))
-        assert not list((tmp_path / "out").rglob("*.ckpt")), "refused only after training had begun"
-        return check_message(done)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """The folder of a finished run. Not to be changed."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    done = in_process("train.py", f"run={folder}", f"data.cache={cache}", *TINY)
-    assert done.code == 0, done.err
-    return folder
-
-
-@pytest.fixture
-def copy(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run."""
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
-
 
 # Names
 
@@ -303,130 +252,6 @@ def test_a_full_disk_ends_in_a_message_and_the_run_goes_on_when_there_is_room_ag
     assert "continuing at epoch 2, batch 1, stage label_embedding" in done.out
     assert (run / "metrics.json").exists()
     assert not (run / "error.txt").exists()
-
-
-# Folders that hold a run already
-
-
-def test_a_finished_run_is_said_to_be_finished_and_left_alone(copy: Path, cache: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
-    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY)
-    assert done.code == 0
-    assert done.out.splitlines() == [
-        f"finished already: {copy} (overwrite=true runs it anew)",
-        f"python test.py run={copy}",
-    ]
-    lock = copy / ".lock"
-    assert {path: path.stat().st_mtime_ns for path in before if path != lock} == {
-        path: time for path, time in before.items() if path != lock
-    }
-
-
-def test_overwrite_runs_anew_and_removes_what_the_run_left_and_nothing_else(copy: Path, cache: Path) -> None:
-    first = json.loads((copy / "metrics.json").read_text())
-    (copy / "pictures" / "old.png").write_text("of the first run")
-    (copy / "note.txt").write_text("the user's own")
-    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY, "overwrite=true")
-    assert done.code == 0
-    assert done.out.count("\nepoch ") == 3
-    assert not (copy / "pictures" / "old.png").exists()
-    assert (copy / "note.txt").read_text() == "the user's own"
-    second = json.loads((copy / "metrics.json").read_text())
-    assert second["seconds"] != first["seconds"]
-    assert second["test"] == first["test"]
-
-
-def test_a_run_of_another_configuration_is_refused_with_the_keys_that_differ(copy: Path, cache: Path) -> None:
-    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY, "method.k=3", "data.split=1", "tags=[a]")
-    assert "data.split: 0 -> 1; method.k: 10 -> 3" in check_message(done)
-    assert "tags" not in done.err
-    assert (copy / "metrics.json").exists()
-
-
-@pytest.mark.parametrize(("name", "overwrite"), [("config.yaml", "true"), ("pictures", "true"), ("pictures", "false")])
-def test_a_folder_of_something_else_is_refused_and_left_as_it_is(
-    refused: Refused, tmp_path: Path, name: str, overwrite: str
-) -> None:
-    place = tmp_path / "holiday"
-    mine = place / name if name.endswith(".yaml") else place / name / "sea.png"
-    mine.parent.mkdir(parents=True)
-    mine.write_text("mine: all")
-    assert str(place) in refused(f"run={place}", f"overwrite={overwrite}")
-    assert mine.read_text() == "mine: all"
-
-
-def test_a_truncated_checkpoint_is_told_and_not_trained_over(copy: Path, cache: Path) -> None:
-    (copy / "metrics.json").unlink()
-    last = copy / "checkpoints" / "last.ckpt"
-    half = last.read_bytes()[: last.stat().st_size // 2]
-    last.write_bytes(half)
-    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY)
-    message = check_message(done)
-    assert f"the checkpoint cannot be read: {last}" in message
-    assert "overwrite=true" in message
-    assert not (copy / "metrics.json").exists()
-    assert last.read_bytes() == half
-
-
-@pytest.fixture
-def hold() -> Iterator[Callable[[Path], None]]:
-    """``hold(folder)``: another process works in it until the test is over."""
-    others = []
-
-    def begin(folder: Path) -> None:
-        code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, 2); print(1); sys.stdin.read()"
-        command = [sys.executable, "-u", "-c", code, str(folder / ".lock")]
-        others.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        assert others[-1].stdout.readline() == b"1\n"
-
-    yield begin
-    for other in others:
-        other.communicate()
-
-
-def test_a_folder_in_which_another_process_works_is_left_to_it(
-    copy: Path, cache: Path, hold: Callable[[Path], None]
-) -> None:
-    hold(copy)
-    done = in_process("train.py", f"run={copy}", f"data.cache={cache}", *TINY, "overwrite=true")
-    assert f"another process is working in {copy}" in check_message(done)
-    assert (copy / "metrics.json").exists()
-
-
-# test.py
-
-
-@pytest.mark.parametrize("arguments", [(), ("run=null",)])
-def test_testing_asks_for_a_run(arguments: tuple[str, ...]) -> None:
-    assert "which run?" in check_message(in_process("test.py", *arguments))
-
-
-def test_testing_refuses_a_folder_without_a_run(tmp_path: Path) -> None:
-    assert f"there is no run in {tmp_path}" in check_message(in_process("test.py", f"run={tmp_path}"))
-
-
-def test_testing_refuses_a_run_that_has_not_reached_its_last_stage(copy: Path) -> None:
-    (copy / "checkpoints" / "best.ckpt").unlink()
-    assert "has no best.ckpt" in check_message(in_process("test.py", f"run={copy}"))
-
-
-def test_testing_refuses_a_truncated_checkpoint(copy: Path) -> None:
-    best = copy / "checkpoints" / "best.ckpt"
-    best.write_bytes(best.read_bytes()[:1000])
-    assert f"the checkpoint cannot be read: {best}" in check_message(in_process("test.py", f"run={copy}"))
-    assert not (copy / "test.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("argument", "says"),
-    [
-        ("trainer.devises=2", "trainer.devises is not a setting\n  did you mean devices?"),
-        ("+data.batch_sise=2", "data.batch_sise is not a setting of synthetic\n  did you mean batch_size?"),
-        ("data.workers=many", "data.workers=many is not a whole number of at least 0 or null"),
-    ],
-)
-def test_testing_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -> None:
-    assert says in check_message(in_process("test.py", f"run={copy}", argument))
 
 
 # As a process of its own, and help

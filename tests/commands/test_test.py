@@ -1,0 +1,44 @@
+"""``test.py``: the settings and folders that it refuses."""
+
+from pathlib import Path
+
+import pytest
+from command_line import check_message, in_process, start
+
+
+@pytest.mark.parametrize("arguments", [(), ("run=null",)])
+def test_testing_asks_for_a_run(arguments: tuple[str, ...]) -> None:
+    assert "which run?" in check_message(in_process("test.py", *arguments))
+
+
+def test_testing_refuses_a_folder_without_a_run(tmp_path: Path) -> None:
+    assert f"there is no run in {tmp_path}" in check_message(in_process("test.py", f"run={tmp_path}"))
+
+
+def test_testing_refuses_a_run_that_has_not_reached_its_last_stage(copy: Path) -> None:
+    (copy / "checkpoints" / "best.ckpt").unlink()
+    assert "has no best.ckpt" in check_message(in_process("test.py", f"run={copy}"))
+
+
+def test_testing_refuses_a_truncated_checkpoint(copy: Path) -> None:
+    best = copy / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:1000])
+    assert f"the checkpoint cannot be read: {best}" in check_message(in_process("test.py", f"run={copy}"))
+    assert not (copy / "test.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("trainer.devises=2", "trainer.devises is not a setting\n  did you mean devices?"),
+        ("+data.batch_sise=2", "data.batch_sise is not a setting of synthetic\n  did you mean batch_size?"),
+        ("data.workers=many", "data.workers=many is not a whole number of at least 0 or null"),
+    ],
+)
+def test_testing_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -> None:
+    assert says in check_message(in_process("test.py", f"run={copy}", argument))
+
+
+def test_the_test_commands_help_says_how_it_is_called(tmp_path: Path) -> None:
+    done = start("test.py", "--help", folder=tmp_path)
+    assert done.returncode == 0 and "python test.py run=<folder>" in done.stdout
