@@ -50,7 +50,7 @@ class RankLossSIM(BagMethod):
     deviation: Tensor  # (D,)
     weights: Tensor  # (L, D + 1), the last for the constant feature 1
     constant: Tensor  # (L,) decision values of constant labels, NaN of others
-    has_thresholds = True
+    thresholds: Tensor  # (L,) of scores
 
     def __init__(
         self,
