@@ -3,11 +3,9 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from command_line import start
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -102,22 +100,3 @@ def test_help_is_there_before_anything_heavy_is_imported() -> None:
 def test_help_for_one_choice_shows_its_settings_and_what_they_mean(word: str, says: list[str]) -> None:
     text = help_of("train", ["--help", word])
     assert [each for each in says if each not in text] == []
-
-
-def test_help_lists_every_choice_with_one_line_and_three_commands(tmp_path: Path) -> None:
-    done = start("train.py", "--help", folder=tmp_path)
-    assert done.returncode == 0
-    for group, title in (
-        ("method", "methods"),
-        ("data", "data sets"),
-        ("backbone", "backbones"),
-        ("experiment", "experiments"),
-    ):
-        block = done.stdout[done.stdout.index(f"{title} ({group}=…)\n") :].split("\n\n")[0].splitlines()[1:]
-        names = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-        first = [line for line in block if not line.startswith("   ")]  # a long entry goes on below, indented
-        assert [line.split()[0] for line in first] == names
-        assert all(len(line.split()) > 3 for line in first), "a choice without a word about it"
-    examples = done.stdout[done.stdout.index("\nexamples\n") :].split("\n\n")[0].splitlines()[2:]
-    assert len(examples) == 3
-    assert all(line.startswith("  python train.py") for line in examples)

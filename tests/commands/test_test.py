@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from command_line import check_message, in_process, start
+from command_line import check_message, in_process
 
 
 @pytest.mark.parametrize("arguments", [(), ("run=null",)])
@@ -37,8 +37,3 @@ def test_testing_refuses_a_truncated_checkpoint(copy: Path) -> None:
 )
 def test_testing_refuses_a_wrong_setting(copy: Path, argument: str, says: str) -> None:
     assert says in check_message(in_process("test.py", f"run={copy}", argument))
-
-
-def test_the_test_commands_help_says_how_it_is_called(tmp_path: Path) -> None:
-    done = start("test.py", "--help", folder=tmp_path)
-    assert done.returncode == 0 and "python test.py run=<folder>" in done.stdout
