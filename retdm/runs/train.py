@@ -159,16 +159,16 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
         data = data.trained_on_validation()
         log.info("refit: trains on %d images, those of validation too", len(data.splits["train"]))
     data = build.precompute(settings, data, method)
-    logger = logger_settings(settings).build(folder.path)
-    if isinstance(method, DeepMethod):
-        before = {"criteria": None, "threshold": threshold} if refit else None
-        report = train_deep(folder, settings, data, method, request, logger, before, resume=resume)
-    else:
-        assert isinstance(method, FittedMethod)
-        report = train_fitted(folder, settings, data, method, logger)
-    if not is_leader():
-        return None
-    log_hparams(logger, settings, report)
+    with logger_settings(settings).opened(folder.path) as logger:
+        if isinstance(method, DeepMethod):
+            before = {"criteria": None, "threshold": threshold} if refit else None
+            report = train_deep(folder, settings, data, method, request, logger, before, resume=resume)
+        else:
+            assert isinstance(method, FittedMethod)
+            report = train_fitted(folder, settings, data, method, logger)
+        if not is_leader():
+            return None
+        log_hparams(logger, settings, report)
     report["seconds_in_all"] = time.monotonic() - started
     report["images"] = len(data.source)
     folder.check_there()

@@ -4,10 +4,12 @@ They show a run while it trains and change nothing in it. What the report reads 
 ``history.jsonl``, which is written whatever was chosen here.
 """
 
+import importlib
 import importlib.util
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -36,16 +38,25 @@ class LoggerSettings:
         if self.package is None:
             return
         found = importlib.util.find_spec(self.package)
-        if (
-            found is None or found.origin is None
-        ):  # a folder of that name, as wandb leaves where it worked, is no package
+        if found is None or found.origin is None:  # a folder of that name, such as wandb's own, has no origin
             raise UserError(
                 f"logger={self.package} needs a package that is not installed", f'pip install "retdm[{self.package}]"'
             )
 
+    @contextmanager
+    def opened(self, folder: Path) -> Iterator[Logger | None]:
+        """The logger of the run in ``folder`` within the block; None for none."""
+        try:
+            yield self.build(folder)
+        finally:
+            self.close()
+
     def build(self, folder: Path) -> Logger | None:
-        """The logger of the run in ``folder``; None for none."""
+        """The same, to be closed by its owner."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Do nothing; a subclass ends a logger of which a process can have only one."""
 
 
 class NoLogger(LoggerSettings):
@@ -105,6 +116,9 @@ class Wandb(LoggerSettings):
             entity=self.entity,
             offline=self.offline,
         )
+
+    def close(self) -> None:
+        importlib.import_module(self.package).finish()  # or the next run of a sweep would go on in this one
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.settings.run_settings import RunSettings
+from retdm.training.loggers import NoLogger
 
 Tiny = Callable[..., RunSettings]
 
@@ -57,3 +58,13 @@ def test_a_package_that_is_not_installed_is_named_with_the_extra_that_brings_it(
         train(settings)
     assert error.value.hint == f'pip install "retdm[{name}]"'
     assert not settings.folder.exists()
+
+
+def test_a_logger_is_closed_when_its_run_ends_whatever_ends_it(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(NoLogger, "close", lambda self: closed.append("closed"))
+    train(tiny("method=bce", "logger=none"))
+    assert closed == ["closed"]
+    with pytest.raises(UserError, match="nothing to train"):
+        train(tiny("method=bce", "logger=none", "method.weights.classification=0"))
+    assert closed == ["closed", "closed"]
