@@ -131,8 +131,8 @@ def _narrowed(array: NDArray[Any]) -> NDArray[np.float32]:
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _different(given: Sequence[str], what: str, where: object) -> list[str]:
-    found = [str(name) for name in given]
+def _different(values: Sequence[str], what: str, where: object) -> list[str]:
+    found = [str(name) for name in values]
     if not found:
         raise UserError(f"{where} has no {what}", "there must be at least one")
     seen: set[str] = set()
@@ -143,8 +143,8 @@ def _different(given: Sequence[str], what: str, where: object) -> list[str]:
     return found
 
 
-def _instances(given: ArrayLike, where: object) -> NDArray[np.float32]:
-    array = np.asarray(given)
+def _instances(values: ArrayLike, where: object) -> NDArray[np.float32]:
+    array = np.asarray(values)
     if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "biuf":
         raise UserError(
             f"{where}: instances are {array.shape} of {array.dtype}, expected numbers (instances, features)"
@@ -152,8 +152,8 @@ def _instances(given: ArrayLike, where: object) -> NDArray[np.float32]:
     return _narrowed(array)
 
 
-def _offsets(given: ArrayLike, ids: list[str], total: int, where: object) -> NDArray[np.int64]:
-    array = np.asarray(given)
+def _offsets(values: ArrayLike, ids: list[str], total: int, where: object) -> NDArray[np.int64]:
+    array = np.asarray(values)
     if array.shape != (len(ids) + 1,) or array.dtype.kind not in "iu":
         raise UserError(
             f"{where}: offsets are {array.shape} of {array.dtype}, expected {len(ids) + 1:,} integers",
@@ -175,22 +175,22 @@ def _offsets(given: ArrayLike, ids: list[str], total: int, where: object) -> NDA
 
 
 def _labelled(
-    given: ArrayLike, shape: tuple[int, int], what: str, bags: BagArrays, where: object
+    values: ArrayLike, shape: tuple[int, int], what: str, bags: BagArrays, where: object
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(targets of 0 and 1, known), both of ``shape``."""
-    array = np.asarray(given)
+    array = np.asarray(values)
     if array.shape != shape or array.dtype.kind not in "biuf":
         raise UserError(f"{where}: {what} are {array.shape} of {array.dtype}, expected numbers {shape}")
-    values = array.astype(np.float64, order="C")
-    known = ~np.isnan(values)
-    negative = -1 if (values == -1).any() else 0
-    strange = known & (values != 1) & (values != negative)
+    numbers = array.astype(np.float64, order="C")
+    known = ~np.isnan(numbers)
+    negative = -1 if (numbers == -1).any() else 0
+    strange = known & (numbers != 1) & (numbers != negative)
     if strange.any():
         row, label = np.argwhere(strange)[0]
         owner = f"bag {bags.ids[row]}" if what == "targets" else f"instance {row + 1}"
-        value, other = values[row, label], "-1 and 1" if negative else "0 and 1"
+        value, other = numbers[row, label], "-1 and 1" if negative else "0 and 1"
         raise UserError(
             f"{where}: {what} of {owner}, label {bags.names[label]} hold {value:g}, expected {other} as in the others",
             "write 0 and 1, or -1 and 1, and NaN where it is not known (-1 beside 0 and 1, as in CheXpert)",
         )
-    return (values == 1).astype(np.uint8), known
+    return (numbers == 1).astype(np.uint8), known

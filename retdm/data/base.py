@@ -89,7 +89,7 @@ class Data(ABC):
     @property
     @abstractmethod
     def bags(self) -> Bags | RegionBags:
-        """All rows of the source as bags: its own, or the regions of images whose features are there."""
+        """All rows of the source as bags: those of a bag source, or the regions of images with features."""
 
     @abstractmethod
     def examples(self, *splits: str) -> tuple[Any, NDArray[np.uint8], NDArray[np.bool_]]:

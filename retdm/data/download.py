@@ -85,7 +85,7 @@ def _open(url: str, have: int) -> tuple[HTTPResponse | None, int, int | None]:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        # Nothing lies behind our last byte: the part is whole, or it is of another file and we start anew.
+        # Nothing follows our last byte: the part is whole, or of another file, and the download starts anew.
         error.close()
         if error.headers.get("Content-Range", "").endswith(f"/{have}"):
             return None, have, have
@@ -133,7 +133,7 @@ def _check_room(folder: Path, needed: int, what: str | Path) -> None:
         )
 
 
-def obtain(folder: Path, addresses: Iterable[str], parts: Mapping[str, str], check: Callable[[Path], object]) -> None:
+def obtain(folder: Path, addresses: Iterable[str], places: Mapping[str, str], check: Callable[[Path], object]) -> None:
     """Download and unpack the archives of a published set into ``folder``, unless something is in it already.
 
     All or nothing, and by one process: others wait and find it. The archives stay beside the folder.
@@ -141,7 +141,7 @@ def obtain(folder: Path, addresses: Iterable[str], parts: Mapping[str, str], che
     Args:
         folder: the set's own.
         addresses: of the archives, which may hold rars.
-        parts: {place in ``folder``: path of a file in it}; the unpacked folder that holds the file goes to that place,
+        places: {place in ``folder``: path of a file in it}; the unpacked folder that holds the file goes to that place,
             in this order.
         check: raises ``UserError`` where a folder is not the set.
     """
@@ -167,7 +167,7 @@ def obtain(folder: Path, addresses: Iterable[str], parts: Mapping[str, str], che
                 unpacked = unpack(archive, part / "unpacked" / archive.stem)
                 for inner in sorted(unpacked.rglob("*.rar")):
                     unpack(inner, inner.with_suffix(""))
-            for place, sample in parts.items():
+            for place, sample in places.items():
                 found = next((part / "unpacked").rglob(sample), None)
                 if found is None:
                     names = " and ".join(map(str, archives))

@@ -22,7 +22,7 @@ ENDINGS = {
     ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 SKIP_HINT = "put whole files in their place, or leave such images out with data.on_unreadable=skip"
-RANGE_HINT = "data.value_range=[lowest,highest] says which values are black and white (of your own images)"
+RANGE_HINT = "data.value_range=[lowest,highest] states the values that are black and white"
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -56,14 +56,14 @@ class _Unscaled(ValueError):
     """Values of more than 8 bits whose range nobody stated."""
 
 
-def checked_range(given: Sequence[float] | None) -> Range | None:
+def checked_range(values: Sequence[float] | None) -> Range | None:
     """``value_range`` as a setting. Raises ``UserError`` unless it is two numbers, the lower first, or None."""
-    if given is None:
+    if values is None:
         return None
-    numbers = isinstance(given, Sequence) and all(isinstance(value, int | float) for value in given)
-    if not numbers or len(given) != 2 or not -np.inf < given[0] < given[1] < np.inf:
-        raise UserError(f"value_range={given} is no range", "two numbers, the lower first: [0,4095]")
-    return float(given[0]), float(given[1])
+    numbers = isinstance(values, Sequence) and all(isinstance(value, int | float) for value in values)
+    if not numbers or len(values) != 2 or not -np.inf < values[0] < values[1] < np.inf:
+        raise UserError(f"value_range={values} is no range", "two numbers, the lower first: [0,4095]")
+    return float(values[0]), float(values[1])
 
 
 def read_image(file: Path | BinaryIO, value_range: Range | None = None, name: str = "the image") -> Image.Image:
@@ -71,7 +71,7 @@ def read_image(file: Path | BinaryIO, value_range: Range | None = None, name: st
 
     Transparent pixels lie on white; CMYK, palettes and grey are converted. Values of more than 8 bits are scaled, from
     ``value_range`` to 0 and 255, where the file does not state its own (PGM, JPEG 2000, TIFF of 9 to 15 bits). Without
-    one, 16-bit images reach from 0 to 65,535, unless their highest value says that they may hold fewer bits: those, and
+    one, 16-bit images reach from 0 to 65,535, unless their highest value fits into fewer bits: those, and
     32-bit integers and floats, are refused, for a range of each image's own would make all images equally bright.
 
     Args:

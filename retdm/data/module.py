@@ -27,7 +27,7 @@ class ImageData(Data):
         source: the images and their label sets.
         image_size: side of the network's images in pixels.
         on_unreadable: ``error`` stops at images that cannot be read, ``skip`` leaves them out and counts them.
-        cache: folder of the decoded images, never inside the data's own; ``none`` decodes them at each reading.
+        cache: folder of the decoded images, never inside the data's folder; ``none`` decodes them at each reading.
         cache_limit: gigabytes of pixels above which the cache holds JPEG.
         group_duplicates: the pairs of images that stay in one split.
         loading: see :class:`Data`.
@@ -91,10 +91,10 @@ class ImageData(Data):
     def examples(self, *splits: str) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.bool_]]:
         where = self.rows_of(*splits)
         assert self.features is not None, "a fitted method's features come first"
-        given: Any = self.bags.take(where) if self.features.ndim == 4 else self.features[where]
+        found: Any = self.bags.take(where) if self.features.ndim == 4 else self.features[where]
         if self._columns is not None:
-            given = given[:, self._columns]
-        return given, self.source.targets[where], self.source.known[where]
+            found = found[:, self._columns]
+        return found, self.source.targets[where], self.source.known[where]
 
     def rows(self, seed: int | None = None) -> Images | CachedFeatures:
         if self.features is not None:

@@ -59,7 +59,7 @@ class Source(ABC):
 
     @staticmethod
     def user_files(*named: Any) -> tuple[Path, ...]:
-        """The files and folders that the values of ``user_settings`` name; they tell one run's data from another's."""
+        """The files and folders that the values of ``user_settings`` name; by them runs on different data differ."""
         return ()
 
 
@@ -149,8 +149,8 @@ def stamps_of(folder: Path, files: Sequence[str]) -> NDArray[np.uint64]:
         return [_stamp(os.path.join(folder, file)) for file in some]
 
     with ThreadPoolExecutor(8) as pool:  # which mostly wait for a disk or a network
-        parts = pool.map(stamps, (files[start : start + 256] for start in range(0, len(files), 256)))
-        return np.array([stamp for part in parts for stamp in part], np.uint64)
+        blocks = pool.map(stamps, (files[start : start + 256] for start in range(0, len(files), 256)))
+        return np.array([stamp for block in blocks for stamp in block], np.uint64)
 
 
 def _stamp(path: str) -> int:

@@ -67,7 +67,7 @@ def make_splits(
         raise UserError(
             f"the {n:,} images show only {len(order)} different picture{'s' * (len(order) > 1)}, "
             "and copies of one stay in one split: they do not make three splits",
-            "look at them: python -m retdm check data=<name> data.group_duplicates=none …",
+            "list them: python -m retdm check data=<name> data.group_duplicates=none …",
         )
     in_groups = f", of {len(order)} different pictures that stay together," if len(order) < n else ""
     if given is None:
@@ -77,7 +77,7 @@ def make_splits(
         validation = None
     else:
         if strange := sorted(set(np.unique(given).tolist()) - set(SPLITS)):
-            raise UserError(f"the publisher's split says {strange[0]!r}", f"it may say {', '.join(SPLITS)}")
+            raise UserError(f"the publisher's split names {strange[0]!r}", f"it may name {', '.join(SPLITS)}")
         test, validation = np.flatnonzero(given == "test"), np.flatnonzero(given == "validation")
         _not_empty(test, "test", "the publisher's split names no image of it")
         keep = given != "test" if folds else given == "train"

@@ -126,7 +126,7 @@ def test_a_damaged_file_is_named_and_what_the_message_says_helps(file: Path, dam
     with pytest.raises(UserError, match="is damaged") as error:
         array(file)[:]
     assert f"python -m retdm cache clear {file.parent}" in error.value.hint
-    assert cache.main(["clear", str(file.parent)]) == 0
+    cache.main(["clear", str(file.parent)])
     np.testing.assert_array_equal(array(file)[:], TRUE)
 
 
@@ -205,7 +205,7 @@ def in_a_child(work: Callable[[], object]) -> int | None:
 
 def test_clearing_leaves_what_another_process_reads_or_builds(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def clear() -> None:
-        assert cache.main(["clear", str(file.parent)]) == 0
+        cache.main(["clear", str(file.parent)])
 
     reader = array(file)
     with locked(file.with_name("fedcba9876543210.lock")):

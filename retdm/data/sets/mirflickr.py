@@ -3,7 +3,7 @@
 Publisher's page: http://press.liacs.nl/mirflickr/
 Archives: ``IMAGES`` (2.9 GB) and ``ANNOTATIONS`` below.
 Licence: each image under its photographer's own Creative Commons licence, which the archive's ``meta`` folder lists;
-photographers are to be credited. No licence precludes benchmarks, says the publisher.
+photographers are to be credited. According to the publisher no licence precludes benchmarks.
 
 Layout: ``<root>/mirflickr/im1.jpg … im25000.jpg``, as the archive of images unpacks in ``<root>`` (or one folder
 deeper, in ``mirflickr/mirflickr/``), and the annotations ``<label>.txt`` and ``<label>_r1.txt``, an image's number a
@@ -102,8 +102,8 @@ class MirFlickr(ImageFiles):
         counts = self.counts[labels]
         self.folder = data_root(root) / "mirflickr"
         if download:
-            parts = {".": "im1.jpg", "annotations": "baby_r1.txt"}
-            obtain(self.folder, [IMAGES, ANNOTATIONS], parts, lambda folder: _targets(folder, labels, counts))
+            places = {".": "im1.jpg", "annotations": "baby_r1.txt"}
+            obtain(self.folder, [IMAGES, ANNOTATIONS], places, lambda folder: _targets(folder, labels, counts))
         self.names = list(counts.labels)
         self.targets = _targets(self.folder, labels, counts)
         self.known = np.ones(self.targets.shape, bool)

@@ -85,8 +85,8 @@ class MsrcV2(ImageFiles):
     def __init__(self, root: str | None = None, download: bool = False) -> None:
         self.folder = data_root(root) / "msrcv2"
         if download:
-            parts = {".": "GroundTruth/1_1_s_GT.bmp"}
-            obtain(self.folder, [ADDRESS], parts, lambda folder: _checked(folder, self.counts))
+            places = {".": "GroundTruth/1_1_s_GT.bmp"}
+            obtain(self.folder, [ADDRESS], places, lambda folder: _checked(folder, self.counts))
         if not (self.folder / "GroundTruth").is_dir():
             raise UserError(
                 f"the MSRC v2 images are not in {self.folder.absolute()} (no GroundTruth folder there)",

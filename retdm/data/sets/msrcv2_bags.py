@@ -30,7 +30,7 @@ from retdm.data.user.mat import read_mat
 from retdm.errors import UserError
 
 FILE = "bags/MSCV2.mat"
-HINT = "get the file anew; retdm/data/sets/msrcv2_bags.py says where it is from"
+HINT = "get the file anew; retdm/data/sets/msrcv2_bags.py names the source"
 
 
 class MSRCv2Bags(BagArrays):
@@ -52,7 +52,7 @@ class MSRCv2Bags(BagArrays):
         if not file.exists():
             raise UserError(
                 f"the MSRC v2 bags are not in {file.absolute()}",
-                "put MSCV2.mat there (retdm/data/sets/msrcv2_bags.py says where it is from); data.root or $RETDM_DATA "
+                "put MSCV2.mat there (retdm/data/sets/msrcv2_bags.py names its source); data.root or $RETDM_DATA "
                 "names the folder that holds bags/",
             )
         ids = _image_names(self.groups)

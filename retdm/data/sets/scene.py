@@ -46,8 +46,8 @@ class Scene(ImageFiles):
     def __init__(self, root: str | None = None, download: bool = False) -> None:
         self.folder = data_root(root) / "scene"
         if download:
-            parts = {"original": "1.jpg", "processed": "miml data.mat"}
-            obtain(self.folder, [ADDRESS], parts, lambda folder: _checked(folder, self.counts))
+            places = {"original": "1.jpg", "processed": "miml data.mat"}
+            obtain(self.folder, [ADDRESS], places, lambda folder: _checked(folder, self.counts))
         if not (self.folder / "original").is_dir() and not (self.folder / TARGETS).is_file():
             raise UserError(
                 f"the Scene images are not in {self.folder.absolute()}",

@@ -28,7 +28,7 @@ class SyntheticBags(BagArrays):
         size: number of bags n.
         seed: of the series of bags.
         grid: g; a bag has g x g instances.
-        features: D of an instance; where ``place_matters`` two more tell its row and column.
+        features: D of an instance; where ``place_matters`` two more are its row and column.
         characteristics: of :class:`Characteristics`; those that are not given are easy.
 
     Attributes:
@@ -90,8 +90,8 @@ def _draw(
     for kind in (Kind.WITNESS, Kind.CONTEXT, Kind.DISTRACTOR):
         at = places.kind == kind
         centre[at] = centres[kind][places.label[at]]
-    own, common = rng.standard_normal(centre.shape), rng.standard_normal(centre.shape[1])
-    instances = centre + np.sqrt(1 - hard.alike) * own + np.sqrt(hard.alike) * common
+    single, common = rng.standard_normal(centre.shape), rng.standard_normal(centre.shape[1])
+    instances = centre + np.sqrt(1 - hard.alike) * single + np.sqrt(hard.alike) * common
     if hard.place_matters:
         place = np.stack(np.divmod(np.arange(grid**2), grid), axis=1) / (grid - 1) * 4 - 2
         instances = np.concatenate([instances, place], axis=1)

@@ -35,7 +35,7 @@ class Characteristics:
             without, that have its witnesses in the lower half.
         label_noise: share of the bags to train on that have another bag's labels; the test split has none.
         distractors: share of the bags, with a label or without, that have instances nearly like its witnesses. In bags
-            without it alone they would tell that it is absent.
+            without the label alone they would give away that it is absent.
     """
 
     witness_rate: Annotated[float, Between(0, 1 / 3 + 1e-9, with_low=False)] = 0.125

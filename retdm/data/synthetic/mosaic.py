@@ -1,7 +1,7 @@
 """Mosaics of small scenes, each an instance of at most one label. Notation: S side in pixels, L the five labels.
 
-A context instance is stripes of the label's own slant, a distractor is the label's scene upside down, and what
-instances have in common is a cast of colour.
+A context instance is stripes of the label's own slant, a distractor is the label's scene upside down, and alike
+instances have a cast of colour in common.
 """
 
 import numpy as np
@@ -31,16 +31,16 @@ def mosaic(rng: Generator, places: Places, side: int, alike: float) -> tuple[NDA
     pixels = np.zeros((side, side, 3), np.uint8)
     visible = np.zeros((len(NAMES), side, side), bool)
     tile = -(-side // grid)
-    # A tile has its own generator, so that what is drawn in it moves no other.
-    for at, own in enumerate(rng.spawn(grid**2)):
+    # Each tile has a generator, so that no tile's drawing changes another's.
+    for at, generator in enumerate(rng.spawn(grid**2)):
         kind, label = places.kind[at], places.label[at]
         if kind == Kind.CONTEXT:
-            drawn, seen = _stripes(own, int(label), tile), np.ones((tile, tile), bool)
+            drawn, mask = _stripes(generator, int(label), tile), np.ones((tile, tile), bool)
         else:
             labels = np.zeros(len(NAMES), np.uint8)
             labels[label] = kind != Kind.BACKGROUND
-            drawn, masks = draw_scene(own, labels, tile)
-            seen = masks[label]
+            drawn, masks = draw_scene(generator, labels, tile)
+            mask = masks[label]
             if kind == Kind.DISTRACTOR:
                 drawn = drawn[::-1]
         row, column = divmod(at, grid)
@@ -48,7 +48,7 @@ def mosaic(rng: Generator, places: Places, side: int, alike: float) -> tuple[NDA
         size = (slice(edges[row + 1] - edges[row]), slice(edges[column + 1] - edges[column]))
         pixels[where] = drawn[size]
         if places.positive[at]:
-            visible[(label, *where)] = seen[size]
+            visible[(label, *where)] = mask[size]
     if alike:
         cast = np.exp(alike * rng.normal(0, 0.5, 3))
         pixels = (np.clip(pixels * cast, 0, 255) + 0.5).astype(np.uint8)

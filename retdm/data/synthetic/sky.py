@@ -37,9 +37,9 @@ def _low_sun(s: Scene) -> None:
 
 def _clouds(s: Scene, zenith: Colour) -> None:
     rng = s.rng
-    seen = s.visible.copy()
+    visible = s.visible.copy()
     thin = np.ones_like(s.y)
-    if s.sunset:  # clouds let the sun through, or nobody could tell the label
+    if s.sunset:  # clouds let the sun through, or the label could not be seen
         thin -= 0.85 * np.exp(-((np.hypot(s.x - s.sun[0], s.y - s.sun[1]) / 0.14) ** 2))
     if rng.random() < 0.8:
         depth = np.log(np.maximum(-s.below, 0) + 0.08)
@@ -55,4 +55,4 @@ def _clouds(s: Scene, zenith: Colour) -> None:
         shade = np.clip(0.6 + 0.5 * n - 0.8 * above, 0, 1.1)
         alpha = thin * s.edge(above, 0.04) * rng.uniform(0.6, 0.9)
         s.paint(alpha, shade[..., None] * mix(pick(rng, PALE), s.haze, 0.4))
-    s.visible[:] = seen  # a sunset stays one behind its clouds
+    s.visible[:] = visible  # a sunset stays one behind its clouds

@@ -3,7 +3,7 @@
 Notation: S side of an image in pixels, L the five labels, n images.
 
 Image i is a pure function of (seed, i): neither the number of images nor the order of reading changes it. With
-``tiles`` an image is a mosaic of small scenes, as hard to learn from as ``characteristics`` says.
+``tiles`` an image is a mosaic of small scenes, as hard to learn from as its ``characteristics``.
 """
 
 from collections.abc import Mapping

@@ -93,16 +93,16 @@ class BagFiles(BagArrays):
 def _npz(path: Path, label_columns: list[str] | None) -> Read:
     with np.load(path, allow_pickle=False) as content:
         found = {name: content[name] for name in content.files}
-    given = [key for key in ("offsets", BAG) if key in found]
+    layout = [key for key in ("offsets", BAG) if key in found]
     missing = [key for key in ("instances", "targets", "names") if key not in found]
-    if missing or len(given) != 1:
+    if missing or len(layout) != 1:
         raise UserError(
             f"{path} holds {', '.join(found)}; expected instances, targets, names, and either offsets or bag",
             "numpy.savez(file, instances=…, offsets=…, targets=…, names=…)",
         )
     ids = [str(i) for i in range(len(found["targets"]))]
-    instances, offsets = found["instances"], found[given[0]]
-    if given == [BAG]:
+    instances, offsets = found["instances"], found[layout[0]]
+    if layout == [BAG]:
         order, offsets = _grouped(offsets, len(ids), len(instances), path)
         instances = instances[order]
     return Read(found["names"].ravel().astype(str).tolist(), ids, instances, offsets, found["targets"])

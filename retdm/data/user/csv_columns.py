@@ -77,7 +77,7 @@ def find_columns(
     if joined:
         raise UserError(
             f"{table.file}: data.label_separator is set, and there is no column of joined names",
-            f"data.label_columns=[<name>] says which; it has {some(table.columns)}",
+            f"data.label_columns=[<name>] names it; the table has {some(table.columns)}",
         )
     labels = [c for c in free if c != split] if asked is None else asked
     if not labels:
@@ -100,7 +100,7 @@ def _image(table: Table, lower: list[str], image_column: str | None) -> int:
     elif like := [name for name, cell in zip(table.columns, table.rows[0], strict=True) if _is_file(cell)]:
         hint = f"column {like[0]!r} looks so: {as_setting('image_column', like[:1])}"
     else:
-        hint = "data.image_column=<name> says which column has the images' paths"
+        hint = "data.image_column=<name> names the column of the images' paths"
         if image_column is not None and (meant := near(image_column, table.columns)):
             hint = f"{hint}; there is {meant!r}"
     raise UserError(
@@ -144,8 +144,8 @@ def _unnamed(table: Table) -> set[int]:
 
 def _holds_names(codes: Codes, column: int, name: str) -> bool:
     """True where a column holds names: text, and no 0 or 1 unless the column is called ``labels`` or the like."""
-    said = codes[:, column]
-    return bool((said == OTHER).any()) and (name in JOINED_COLUMNS or not (said <= PRESENT).any())
+    found = codes[:, column]
+    return bool((found == OTHER).any()) and (name in JOINED_COLUMNS or not (found <= PRESENT).any())
 
 
 def _check_labels(
@@ -154,13 +154,13 @@ def _check_labels(
     """Raise ``UserError`` where columns do not look like labels."""
     strange = {}
     for column in labels:
-        name, said = table.columns[column], codes[:, column]
-        if (said <= PRESENT).any():
+        name, found = table.columns[column], codes[:, column]
+        if (found <= PRESENT).any():
             if not asked and other_columns is None and _plain(name) in NO_LABELS:
                 strange[column] = "a column of this name is seldom a label"
-        elif (other := np.flatnonzero(said == OTHER)).size:
+        elif (other := np.flatnonzero(found == OTHER)).size:
             strange[column] = repr(table.rows[int(other[0])][column].strip()[:20])
-        elif (said == UNKNOWN).all():
+        elif (found == UNKNOWN).all():
             strange[column] = "without a known cell"
     if not strange:
         return

@@ -42,7 +42,7 @@ def lists_of(table: Table, column: int, separator: str | None = None, empty: Mea
     if not sign:
         raise UserError("data.label_separator is empty", f"{', '.join(SEPARATORS)}, or any text")
     if empty == 1:
-        raise UserError("data.empty=1 says nothing of a column of names", "unknown, or 0 for none of the labels")
+        raise UserError("data.empty=1 has no meaning for a column of names", "unknown, or 0 for none of the labels")
     as_they_are = separator in ("semicolon", ";")
     nothing: Names = [] if empty == 0 else None
     read: dict[str, Names] = {"": nothing, NONE: []}
@@ -71,7 +71,7 @@ def merged(table: Table, ids: list[str], lists: list[Names]) -> tuple[list[str],
     """(ids, their names, first row of each), where a file may stand in several lines of one name each.
 
     Raises:
-        UserError: a file stands in several lines, of which one has several names, or says that there is none.
+        UserError: a file stands in several lines, of which one has several names, or ``-`` for none.
     """
     first: dict[str, int] = {}
     found: dict[str, Names] = {}

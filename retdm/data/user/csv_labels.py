@@ -12,7 +12,7 @@ has most of (or Excel's ``sep=;`` above it names); UTF-8, with or without a byte
     testing, as fastai reports on them.
 Labels, in one of three forms
     A column a label, with 1 (the image has it), 0 (it has not) or nothing (unknown, which counts in no loss and no
-    criterion); true, yes, false, no, ?, nan and 1.0 are read too, -1 where ``data.minus_one`` says what it means. A
+    criterion); true, yes, false, no, ?, nan and 1.0 are read too, -1 where ``data.minus_one`` gives its meaning. A
     column that does not look like a label (text, no cell at all, a name like ``note`` or ``checked``) is refused;
     ``data.label_columns`` lists the labels, ``data.other_columns`` the columns that are none::
 
@@ -21,8 +21,8 @@ Labels, in one of three forms
         holiday/2.jpg,0,,1
 
     One column ``labels`` (or ``label``, ``tags``, or the only one of ``data.label_columns``) with names joined by
-    semicolons or by ``data.label_separator``, or lists (``['cat', 'garden']``); ``-`` or ``[]`` says that the image
-    has none of the labels, and nothing that its labels are unknown, all of them. The labels are the names found, in
+    semicolons or by ``data.label_separator``, or lists (``['cat', 'garden']``); ``-`` or ``[]`` means that the image
+    has none of the labels, and an empty cell that all its labels are unknown. The labels are the names found, in
     alphabetical order. Other columns are not read then::
 
         image,labels

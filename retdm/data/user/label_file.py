@@ -42,7 +42,7 @@ class LabelledFolder(ImageFiles):
         """(folder of images, label file). Raises ``UserError``."""
         if root is None:
             raise UserError(
-                "data.root is not set: this data is your own, and no other place is looked in",
+                "data.root is not set: this data is your own, and no other place is searched",
                 f"data.root=<folder of your images> data.labels=<label file there>; data.labels is {labels} now",
             )
         folder = Path(root).expanduser()

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from retdm.errors import UserError
 
 BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they turn around what follows on a screen
-EMPTY = str.maketrans("", "", "\u00ad\u200b\u2060\ufeff")  # left behind by editors, and seen by nobody
+EMPTY = str.maketrans("", "", "\u00ad\u200b\u2060\ufeff")  # invisible signs that editors leave behind
 
 
 def has_control(text: str) -> bool:
@@ -37,11 +37,11 @@ def distinct(names: Sequence[str], where: object) -> list[str]:
         UserError: two of them are the same, or but for upper and lower case, ``_`` for a space, or signs without width.
     """
     found: list[str] = []
-    seen: dict[str, str] = {}
+    by_key: dict[str, str] = {}
     for name in names:
         found.append(tidy(name, where))
-        other = seen.setdefault(_key(found[-1]), found[-1])
-        if len(seen) < len(found):
+        other = by_key.setdefault(_key(found[-1]), found[-1])
+        if len(by_key) < len(found):
             alike = "twice" if other == found[-1] else f"and {other!r}, which differ in next to nothing"
             raise UserError(
                 f"{where}: labels {found[-1]!r} {alike}",

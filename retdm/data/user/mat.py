@@ -16,9 +16,9 @@ pickle.dump(content, sys.stdout.buffer, protocol=5)
 
 
 def read_mat(file: Path, *names: str) -> dict[str, Any]:
-    """The variables of a file of up to version 7, all or those of these names, as ``scipy.io.loadmat`` gives them.
+    """The variables of a file of up to version 7, all or those of these names, as ``scipy.io.loadmat`` reads them.
 
-    By a process of its own: some damaged files end the process that reads them, by a segmentation fault of SciPy's.
+    Another process reads them: some damaged files end the process that does, by a segmentation fault of SciPy's.
 
     Raises:
         OSError: there is no such file, or it may not be read.
