@@ -132,6 +132,13 @@ def scored(method: Any, examples: Any) -> np.ndarray:
     return scores
 
 
+def instances_scored(method: Any, examples: Bags) -> np.ndarray:
+    """Scores of all instances (T, L)."""
+    batch: Any = batch_of(examples)
+    scores: np.ndarray = method.instance_scores(batch)[batch.mask].numpy()
+    return scores
+
+
 def decisions(scores: Any) -> np.ndarray:
     """The decision values of which ``softsign_score`` made the scores."""
     signed = 2 * np.asarray(scores) - 1

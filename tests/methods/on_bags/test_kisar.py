@@ -8,7 +8,7 @@ import fitted_toys
 import numpy as np
 import pytest
 import torch
-from fitted_toys import Toy, batch_of, decisions, scored, toy
+from fitted_toys import Toy, decisions, instances_scored, scored, toy
 from scipy.optimize import minimize
 from sklearn.svm import SVC
 
@@ -116,12 +116,9 @@ def test_relations_are_those_of_the_table_of_joint_counts() -> None:
 def test_an_instance_scores_what_a_bag_of_it_alone_would() -> None:
     given = toy()
     method = fitted(given)
-    found = method.instance_scores(batch_of(given.examples)).numpy()
     rows = given.examples.instances
     alone = replace(given.examples, instances=rows, offsets=np.arange(len(rows) + 1), index=np.arange(len(rows)))
-    mask = batch_of(given.examples).mask.numpy()
-    bag = batch_of(alone)._replace(target=torch.zeros(len(rows), 3))
-    np.testing.assert_allclose(found[mask], method.scores(bag).numpy(), atol=1e-12)
+    np.testing.assert_allclose(instances_scored(method, given.examples), scored(method, alone), atol=1e-12)
 
 
 def test_chunks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import fitted_toys
 import numpy as np
 import pytest
 import torch
-from fitted_toys import Toy, batch_of, decisions, scored, toy
+from fitted_toys import Toy, decisions, instances_scored, scored, toy
 from scipy.optimize import minimize
 
 from retdm.criteria import decide
@@ -44,7 +44,7 @@ def test_bags_and_instances_score_what_a_plain_loop_says(kind: Any) -> None:
     np.testing.assert_allclose(decisions(scores[:, :2]), expected[:, :2], atol=1e-9)
     assert scores[:, 2] == pytest.approx(1 / 62)  # no positive in 60 bags
     x = given.examples.instances.astype(np.float64)
-    instances = method.instance_scores(batch_of(given.examples))[batch_of(given.examples).mask].numpy()
+    instances = instances_scored(method, given.examples)
     values = (x - x.mean(0)) / x.std(0) @ w[:, :-1].T + w[:, -1]
     np.testing.assert_allclose(decisions(instances[:, :2]), values[:, :2], atol=1e-9)
 
