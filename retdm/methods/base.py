@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch
+from retdm.batch import AnyBatch, Batch
 from retdm.methods.components.encoder import Encoder
 
 
@@ -61,7 +61,7 @@ class Method(LightningModule):
         for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
             self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
 
-    def scores(self, batch: Any) -> Tensor:
+    def scores(self, batch: AnyBatch) -> Tensor:
         """Probabilities (B, L) in [0, 1] for a batch of a kind that it ``takes``, or for its precomputed features."""
         raise NotImplementedError
 
@@ -70,7 +70,7 @@ class Method(LightningModule):
         """:meth:`instance_scores` works."""
         return False
 
-    def instance_scores(self, batch: Any) -> Tensor:
+    def instance_scores(self, batch: AnyBatch) -> Tensor:
         """Scores (B, N, L) in [0, 1] of the instances of bags, or of the regions of images."""
         raise NotImplementedError
 
@@ -83,7 +83,7 @@ class Method(LightningModule):
         """
         return {}
 
-    def predictions(self, batch: Any) -> Predictions:
+    def predictions(self, batch: AnyBatch) -> Predictions:
         """Scores of a batch beside its labels."""
         return Predictions(batch.index, self.scores(batch), batch.target, batch.known)
 

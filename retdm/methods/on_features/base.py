@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import Batch, FeatureBatch
+from retdm.batch import AnyBatch
 from retdm.methods.components.labels import Array, Bools
 from retdm.methods.components.multilevel_encoder import MultilevelEncoder
 from retdm.methods.fitted import FittedMethod
@@ -43,7 +43,7 @@ class FeatureMethod(FittedMethod):
         """Features (B, F) float64 to scores in [0, 1] (B, L), float64."""
         raise NotImplementedError
 
-    def scores(self, batch: Batch | FeatureBatch) -> Tensor:
+    def scores(self, batch: AnyBatch) -> Tensor:
         self.check_fitted()
         return self.decision(self.encoder(batch).double())
 
