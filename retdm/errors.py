@@ -1,12 +1,12 @@
-"""The one error that is the user's to mend."""
+"""The one error that a user can mend."""
 
 
 class UserError(Exception):
-    """Something in the command, the configuration or the data is wrong, and the user can put it right.
+    """A mistake in the command, the configuration or the data, which the user can correct.
 
     Args:
         message: what is wrong and where, one sentence.
-        hint: what to do about it.
+        hint: how to correct it.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Text that users brought, as Matplotlib draws it: no mathematics, and no character that no installed font has."""
+"""Names of labels and files from users in figures: without mathematics, in fonts that have their characters."""
 
 import functools
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib import font_manager, rcParams
 from matplotlib.ft2font import FT2Font
 
-# Tried first where the usual font lacks a character; then all others that are installed.
+# Tried first for a character that is not in the usual font; then all other installed ones.
 WIDE = (
     "Noto Sans",
     "Source Han",
@@ -23,19 +23,19 @@ MISSING = "□"
 
 
 def plain(text: str, most: int = 60) -> str:
-    """A text on one line, cut to ``most`` characters, in which Matplotlib sees no mathematics.
+    """Write a text on one line of at most ``most`` characters, in which Matplotlib sees no mathematics.
 
-    A character that the usual font lacks is drawn by another that is installed, or as ``□`` where none has it.
+    A character that is not in the usual font is drawn in another installed one, or as ``□`` where none has it.
     """
     text = "".join(character if _drawn(character) else MISSING for character in _shown(" ".join(text.split())))
     return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")
 
 
 def label_names(labels: Sequence[str], most: int = 60) -> list[str]:
-    """The labels as :func:`plain` text, no two alike.
+    """Write the labels as :func:`plain` text, all different.
 
-    One that no installed font can draw is ``label 3``, by its place from 1; of several that are alike when they are
-    cut, each ends with its place.
+    A label that no installed font can draw is ``label 3``, by its place from 1; several that are equal when shortened
+    each end with their place.
     """
     names = [plain(label, most) if _readable(label) else f"label {j}" for j, label in enumerate(labels, 1)]
     count = Counter(names)
@@ -46,30 +46,30 @@ def label_names(labels: Sequence[str], most: int = 60) -> list[str]:
 
 
 def undrawn(labels: Sequence[str]) -> list[str]:
-    """What stands in figures for the labels that no installed font can draw: ``label 3 is 海``."""
+    """The legend of the labels that no installed font can draw: ``label 3 is 海``."""
     return [f"label {j} is {label}" for j, label in enumerate(labels, 1) if not _readable(label)]
 
 
 def _shown(text: str) -> Iterable[str]:
-    """Without what has no shape of its own: joiners, directions, variants of an emoji, control characters."""
+    """Drop characters without a shape: joiners, directions, variants of an emoji, control characters."""
     return (c for c in text if c.isprintable() and not "\ufe00" <= c <= "\ufe0f")
 
 
 def _readable(text: str) -> bool:
-    """Whether all its letters and digits can be drawn; what else it has, as an emoji, may be missing beside them."""
+    """True if all letters and digits of a text can be drawn; other characters, such as an emoji, may be missing."""
     shown = list(_shown(text))
     return all(map(_drawn, [c for c in shown if c.isalnum()] or shown))
 
 
 @functools.cache
 def _drawn(character: str) -> bool:
-    """Whether an installed font has it; one that is not the usual font is from now on asked after the usual one."""
+    """True if an installed font has the character; a font found this way is used after the usual one from now on."""
     if ord(character) in _usual():
         return True
     for family, path in _others():
         if ord(character) in _characters(path):
             if family not in rcParams["font.family"]:
-                # It need not have every weight, which Matplotlib would say of each text.
+                # It may not have every weight, and Matplotlib would warn at each text.
                 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
                 rcParams["font.family"] = [*rcParams["font.family"], family]
             return True
@@ -78,7 +78,7 @@ def _drawn(character: str) -> bool:
 
 @functools.cache
 def _usual() -> frozenset[int]:
-    """Characters of the font that figures are drawn with, in both weights."""
+    """Characters of the usual font of figures, in both weights."""
     weights = (font_manager.FontProperties(weight=weight) for weight in ("normal", "bold"))
     regular, bold = (_characters(str(font_manager.findfont(weight))) for weight in weights)
     return regular & bold
@@ -96,5 +96,5 @@ def _others() -> list[tuple[str, str]]:
 def _characters(path: str) -> frozenset[int]:
     try:
         return frozenset(FT2Font(path).get_charmap())
-    except (OSError, RuntimeError):  # a damaged font, or one that is gone
+    except (OSError, RuntimeError):  # a damaged or removed font
         return frozenset()

@@ -1,4 +1,4 @@
-"""Ranges of settings, declared where a constructor names them: ``k: Annotated[int, AtLeast(1)] = 10``.
+"""Ranges of settings, declared in a constructor's signature: ``k: Annotated[int, AtLeast(1)] = 10``.
 
 ``retdm.settings.types`` reads them where it reads the types, so no constructor checks them again.
 """
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers between two ends, which belong to it or not.
+    """The numbers between two ends, each of which is included or not.
 
     Attributes:
-        words: how a message names them: ``above 0``.
+        words: their name in a message: ``above 0``.
     """
 
     low: float
@@ -36,7 +36,7 @@ def AtLeast(low: float) -> Range:
 
 
 def Between(low: float, high: float, *, with_low: bool = True, with_high: bool = True) -> Range:
-    """The numbers from ``low`` to ``high``; without an end where that is said."""
+    """The numbers from ``low`` to ``high``, without an end for which ``with_…`` is false."""
     start = f"from {low:g}" if with_low else f"above {low:g}"
     end = f"to {high:g}" if with_high else f"to below {high:g}"
     return Range(low, high, f"{start} {end}", with_low, with_high)

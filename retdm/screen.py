@@ -1,4 +1,4 @@
-"""The terminal: tables, log lines and bars that leave each other whole and take a user's text as it is."""
+"""The terminal: tables, log lines and progress bars that do not disturb each other, with users' text made safe."""
 
 import logging
 import shutil
@@ -19,9 +19,9 @@ BESIDE = 2  # columns between two of a table
 
 
 def console() -> Console:
-    """Where tables are printed: as wide as the terminal, 120 characters where nobody watches.
+    """The console for tables: as wide as the terminal, 120 characters where there is none.
 
-    What is printed means itself: no ``[markup]``, no ``:emoji:``.
+    Text is printed as it is, without ``[markup]`` or ``:emoji:``.
     """
     width = None if sys.stdout.isatty() else 120
     return Console(highlight=False, markup=False, emoji=False, width=width)
@@ -30,24 +30,24 @@ def console() -> Console:
 def blocks(
     columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, bold: Set[tuple[int, int]] = frozenset()
 ) -> list[Table]:
-    """A table for a terminal of ``width`` characters; what is wider goes on below, after the same first column.
+    """Lay a table out for ``width`` characters: further columns follow below, after the same first column.
 
-    Nothing is cut: a first cell of more than half the width is broken into lines.
+    Nothing is lost: a first cell of more than half the width is broken into lines.
 
     Args:
         columns: headings.
-        rows: cells, each row as long as ``columns``; the first says what the row is.
-        bold: (row, column) of cells to stand out.
+        rows: cells, each row as long as ``columns``; the first cell names the row.
+        bold: (row, column) of the cells in bold.
     """
     grid = [[printable(cell) for cell in row] for row in (columns, *rows)]
     widths = [max(Text(cell).cell_len for cell in column) for column in zip(*grid, strict=True)]
     first = min(widths[0], max(20, width // 2, width - BESIDE - max(widths[1:], default=0)))
-    parts: list[list[int]] = [[]]
+    groups: list[list[int]] = [[]]
     for j in range(1, len(columns)):
-        if parts[-1] and first + sum(widths[i] + BESIDE for i in (*parts[-1], j)) > width:
-            parts.append([])
-        parts[-1].append(j)
-    return [_block(grid, [0, *part], first, bold) for part in parts]
+        if groups[-1] and first + sum(widths[i] + BESIDE for i in (*groups[-1], j)) > width:
+            groups.append([])
+        groups[-1].append(j)
+    return [_block(grid, [0, *group], first, bold) for group in groups]
 
 
 def _block(grid: Sequence[Sequence[str]], part: Sequence[int], first: int, bold: Set[tuple[int, int]]) -> Table:
@@ -62,14 +62,14 @@ def _block(grid: Sequence[Sequence[str]], part: Sequence[int], first: int, bold:
 
 
 class Printable(logging.Formatter):
-    """Lines in which a user's text can neither move the cursor nor ring a bell."""
+    """A formatter of log lines, in which a user's text can neither move the cursor nor ring the bell."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 class Screen(logging.StreamHandler[Any]):
-    """Log messages on a stream, above the bars; a warning says that it is one. On a terminal broken between words."""
+    """A handler that writes log lines above the progress bars, warnings marked as such, wrapped on a terminal."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -94,12 +94,12 @@ class Screen(logging.StreamHandler[Any]):
 
 
 def bar(title: str, total: int | None, **more: Any) -> tqdm:
-    """A bar on standard error where someone watches; nothing of it stays.
+    """Show a progress bar on standard error if that is a terminal; it disappears at the end.
 
     Args:
-        title: what is under way.
-        total: steps it takes.
-        more: see ``tqdm``.
+        title: the name of the work.
+        total: number of steps.
+        more: further arguments of ``tqdm``.
     """
     return tqdm(
         desc=title,
@@ -113,6 +113,6 @@ def bar(title: str, total: int | None, **more: Any) -> tqdm:
 
 
 def track(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T]:
-    """The items, with a :func:`bar` of how many have come."""
+    """Yield the items under a :func:`bar` that counts them."""
     counted: Iterable[T] = bar(title, total, iterable=items)
     return counted

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, SIGHUP and Ctrl-C, in every command and every process of a run."""
+"""Requests to stop (SIGTERM, SIGHUP, Ctrl-C) in every command and every process of a run."""
 
 import contextlib
 import os
@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Seconds. A launcher (torchrun) passes on what its whole process group has had already: that is no second request.
+# Seconds. torchrun forwards a signal that its whole process group has received already: not a second request.
 PASSED_ON = 1.0
-# From a request to the end that comes whatever the process is at: a step of training, with what it has to save;
-# anything else; and after a second request.
+# Seconds from a request until the process is ended in any case: in a step of training, which has a checkpoint to save;
+# elsewhere; and after a second request.
 IN_A_STEP, ELSEWHERE, AT_ONCE = 45.0, 8.0, 2.0
 
 
 class Stopped(BaseException):
-    """A signal asked to stop. Like ``KeyboardInterrupt`` no ``Exception``, for nothing may take it for an error."""
+    """A request to stop. Like ``KeyboardInterrupt`` not an ``Exception``, so that nothing handles it as an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -28,15 +28,15 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Turns signals into :class:`Stopped`: at once, or where ``deferred`` into a number that is read between steps.
+    """Turns signals into :class:`Stopped`, at once, or if ``deferred`` into a number that is read between steps.
 
-    The interpreter runs a signal's handler only between two of its own instructions, and code inside a library may be
-    long or wait for ever, so a thread hears the signals too and ends the process when its time is over.
+    Python runs a signal's handler only between two of its own instructions, and a call into a library may take long or
+    wait for ever. So a thread receives the signals too, and ends the process when its time is over.
 
     Attributes:
-        number: of the signal; 0 while there was none.
-        deferred: someone reads ``number`` and saves what is there.
-        continues: the same command would go on from where this process stands.
+        number: the signal's number; 0 before there is one.
+        deferred: training reads ``number`` between steps and saves a checkpoint.
+        continues: the same command would continue from here.
     """
 
     def __init__(self) -> None:
@@ -44,17 +44,17 @@ class StopRequest:
         self.deferred = self.continues = False
         self._since = float("inf")
         self._process = os.getpid()
-        self._told = threading.Lock()
+        self._printed = threading.Lock()
 
     @property
     def seconds(self) -> float:
-        """Since the request; negative infinity where there was none."""
+        """Seconds since the request; negative infinity if there was none."""
         return time.monotonic() - self._since
 
-    def heard(self, number: int, frame: FrameType | None = None) -> None:
-        """The handler of the signals."""
+    def handle(self, number: int, frame: FrameType | None = None) -> None:
+        """Handle a signal."""
         if os.getpid() != self._process:
-            return  # a child that has our handlers only until it sets its own
+            return  # a forked child has our handlers until it sets its own
         again = self.seconds >= PASSED_ON
         if self.number and not again:
             return
@@ -63,16 +63,16 @@ class StopRequest:
         if again or not self.deferred:
             raise Stopped(self.number)
 
-    def tell(self, number: int | None = None) -> None:
-        """The one line of a stopped command, by the first process of those that share it; once."""
-        if is_leader() and self._told.acquire(blocking=False):
+    def report(self, number: int | None = None) -> None:
+        """Print the one line of a stopped command, once, in the first process of the run."""
+        if is_leader() and self._printed.acquire(blocking=False):
             then = "; the same command continues" if self.continues else ""
             with contextlib.suppress(OSError, ValueError):
                 print(f"stopped by {signal.Signals(number or self.number).name}{then}", file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear signals in this block; what was asked to be ignored (``nohup``) stays so."""
+        """Handle signals in this block; a signal that ``nohup`` ignores stays ignored."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -82,7 +82,7 @@ class StopRequest:
         descriptor = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
         for number in NUMBERS:
             if number != signal.SIGHUP or before[number] != signal.SIG_IGN:
-                signal.signal(number, self.heard)
+                signal.signal(number, self.handle)
         watch = threading.Thread(target=self._watch, args=(theirs,), name="stop", daemon=True)
         watch.start()
         try:
@@ -91,7 +91,7 @@ class StopRequest:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(descriptor)
-            ours.shutdown(socket.SHUT_RDWR)  # to close it would not do: a process forked meanwhile has it open too
+            ours.shutdown(socket.SHUT_RDWR)  # closing is not enough: a process forked meanwhile has it open too
             ours.close()
             watch.join()
             theirs.close()
@@ -114,7 +114,7 @@ class StopRequest:
                 elif now - first >= PASSED_ON:
                     end = min(end, now + AT_ONCE)
             if number and now > end:
-                self.tell(number)
+                self.report(number)
                 os._exit(128 + number)
 
 
@@ -124,7 +124,7 @@ _for_good = contextlib.ExitStack()
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopRequest]:
-    """The process's request to stop, heard from here on to the end of the outermost such block."""
+    """The process's request to stop, with signals handled until the outermost such block ends."""
     global _now
     if _now is not None:
         yield _now
@@ -138,20 +138,20 @@ def listening() -> Iterator[StopRequest]:
 
 
 def listen() -> None:
-    """Hear signals to the end of the process: the first thing a command does, for its imports take seconds."""
+    """Handle signals until the process ends; commands call it first, because imports take seconds."""
     _for_good.enter_context(listening())
 
 
-def unheard(worker: int = 0) -> None:
-    """Of a loading process: what asks the run to stop is for the process that trains, which ends the others.
+def ignore_requests(worker: int = 0) -> None:
+    """Ignore requests to stop in a loading process; the training process receives them too and ends the others.
 
-    A terminal's Ctrl-C, ``docker stop`` and schedulers reach them all at once. But a SIGTERM of that process itself
-    ends them: Python sends it at its own end to what it started, and waits for it.
+    A terminal's Ctrl-C, ``docker stop`` and schedulers signal all processes at once. Only a SIGTERM from the training
+    process itself counts: Python sends it at its end to the processes it started, and waits for them.
     """
     signal.set_wakeup_fd(-1)
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
-    sys.excepthook = _unless_left_alone
+    sys.excepthook = _print_unless_disconnected
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -163,12 +163,12 @@ def _end_with_parent() -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def _unless_left_alone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What a thread that hands out batches meets when the run ends is no news: it is the run that tells of its end."""
+def _print_unless_disconnected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print no error of a closed connection, which the threads of a loader meet whenever a run ends."""
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
 def is_leader() -> bool:
-    """Whether this process is the first of those that share a run."""
+    """True in the first process of a run."""
     return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))

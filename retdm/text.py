@@ -1,29 +1,29 @@
-"""Text that users brought (names of labels and files), as it may stand on a terminal or in a table."""
+"""Names of labels and files from users, made safe for a terminal, a table or Markdown."""
 
 import os
 import re
 import unicodedata
 from pathlib import Path
 
-# What makes a spreadsheet read a cell as a formula: https://owasp.org/www-community/attacks/CSV_Injection
+# A spreadsheet reads a cell that begins with one of these as a formula: https://owasp.org/www-community/attacks/CSV_Injection
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def printable(text: Path | str) -> str:
-    """A path, or words with one, in one line of UTF-8: control characters and other bytes as backslash sequences."""
+    """Write a path or text in one line of UTF-8, with control characters and other bytes as backslash sequences."""
     text = os.fsencode(text).decode(errors="backslashreplace")
     return "".join(c if _harmless(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def _harmless(c: str) -> bool:
-    # Wide and unbreakable spaces, and what joins emoji, are no controls though Python does not call them printable.
+    # Wide and unbreakable spaces and the joiner of emoji are harmless, though Python does not call them printable.
     return c.isprintable() or unicodedata.category(c) == "Zs" or c == "\u200d"
 
 
 def safe_cell(text: str) -> str:
-    """Text for a cell of a csv file: with ``'`` before it where a spreadsheet would run it as a formula.
+    """Prepare text for a cell of a csv file: ``'`` goes before what a spreadsheet would run as a formula.
 
-    A number stays as it is, also one with a sign.
+    A number stays as it is, with a sign too.
     """
     if not text.startswith(FORMULA):
         return text
@@ -35,19 +35,19 @@ def safe_cell(text: str) -> str:
 
 
 def path_cell(path: Path) -> str:
-    """A path for a cell of a csv file: with ``./`` before it where a spreadsheet would run it; it still opens."""
+    """Prepare a path for a cell of a csv file: ``./`` goes before what a spreadsheet would run, and it still opens."""
     text = str(path)
     return f"./{text}" if text.startswith(FORMULA) else text
 
 
 def as_markdown(text: str) -> str:
-    """Text that means itself in GitHub's Markdown, mathematics and HTML too; what stands between backticks is code."""
+    """Escape text for GitHub's Markdown, its mathematics and HTML included; text between backticks is code."""
     pieces = " ".join(text.split()).split("`")
-    if len(pieces) % 2 == 0:  # a backtick without another is no code
+    if len(pieces) % 2 == 0:  # a single backtick is not code
         return _escaped("`".join(pieces))
     return "".join(f"`{piece}`" if i % 2 else _escaped(piece) for i, piece in enumerate(pieces))
 
 
 def _escaped(text: str) -> str:
-    # An underscore inside a word is no emphasis, and names have many.
+    # An underscore inside a word is not emphasis, and names have many.
     return re.sub(r"[\\`*<>&$\[\]|~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)

@@ -74,10 +74,10 @@ def in_a_run() -> Iterator[None]:
     """Leaves environment, signals, threads' hook and Hydra as they were found."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     hook = mock.patch.object(threading, "excepthook", threading.excepthook)
-    unheard = mock.patch("retdm.stop.listen")  # to signals, which a command does to the end of its process
+    ignore_requests = mock.patch("retdm.stop.listen")  # to signals, which a command does to the end of its process
     GlobalHydra.instance().clear()
     try:
-        with mock.patch.dict(os.environ), hook, unheard:
+        with mock.patch.dict(os.environ), hook, ignore_requests:
             yield
     finally:
         GlobalHydra.instance().clear()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from retdm import stop
-from retdm.stop import Stopped, listening, unheard
+from retdm.stop import Stopped, ignore_requests, listening
 
 FORK: Any = multiprocessing.get_context("fork")
 
@@ -33,7 +33,7 @@ def waits_for_ever(number: int, times: int = 1) -> None:
         for _ in range(times):
             os.kill(os.getpid(), number)
             time.sleep(stop.PASSED_ON + 0.1 if times > 1 else 0)
-            request.heard = lambda *_: None  # type: ignore[method-assign]
+            request.handle = lambda *_: None  # type: ignore[method-assign]
             for each in stop.NUMBERS:
                 signal.signal(each, lambda *_: None)
         time.sleep(60)
@@ -82,7 +82,7 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPat
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("prepare", [unheard, lambda: None])  # also before it has come to that
+@pytest.mark.parametrize("prepare", [ignore_requests, lambda: None])  # also before it has come to that
 def test_a_loading_process_goes_on(prepare: Callable[[], None]) -> None:
     def load() -> None:
         prepare()
@@ -100,7 +100,7 @@ def test_a_loading_process_ends_when_the_process_that_started_it_says_so() -> No
     ready = context.Event()
 
     def load() -> None:
-        unheard()
+        ignore_requests()
         ready.set()
         time.sleep(60)
 
@@ -119,7 +119,7 @@ def test_a_block_inside_another_hears_the_same_request() -> None:
 
 def test_a_loading_process_that_is_left_alone_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     def load() -> None:
-        unheard()
+        ignore_requests()
         for error in (ConnectionResetError(), EOFError(), ValueError("a bug")):
             sys.excepthook(type(error), error, None)
 

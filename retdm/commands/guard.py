@@ -25,7 +25,7 @@ def guarded(command: Callable[[], None]) -> None:
         try:
             command()
         except Stopped as stopped:
-            request.tell(stopped.number)
+            request.report(stopped.number)
             sys.exit(stopped.exit_code)
         except Exception as error:
             told = as_user_error(error)

@@ -1,4 +1,4 @@
-"""What every criterion demands of its input, and how it averages. Notation: n images, L labels."""
+"""Checks of the criteria's input, and their means. Notation: n images, L labels."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,11 +9,11 @@ Ints = NDArray[np.int64]
 
 
 def probabilities(scores: ArrayLike) -> Floats:
-    """Scores as float64 (n, L).
+    """Return scores as float64 (n, L).
 
     Raises:
-        ValueError: not two-dimensional, NaN, or a value outside [0, 1]. Logits are refused, never squashed: a guessed
-            sigmoid saturates and turns distinct scores into ties.
+        ValueError: not two-dimensional, NaN, or a value outside [0, 1]. Logits are refused: a sigmoid of them could
+            saturate and turn distinct scores into ties.
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 2:
@@ -28,7 +28,7 @@ def probabilities(scores: ArrayLike) -> Floats:
 
 
 def as_bool(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Bools:
-    """Zeros and ones, or booleans, as bool of the given shape; ValueError where they are anything else."""
+    """Return zeros and ones, or booleans, as bool of this shape; ValueError for anything else."""
     array = np.asarray(values)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
@@ -41,7 +41,7 @@ def as_bool(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Bools:
 
 
 def relevant_and_known(target: ArrayLike, known: ArrayLike, shape: tuple[int, ...]) -> tuple[Bools, Bools]:
-    """``target`` and ``known`` as bool (n, L), with False in every unknown cell of the first, whatever stood there."""
+    """Return ``target`` and ``known`` as bool (n, L), with False in every unknown cell of the target."""
     is_known = as_bool("known", known, shape)
     values = np.asarray(target)
     if values.shape != shape:
@@ -50,13 +50,13 @@ def relevant_and_known(target: ArrayLike, known: ArrayLike, shape: tuple[int, ..
 
 
 def mean(values: Floats) -> float | None:
-    """Mean of the defined values (NaN is undefined); None where there is none."""
+    """Return the mean of the defined values (NaN is undefined); None where there is none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else None
 
 
 def ratio(above: Floats | Ints, below: Floats | Ints) -> Floats:
-    """``above / below``, NaN where ``below`` is 0."""
+    """Divide ``above`` by ``below``; NaN where ``below`` is 0."""
     out = np.full(np.shape(above), np.nan)
     np.divide(above, below, out=out, where=np.asarray(below) != 0)
     return out

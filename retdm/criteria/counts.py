@@ -1,8 +1,8 @@
-"""Criteria of decided label sets: what was predicted against what is there. Notation: n images, L labels.
+"""Criteria of decided label sets, predicted against true. Notation: n images, L labels.
 
 C- criteria average over labels, O- criteria pool every cell, example_F1 averages over images. Precision, recall and F1
-are the same three functions throughout; they differ in what was added up before: the cells of a label, of an image,
-or all of them. Unknown cells are in no sum.
+are the same three functions throughout, of counts that are summed over the cells of a label, of an image, or all of
+them. Unknown cells are in no sum.
 
 One convention holds for all three ways of adding up: where nothing is relevant (a label without positives, an image
 without a label, data without either) precision, recall and F1 are undefined, and an undefined value is in no mean.
@@ -27,7 +27,7 @@ class Tally(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What `count` found: by label (L,), by image (n,), over all (1,), and the number of known cells."""
+    """Counts by label (L,), by image (n,) and over all (1,), and the number of known cells."""
 
     labels: Tally
     images: Tally

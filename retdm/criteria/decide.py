@@ -17,16 +17,16 @@ def check_rule(rule: str) -> None:
 
 
 def decide(scores: ArrayLike, rule: str, threshold: ArrayLike = 0.5) -> Bools:
-    """The label set of every image under a named rule.
+    """Decide the label set of every image by a named rule.
 
     Args:
         scores: (n, L) in [0, 1].
         rule: ``half``: every label scored at least one half. ``top3``: the three highest of each row, at a tie the
             earlier label; all where L < 3 (CNN-RNN's rule, Wang et al., CVPR 2016). ``validation``: every label
-            scored at least ``threshold``, the one `best_threshold` found on the validation part. ``t_criterion``: as
+            scored at least ``threshold``, such as `best_threshold` of the validation split. ``t_criterion``: as
             ``half``, and where that leaves none, the highest of the row, at a tie the earlier label (Boutell et al.,
             Pattern Recognition 2004; MIMLSVM's rule). ``train_threshold``: every label scored at least its own
-            threshold, which the method has chosen on its training part.
+            threshold, which the method has chosen on the training split.
         threshold: a number for ``validation``, (L,) for ``train_threshold``; other rules do not read it.
 
     Returns:
@@ -53,7 +53,7 @@ def decide(scores: ArrayLike, rule: str, threshold: ArrayLike = 0.5) -> Bools:
 
 
 def best_threshold(scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> float:
-    """The one threshold for all labels that gives the greatest O-F1 on the given (validation) part.
+    """Find the one threshold for all labels with the greatest O-F1, on the validation split usually.
 
     Thresholds lie midway between two neighbouring distinct scores, and midway between the lowest score and 0. At equal
     O-F1 the one nearest to 0.5 is taken, then the higher. One sort of all cells.

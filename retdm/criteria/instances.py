@@ -1,4 +1,4 @@
-"""Which instance carries a label: criteria of instances' scores against their truth.
+"""Criteria of the scores of instances (or pixels) against their own labels.
 
 Notation: P instances of a bag, or pixels of an image; L labels.
 """
@@ -16,35 +16,35 @@ INSTANCE_CRITERIA: tuple[str, ...] = ("instance_average_precision", "pointing_ac
 def evaluate_instances(
     scores: Sequence[NDArray[np.floating]], truth: Sequence[NDArray[np.bool_]], known: Sequence[NDArray[np.bool_]]
 ) -> dict[str, float | None]:
-    """How well instances are told apart inside bags whose labels are known.
+    """Compute the criteria of instance scores inside bags.
 
     ``instance_average_precision``: average precision of each label over all instances of all bags, mean over labels
-    with a positive. ``pointing_accuracy``: share of a bag's labels whose highest instance, at a tie the first, carries
-    the label. ``instance_iou``: of each bag and label that some instance carries, intersection over union of these and
-    the instances that score at least half the bag's highest for the label; mean.
+    with a positive. ``pointing_accuracy``: share of a bag's labels whose highest instance, at a tie the first, has
+    the label. ``instance_iou``: mean over bags and their labels of intersection over union, between the instances
+    that have the label and those that score at least half the bag's highest for it.
 
     Args:
         scores: of each bag (P, L), from 0 up.
         truth: of each bag (P, L).
-        known: of each bag (P,); instances that nobody judged count nowhere.
+        known: of each bag (P,); an instance of unknown labels counts nowhere.
 
     Returns:
-        Value by name; None where no instance carries a label.
+        Value by name; None where no instance has a label.
     """
     pointed, overlap = [], []
-    rows, marks = [], []
-    for score, true, judged in zip(scores, truth, known, strict=True):
-        score, true = score[judged], true[judged]
+    rows, targets = [], []
+    for score, true, is_known in zip(scores, truth, known, strict=True):
+        score, true = score[is_known], true[is_known]
         rows.append(score)
-        marks.append(true)
+        targets.append(true)
         for label in np.flatnonzero(true.any(axis=0)):
-            own, carried = score[:, label], true[:, label]
-            pointed.append(bool(carried[own.argmax()]))
+            own, positive = score[:, label], true[:, label]
+            pointed.append(bool(positive[own.argmax()]))
             chosen = own >= own.max() / 2
-            overlap.append((chosen & carried).sum() / (chosen | carried).sum())
+            overlap.append((chosen & positive).sum() / (chosen | positive).sum())
     if not pointed:
         return dict.fromkeys(INSTANCE_CRITERIA)
-    values, targets = np.concatenate(rows), np.concatenate(marks)
-    found = [average_precision_score(targets[:, j], values[:, j]) for j in np.flatnonzero(targets.any(axis=0))]
+    values, positive = np.concatenate(rows), np.concatenate(targets)
+    found = [average_precision_score(positive[:, j], values[:, j]) for j in np.flatnonzero(positive.any(axis=0))]
     numbers = (np.mean(found), np.mean(pointed), np.mean(overlap))
     return dict(zip(INSTANCE_CRITERIA, map(float, numbers), strict=True))

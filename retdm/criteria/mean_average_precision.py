@@ -8,7 +8,7 @@ from retdm.criteria.ranking import precision_at_relevant, ranks
 
 
 def label_average_precision(scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Floats:
-    """Average precision of each label, the area under its precision-recall steps without interpolation.
+    """Compute the average precision of each label, the area under its precision-recall steps without interpolation.
 
     Σ over thresholds of (R_t − R_{t−1}) · P_t is the mean, over the label's positives, of the precision among all
     images scored at least as high: the ranking of `ranking.ranks` with images and labels exchanged.

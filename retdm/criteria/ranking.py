@@ -1,8 +1,8 @@
 """Criteria of the order in which each image ranks its labels. Notation: n images, L labels.
 
-Ties are counted against us: the rank of a label is the number of known labels scored **at least** as high, so each of
+Ties count as errors: the rank of a label is the number of known labels scored **at least** as high, so each of
 m labels tied at the top has rank m. An image's unknown labels are left out of its ranking. "Empty" is an image
-without a (known) relevant label, "full" one whose known labels are all relevant; both lack pairs to order. The MIML
+without a (known) relevant label, "full" one whose known labels are all relevant; neither has a pair to order. The MIML
 authors' MATLAB code breaks ties by label position and counts any relevant label at the top as right; scikit-learn
 averages empty and full rows in (with the values 0 or 1) and counts coverage from 1.
 """
@@ -106,6 +106,6 @@ def one_error(r: Ranks) -> float | None:
     Ties: an error if any label tied at the top is irrelevant. Empty and full rows: left out. Absent classes:
     irrelevant labels as any other. Source: Schapire & Singer, 2000.
     """
-    judged = r.has_pairs
-    wrong: Bools = r.relevant_rank[judged, 0] < r.rank[judged, 0]  # the first place counts all labels tied with it
+    rows = r.has_pairs
+    wrong: Bools = r.relevant_rank[rows, 0] < r.rank[rows, 0]  # the first place counts all labels tied with it
     return mean(wrong.astype(np.float64))

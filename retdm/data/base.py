@@ -21,7 +21,7 @@ from retdm.data.source import Source, state_of
 from retdm.data.splits import Indices, Splits, check_fold, check_labels, make_splits, manifest
 from retdm.errors import UserError
 from retdm.ranges import AtLeast, Between
-from retdm.stop import unheard
+from retdm.stop import ignore_requests
 
 Fraction = Annotated[float, Between(0, 1, with_low=False, with_high=False)]
 
@@ -150,7 +150,7 @@ class Data(ABC):
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=handed_over,
-            worker_init_fn=unheard,
+            worker_init_fn=ignore_requests,
             pin_memory=on_gpu,
             persistent_workers=workers > 0,
         )

@@ -25,7 +25,7 @@ from retdm.data.images import RANGE_HINT, SKIP_HINT, UnreadableImage
 from retdm.data.source import ImageFiles, ImageSource, stamps_of
 from retdm.errors import UserError
 from retdm.screen import track
-from retdm.stop import unheard
+from retdm.stop import ignore_requests
 
 VERSION = 3  # counts up when the same source and side would give other files
 JPEG_QUALITY = 95
@@ -161,7 +161,7 @@ def _read_all(source: ImageSource, side: int, kind: str, known: Known) -> Iterat
         batch_size=16,
         num_workers=min(8, os.cpu_count() or 1),
         collate_fn=list,
-        worker_init_fn=unheard,
+        worker_init_fn=ignore_requests,
     )
     for batch in track(rows, f"reading {len(source):,} images, once"):
         yield from batch

@@ -118,7 +118,7 @@ class _Others:
             if isinstance(reason, UserError):
                 report(reason)
             else:
-                self.request.tell(reason.number)
+                self.request.report(reason.number)
             os._exit(reason.exit_code if isinstance(reason, Stopped) else 2)
 
     def reason(self) -> UserError | Stopped:

@@ -156,7 +156,7 @@ class Interrupt(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == self.step:
-            self.request.heard(self.number, None)
+            self.request.handle(self.number, None)
 
 
 @pytest.mark.parametrize(
@@ -217,16 +217,16 @@ def test_a_signal_outside_training_and_a_second_one_stop_at_once(monkeypatch: py
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with pytest.raises(Stopped):
-        StopRequest().heard(signal.SIGTERM)
+        StopRequest().handle(signal.SIGTERM)
     request = StopRequest()
     request.deferred = True
-    request.heard(signal.SIGINT)
+    request.handle(signal.SIGINT)
     now += 0.1
-    request.heard(signal.SIGTERM)  # a launcher passes on what all have had
+    request.handle(signal.SIGTERM)  # a launcher passes on what all have had
     assert request.number == signal.SIGINT
     now += 2
     with pytest.raises(Stopped, match="SIGINT"):
-        request.heard(signal.SIGINT)
+        request.handle(signal.SIGINT)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
