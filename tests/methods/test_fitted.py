@@ -10,7 +10,6 @@ import pytest
 import torch
 from fitted_toys import CASES, batch_of, fitted, made, scored, subset, toy_for
 
-from retdm.bags import Bags
 from retdm.errors import UserError
 from retdm.methods.fitted import FittedMethod
 
@@ -137,10 +136,6 @@ def test_every_number_among_the_settings_declares_its_range(kind: type[FittedMet
 def test_what_would_not_be_in_a_checkpoint_cannot_be_fitted() -> None:
     with pytest.raises(AssertionError, match="widths"):
         made("ml_knn").set_fitted(widths=np.zeros(3))
-
-
-def test_examples_are_bags_or_features() -> None:
-    assert isinstance(toy_for("kisar").examples, Bags) and isinstance(toy_for("ml_knn").examples, np.ndarray)
 
 
 def test_details_are_plain_values_with_the_settings_that_tuning_chooses() -> None:
