@@ -29,6 +29,7 @@ PLACEHOLDERS = {
     "<set>": "scene",
     "<method>": "bce",
     "data=<name>": "data=scene",
+    "loss=<name>": "loss=asymmetric",
     "<name>": "bce",
     "<folder>": "folder",
 }
