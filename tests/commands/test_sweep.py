@@ -11,10 +11,10 @@ from command_line import TINY, in_process, start
 
 from retdm.commands.sweep import per_job
 
-WEIGHTS = ("0.1", "-1", "0.3")  # a weight below 0 is refused when the network is built
+WEIGHTS = ("0.1", "-1", "0.3")  # a weight below 0 is refused
 SWEEP = ("-m", f"method.weights.metric={','.join(WEIGHTS)}", *TINY)
 FITTED = tuple(word for word in TINY if not word.startswith(("method.", "schedule=")))
-REASON = "method.weights.metric=-1 is out of range"
+REASON = "method.weights.metric=-1 is not a number of at least 0"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,7 @@ def there(place: Path, done: object, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_failed_job_stops_no_other_and_the_sweep_ends_non_zero(there: Path) -> None:
     runs = sorted((there / "outputs/synthetic/retdm").iterdir())
-    assert len(runs) == 3
-    assert sum((run / "metrics.json").exists() for run in runs) == 2
-    (failed,) = [run for run in runs if not (run / "metrics.json").exists()]
-    assert (failed / "error.txt").read_text().splitlines() == [REASON, "it is a number of at least 0"]
+    assert len(runs) == 2 and all((run / "metrics.json").exists() for run in runs)
 
 
 def test_the_sweep_says_on_one_line_that_it_failed(done: subprocess.CompletedProcess[str]) -> None:
