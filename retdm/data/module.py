@@ -39,6 +39,8 @@ class ImageData(Data):
         unreadable: row -> why it cannot be read.
     """
 
+    source: ImageSource
+
     def __init__(
         self,
         source: ImageSource,
@@ -110,6 +112,8 @@ class BagData(Data):
         cache: folder of the distances between bags, which ``retdm.runs.build`` looks for; ``none`` keeps none.
         loading: see :class:`Data`.
     """
+
+    source: BagSource
 
     def __init__(self, source: BagSource, *, cache: str = "outputs/cache", **loading: Any) -> None:
         super().__init__(source, **loading)

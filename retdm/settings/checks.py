@@ -130,14 +130,12 @@ def check_keys(
 def where_written(path: str, choices: Mapping[str, Any], value: Any) -> str:
     """The YAML file that gives a key this value, as a prefix of a message; nothing where the command gave it."""
     group, _, rest = path.partition(".")
-    candidates = [("experiment", path), (group, rest)]
-    for folder, keys in candidates:
-        file = registry.CONF / folder / f"{choices.get(folder)}.yaml"
-        if not file.is_file():
-            continue
-        node: Any = yaml.safe_load(file.read_text()) or {}
-        for key in keys.split("."):
-            node = node.get(key) if isinstance(node, dict) else None
-        if node is not None and node == value:
-            return f"conf/{folder}/{file.name}: "
+    for folder, keys in (("experiment", path), (group, rest)):
+        chosen = registry.CONF / folder / f"{choices.get(folder)}.yaml"
+        for file in registry.files_of(folder, chosen.stem) if chosen.is_file() else ():
+            node: Any = yaml.safe_load(file.read_text()) or {}
+            for key in keys.split("."):
+                node = node.get(key) if isinstance(node, dict) else None
+            if node is not None and node == value:
+                return f"conf/{file.relative_to(registry.CONF)}: "
     return ""

@@ -1,3 +1,5 @@
+"""Views of images: crops, flips, and the test view."""
+
 from collections import Counter
 
 import numpy as np

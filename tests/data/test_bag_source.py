@@ -1,3 +1,5 @@
+"""Sources of bags: arrays that fit together, and batches of them."""
+
 from collections.abc import Callable
 from typing import Any
 

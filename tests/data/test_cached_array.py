@@ -165,7 +165,7 @@ def test_what_a_kill_left_is_believed_as_far_as_its_checksums_go(
     assert ("has changed since" in caplog.text) == (damage != "gone")
 
 
-def test_a_disk_that_is_too_small_or_full_is_told_of_and_nothing_is_left(
+def test_a_disk_that_is_too_small_or_full_is_reported_and_nothing_is_left(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

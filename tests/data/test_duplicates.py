@@ -1,3 +1,5 @@
+"""Pairs of images that show one picture."""
+
 import numpy as np
 import pytest
 from PIL import Image

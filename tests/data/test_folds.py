@@ -1,3 +1,5 @@
+"""Folds of cross-validation."""
+
 from typing import Any
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The image cache: decoded once, checked, rebuilt, shared."""
+
 import errno
 import multiprocessing
 import pickle
@@ -87,7 +89,7 @@ def test_another_side_or_source_has_a_cache_of_its_own(source: Drawn, tmp_path: 
     assert source.reads() == Counter({str(i): 3 for i in range(COUNT)})
 
 
-def test_unreadable_images_are_black_and_looked_at_again_by_each_opening(tmp_path: Path) -> None:
+def test_unreadable_images_are_black_and_tried_again_by_each_opening(tmp_path: Path) -> None:
     source = Drawn(tmp_path / "reads.txt", unreadable=(3, 17))
     for _ in range(2):
         cached, scan = open_images(source, SIDE, tmp_path)

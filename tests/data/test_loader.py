@@ -1,3 +1,5 @@
+"""Batches: sizes, order, slices of processes, workers."""
+
 import logging
 from collections import Counter
 
@@ -59,7 +61,7 @@ def test_without_a_seed_rows_keep_their_order_in_every_epoch() -> None:
     assert sum(drawn(batches), []) == ROWS[::-1].tolist()
 
 
-def test_keys_carry_the_epoch_for_the_augmentation() -> None:
+def test_keys_have_the_epoch_for_the_augmentation() -> None:
     batches = GlobalBatches(ROWS, 16, seed=0)
     batches.set_epoch(9)
     assert {epoch for batch in batches for epoch, _ in batch} == {9}

@@ -1,3 +1,5 @@
+"""The overview of a data set: counts, findings, picture."""
+
 import copy
 import csv
 from pathlib import Path

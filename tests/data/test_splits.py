@@ -87,7 +87,7 @@ def test_with_large_groups_alone_the_test_split_is_the_nearest_possible(size: in
     assert len(split["test"]) == min(range(size, n, size), key=lambda rows: abs(rows - round(n / 5))) == nearest
 
 
-def test_train_size_cuts_training_alone_and_smaller_is_a_subset() -> None:
+def test_train_size_shortens_training_alone_and_smaller_is_a_subset() -> None:
     whole, fifty, ten = (make_splits(200, seed=1, train_size=size) for size in (None, 50, 10))
     assert sizes(fifty) == (50, 16, 40) and sizes(ten) == (10, 16, 40)
     assert rows(fifty)[1:] == rows(whole)[1:]
@@ -95,7 +95,7 @@ def test_train_size_cuts_training_alone_and_smaller_is_a_subset() -> None:
     assert fifty["train"].max() > 100  # drawn from all, not the first rows
 
 
-def test_a_given_split_is_kept_and_a_missing_validation_is_cut_from_training() -> None:
+def test_a_given_split_is_kept_and_a_missing_validation_is_taken_off_training() -> None:
     given = np.array(["train", "test"] * 50)
     split = make_splits(100, seed=0, given=given, test_fraction=0.5, groups=np.arange(100) // 4)
     assert split["test"].tolist() == list(range(1, 100, 2))
@@ -123,7 +123,7 @@ def test_a_given_validation_is_kept() -> None:
         ({"n": 50, "groups": np.zeros(50, int)}, "the 50 images show only 1 different picture, "),
         ({"n": 50, "train_size": 37}, "data.train_size=37, but there are 36 training images"),
         ({"n": 4, "given": np.array(["train"] * 4)}, "publisher's split names no image"),
-        ({"n": 2, "given": np.array(["train", "dev"])}, "publisher's split says 'dev'"),
+        ({"n": 2, "given": np.array(["train", "dev"])}, "publisher's split names 'dev'"),
     ],
 )
 def test_a_split_that_cannot_be_says_which_number_is_wrong(arguments: dict[str, Any], message: str) -> None:

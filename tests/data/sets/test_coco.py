@@ -1,3 +1,5 @@
+"""COCO: the publisher's files, split and counts."""
+
 import json
 from pathlib import Path
 
@@ -15,26 +17,26 @@ from retdm.errors import UserError
 @pytest.fixture
 def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root with three training and two val images of 2014, of widths 1 to 5."""
-    parts = {
+    files_of = {
         "train": (["a.jpg", "b.jpg", "c.jpg"], [[90, 1, 1], [], [7]]),
         "val": (["d.jpg", "e.jpg"], [[1], [7, 90]]),
     }
     width = 0
-    for part, (files, labels) in parts.items():
+    for name, (files, labels) in files_of.items():
         write_json(
-            tmp_path / f"coco/annotations/instances_{part}2014.json", coco_content(files, labels, first=width * 10)
+            tmp_path / f"coco/annotations/instances_{name}2014.json", coco_content(files, labels, first=width * 10)
         )
-        (tmp_path / f"coco/{part}2014").mkdir()
+        (tmp_path / f"coco/{name}2014").mkdir()
         for file in files:
             width += 1
-            Image.new("RGB", (width, 4)).save(tmp_path / f"coco/{part}2014" / file)
+            Image.new("RGB", (width, 4)).save(tmp_path / f"coco/{name}2014" / file)
     counts = {"train2014": Counts(3, 4, 1, labels=3), "val2014": Counts(2, 3, 0, labels=3)}
     monkeypatch.setattr(Coco, "counts", counts)
     return tmp_path
 
 
-def file_of(root: Path, part: str = "val", year: int = 2014) -> Path:
-    return root / f"coco/annotations/instances_{part}{year}.json"
+def file_of(root: Path, name: str = "val", year: int = 2014) -> Path:
+    return root / f"coco/annotations/instances_{name}{year}.json"
 
 
 def test_both_files_open_as_a_source_with_val_for_testing(coco: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_published_file_name_is_plain(coco: Path, name: str) -> None:
         Coco(str(coco))
 
 
-def test_the_folder_of_a_part_may_be_a_link(coco: Path) -> None:
+def test_the_folder_of_images_may_be_a_link(coco: Path) -> None:
     (coco / "coco/val2014").rename(coco / "large")
     (coco / "coco/val2014").symlink_to(coco / "large")
     assert Coco(str(coco)).read(3).size == (4, 4)

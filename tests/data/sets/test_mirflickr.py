@@ -1,3 +1,5 @@
+"""MIRFLICKR-25000: annotations and download."""
+
 import zipfile
 from pathlib import Path
 

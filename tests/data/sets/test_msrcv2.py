@@ -1,3 +1,5 @@
+"""MSRC v2: labels and masks from the ground truth's colours."""
+
 import zipfile
 from pathlib import Path
 

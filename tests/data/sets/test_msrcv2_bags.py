@@ -1,3 +1,5 @@
+"""The bags of MSRC v2."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

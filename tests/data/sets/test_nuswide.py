@@ -1,3 +1,5 @@
+"""NUS-WIDE: lists and ground truth."""
+
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +100,7 @@ def test_a_missing_file_is_named(drawn: Path, file: str) -> None:
         NusWide(str(drawn))
 
 
-def test_a_set_without_any_ground_truth_says_what_it_lacks(drawn: Path) -> None:
+def test_a_set_without_any_ground_truth_says_what_is_missing(drawn: Path) -> None:
     for file in (drawn / TRUTHS).iterdir():
         file.unlink()
     with pytest.raises(UserError, match=r"no concept of .*Concepts81\.txt has a .*Labels_<concept>_Train\.txt"):

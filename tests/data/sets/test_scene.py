@@ -232,7 +232,7 @@ def test_an_archive_of_the_wrong_images_leaves_no_set_behind(drawn: Path, tmp_pa
     assert sorted(file.name for file in root.iterdir()) == ["miml-image-data.rar", "scene.lock"]
 
 
-def test_an_archive_of_something_else_says_what_it_lacks(tmp_path: Path, by_tar: None) -> None:
+def test_an_archive_of_something_else_says_what_is_missing(tmp_path: Path, by_tar: None) -> None:
     (tmp_path / "readme.txt").touch()
     with tarfile.open(tmp_path / "miml-image-data.rar", "w") as archive:
         archive.add(tmp_path / "readme.txt", arcname="readme.txt")

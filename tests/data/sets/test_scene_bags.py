@@ -1,3 +1,5 @@
+"""The bags of Scene, in both orders."""
+
 import sys
 from pathlib import Path
 

@@ -75,7 +75,7 @@ def test_of_two_needed_kinds_bags_without_the_label_have_one_at_most() -> None:
     assert 0.4 < np.mean(alone, axis=0)[0] / np.any(alone, axis=1).mean() < 0.6  # either as often
 
 
-def test_where_place_matters_witnesses_count_in_the_upper_half_and_tell_nothing_below() -> None:
+def test_where_place_matters_witnesses_count_in_the_upper_half_and_mean_nothing_below() -> None:
     below: dict[int, list[bool]] = {0: [], 1: []}
     for labels, places in bags(400, place_matters=0.5, witness_rate=1 / 16):
         assert not places.positive[PLACES // 2 :].any()

@@ -54,7 +54,7 @@ def test_images_differ_from_one_another_and_seeds_give_other_images(source: Synt
         assert not np.array_equal(pixels(other, i), pictures[i])
 
 
-def test_the_fingerprint_tells_every_argument_apart() -> None:
+def test_the_fingerprint_differs_with_every_argument() -> None:
     prints = [Synthetic(*a).fingerprint for a in ((2, 0, 32), (3, 0, 32), (2, 1, 32), (2, 0, 48))]
     assert len(set(prints)) == 4
     assert Synthetic(2, 0, 32).fingerprint == prints[0] and prints[0].startswith("Synthetic")
@@ -129,7 +129,7 @@ def test_another_side_shows_the_same_scene(source: Synthetic, side: int) -> None
         assert np.abs(shares).max() < 0.03
 
 
-def test_no_mean_of_a_colour_channel_tells_a_label(source: Synthetic, pictures: np.ndarray) -> None:
+def test_no_mean_of_a_colour_channel_gives_a_label_away(source: Synthetic, pictures: np.ndarray) -> None:
     """A threshold on one channel's mean ranks a random image with the label above one without it at 76 % at most.
 
     One half is chance; 240 images give a standard error of about .04.

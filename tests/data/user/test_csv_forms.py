@@ -32,7 +32,7 @@ def opened(tmp_path: Path) -> Open:
     return with_table
 
 
-def told(opened: Open, *lines: str, **settings: Any) -> str:
+def error_of(opened: Open, *lines: str, **settings: Any) -> str:
     """The error of a table, less the folder's name."""
     with pytest.raises(UserError) as caught:
         opened(*lines, **settings)
@@ -47,11 +47,9 @@ def told(opened: Open, *lines: str, **settings: Any) -> str:
     ("sign", "setting"),
     [(",", "comma"), ("|", "pipe"), ("\n", "newline"), ("\t", "tab"), (" ", "space"), ("/", "/"), ("、", "、")],
 )
-def test_names_joined_by_another_sign_are_refused_or_taken_apart_when_told(
-    opened: Open, sign: str, setting: str
-) -> None:
+def test_names_joined_by_another_sign_are_refused_or_split_where_asked(opened: Open, sign: str, setting: str) -> None:
     lines = ("image,labels", f'1.jpg,"sea{sign}trees"', "2.png,trees", f'3.jpg,"sea{sign}boat"', "in/4.jpg,sea")
-    error = told(opened, *lines)
+    error = error_of(opened, *lines)
     assert "looks like several joined by" in error and ("'sea', 'trees'" in error or "'sea', 'boat'" in error)
     assert f"data.label_separator={setting} takes it apart" in error
     source = opened(*lines, label_separator=setting)
@@ -74,7 +72,7 @@ def test_combinations_that_share_words_are_several_names(opened: Open) -> None:
         "in/4.jpg,haze water",
         "my dog.jpg,haze clear",
     ]
-    assert "joined by 'space'" in told(opened, "image_name,tags", *lines)
+    assert "joined by 'space'" in error_of(opened, "image_name,tags", *lines)
     assert opened("image_name,tags", *lines, label_separator="space").names == ["clear", "haze", "primary", "water"]
 
 
@@ -100,23 +98,25 @@ def test_escapes_in_lists_are_the_letters_they_stand_for(opened: Open) -> None:
 
 @pytest.mark.parametrize("cell", ["['cat' 'dog']", "[cat", "[['cat']]", "[os.system('x')]", "['cat', ['dog']", "cat]"])
 def test_what_is_nearly_a_list_is_refused(opened: Open, cell: str) -> None:
-    assert "line 3, column 'labels'" in told(opened, "image,labels", "1.jpg,cat", f'2.png,"{cell}"')
+    assert "line 3, column 'labels'" in error_of(opened, "image,labels", "1.jpg,cat", f'2.png,"{cell}"')
 
 
-def test_fastais_table_is_read_with_its_part_for_testing(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+def test_fastais_table_is_read_with_its_test_split(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
     lines = ("fname,labels,is_valid", "1.jpg,horse person,True", "2.png,person,False", "3.jpg,horse,False")
-    assert "data.label_separator=space" in told(opened, *lines)
+    assert "data.label_separator=space" in error_of(opened, *lines)
     source = opened(*lines, label_separator="space")
     assert source.names == ["horse", "person"] and source.targets.tolist() == [[1, 1], [0, 1], [1, 0]]
     assert source.split is not None and source.split.tolist() == ["test", "train", "train"]
     assert "the 1 images of is_valid are for testing" in caplog.text
-    assert "is no split\nwrite True or False" in told(opened, *lines, "in/4.jpg,horse,maybe", label_separator="space")
+    assert "is no split\nwrite True or False" in error_of(
+        opened, *lines, "in/4.jpg,horse,maybe", label_separator="space"
+    )
     assert opened(*lines, label_separator="space", other_columns=["is_valid"]).split is None
 
 
 def test_a_column_labels_of_zeros_and_ones_is_asked_about(opened: Open) -> None:
     lines = ("image,labels", "1.jpg,1", "2.png,0")
-    assert "data.label_columns=[labels] takes it as is" in told(opened, *lines)
+    assert "data.label_columns=[labels] takes it as is" in error_of(opened, *lines)
     assert opened(*lines, label_columns=["labels"]).targets.tolist() == [[1], [0]]
 
 
@@ -130,11 +130,11 @@ def test_one_line_an_image_and_label(opened: Open) -> None:
 
 @pytest.mark.parametrize("second", ["1.jpg,dog;cow", "1.jpg,-", "1.jpg,"])
 def test_a_second_line_that_does_not_add_one_name_is_refused(opened: Open, second: str) -> None:
-    assert "names 1.jpg in lines 2 and 3" in told(opened, "image,label", "1.jpg,cat", second, "2.png,dog")
+    assert "names 1.jpg in lines 2 and 3" in error_of(opened, "image,label", "1.jpg,cat", second, "2.png,dog")
 
 
-def test_an_image_in_two_parts_is_refused(opened: Open) -> None:
-    error = told(opened, "image,split,label", "1.jpg,train,cat", "2.png,test,cat", "1.jpg,test,dog")
+def test_an_image_in_two_splits_is_refused(opened: Open) -> None:
+    error = error_of(opened, "image,split,label", "1.jpg,train,cat", "2.png,test,cat", "1.jpg,test,dog")
     assert "1.jpg is in train and test (lines 2 and 4)" in error
 
 
@@ -151,11 +151,11 @@ def test_an_image_in_two_parts_is_refused(opened: Open) -> None:
         ("Unnamed: 0", ("0", "1"), "'Unnamed: 0' (a column of this name is seldom a label)"),
     ],
 )
-def test_a_column_that_looks_like_no_label_is_refused_until_told(
+def test_a_column_that_looks_like_no_label_is_refused_unless_named(
     opened: Open, name: str, cells: tuple[str, str], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = (f"image,cat,{name}", f"1.jpg,1,{cells[0]}", f"2.png,0,{cells[1]}")
-    error = told(opened, *lines)
+    error = error_of(opened, *lines)
     assert f"do not look like labels: {why}" in error
     assert "data.other_columns=[" in error and name in error.splitlines()[1]
     with caplog.at_level(logging.INFO, "retdm"):
@@ -167,23 +167,23 @@ def test_a_column_that_looks_like_no_label_is_refused_until_told(
         assert opened(*lines, label_columns=[name]).names == [name]
 
 
-def test_label_columns_come_in_the_order_asked_for_and_a_near_name_is_told(opened: Open) -> None:
+def test_label_columns_come_in_the_order_asked_for_and_a_near_name_is_suggested(opened: Open) -> None:
     lines = ("image,cat,dog,Red Car", "1.jpg,1,0,1", "2.png,0,1,0")
     assert opened(*lines, label_columns=["dog", "cat"]).targets.tolist() == [[0, 1], [1, 0]]
     assert opened(*lines, label_columns="dog").names == ["dog"]
-    assert "no column 'red car'" in (error := told(opened, *lines, label_columns=["red car"]))
+    assert "no column 'red car'" in (error := error_of(opened, *lines, label_columns=["red car"]))
     assert error.endswith("there is 'Red Car'")
 
 
 def test_a_column_of_names_by_any_name(opened: Open) -> None:
     lines = ("image,Finding", "1.jpg,a|b", "2.png,b")
-    assert "do not look like labels: 'Finding' ('a|b')" in told(opened, *lines)
+    assert "do not look like labels: 'Finding' ('a|b')" in error_of(opened, *lines)
     assert opened(*lines, label_columns=["Finding"], label_separator="pipe").names == ["a", "b"]
-    assert "no column of joined names" in told(opened, *lines, label_separator="pipe")
+    assert "no column of joined names" in error_of(opened, *lines, label_separator="pipe")
 
 
-def test_a_column_of_parts_by_another_name_is_told_what_to_call_it(opened: Open) -> None:
-    error = told(opened, "image,subset,cat", "1.jpg,train,1", "2.png,test,0")
+def test_a_column_of_splits_by_another_name_is_pointed_out(opened: Open) -> None:
+    error = error_of(opened, "image,subset,cat", "1.jpg,train,1", "2.png,test,0")
     assert "call the column 'subset' 'split'" in error
 
 
@@ -194,8 +194,8 @@ def test_silent_columns_without_a_name_are_left_out(opened: Open) -> None:
 @pytest.mark.parametrize(
     ("header", "says"), [("Foto,cat", "data.image_column=Foto"), ("9.jpg,0", "first line must name the columns")]
 )
-def test_a_table_without_an_image_column_is_told_which_looks_so(opened: Open, header: str, says: str) -> None:
-    assert says in told(opened, header, "1.jpg,1", "2.png,0")
+def test_in_a_table_without_an_image_column_the_likely_one_is_suggested(opened: Open, header: str, says: str) -> None:
+    assert says in error_of(opened, header, "1.jpg,1", "2.png,0")
 
 
 # ---- cells
@@ -213,7 +213,7 @@ def test_other_words_for_one_zero_and_unknown(opened: Open, one: str, zero: str,
 @pytest.mark.parametrize(("said", "target", "known"), [("unknown", 0, False), (0, 0, True), (1, 1, True)])
 def test_minus_one_is_what_the_setting_says(opened: Open, said: Any, target: int, known: bool) -> None:
     lines = ("image,cat", "1.jpg,1", "2.png,-1.0", "3.jpg,0")
-    error = told(opened, *lines)
+    error = error_of(opened, *lines)
     assert "line 3, column 'cat': -1 may mean absent or unknown\ndata.minus_one=0" in error
     source = opened(*lines, minus_one=said)
     assert (source.targets[1, 0], source.known[1, 0]) == (target, known)
@@ -231,7 +231,7 @@ def test_an_empty_cell_is_what_the_setting_says(opened: Open) -> None:
 @pytest.mark.parametrize("other", ["sea", "SEA", "sea\u200d"])
 def test_labels_that_differ_in_next_to_nothing_are_refused(opened: Open, other: str) -> None:
     for lines in ((f"image,Sea,{other}", "1.jpg,1,0", "2.png,0,1"), ("image,labels", "1.jpg,Sea", f"2.png,{other}")):
-        assert "differ in next to nothing" in told(opened, *lines)
+        assert "differ in next to nothing" in error_of(opened, *lines)
 
 
 def test_white_space_and_unicode_forms_do_not_make_labels(opened: Open) -> None:
@@ -243,7 +243,7 @@ def test_white_space_and_unicode_forms_do_not_make_labels(opened: Open) -> None:
 @pytest.mark.parametrize("name", ["a\x1b[31mred", "a\x07", "a\u202eb", "a\x9b1mb"])
 def test_control_characters_in_names_are_refused(opened: Open, name: str) -> None:
     for lines in ((f"image,{name},b", "1.jpg,1,0"), ("image,labels", f"1.jpg,{name}"), (f"foto,{name}", "1.jpg,1")):
-        assert "holds control characters" in told(opened, *lines)
+        assert "holds control characters" in error_of(opened, *lines)
 
 
 def test_writing_that_joins_signs_is_a_name(opened: Open) -> None:
@@ -257,8 +257,8 @@ def test_writing_that_joins_signs_is_a_name(opened: Open) -> None:
 @pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"'])
 def test_the_first_line_of_excel_names_the_separator(opened: Open, first: str) -> None:
     assert opened(first, "image;a,b", "1.jpg;1", "2.png;0").names == ["a,b"]
-    assert "line 4, column 'cat'" in told(opened, first, "image;cat", "1.jpg;1", "2.png;7")
-    assert "line 6, column 'cat'" in told(opened, "", first, "", "image;cat", "1.jpg;1", "2.png;7")
+    assert "line 4, column 'cat'" in error_of(opened, first, "image;cat", "1.jpg;1", "2.png;7")
+    assert "line 6, column 'cat'" in error_of(opened, "", first, "", "image;cat", "1.jpg;1", "2.png;7")
 
 
 def test_a_large_table_is_read_without_a_word_for_every_cell(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

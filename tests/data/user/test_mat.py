@@ -28,13 +28,13 @@ def test_it_gives_what_scipy_gives(file: Path) -> None:
     assert "bags" not in mat.read_mat(file, "y")
 
 
-def test_a_file_that_ends_its_reader_is_told_in_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_ends_its_reader_is_an_error_of_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mat, "READ", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(UserError, match=r"bags\.mat cannot be read: .*SIGSEGV: the file is damaged"):
         BagFiles(str(file))
 
 
-def test_what_the_reader_says_is_told(file: Path) -> None:
+def test_the_error_has_the_readers_message(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"^(?!Traceback).+"):
         mat.read_mat(file)
