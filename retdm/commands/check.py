@@ -53,7 +53,7 @@ def _check(config: DictConfig) -> None:
     check_group("data", asked["data"], classes["data"], {"data": name})
     if "on_unreadable" in asked["data"]:
         asked["data"]["on_unreadable"] = "skip"  # they are what this command lists
-    with _said():
+    with _log_on_screen():
         data = build_data(RunSettings(asked["data"], {"data": name}, classes, seed=asked["seed"]))
     out = Path(asked["out"] or Path(asked["outputs"], "check", name))
     found, title = overview.findings(data), _title(data, name)
@@ -74,8 +74,8 @@ def _check(config: DictConfig) -> None:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """What the data says of itself is printed: which labels were taken, what may be a mistake."""
+def _log_on_screen() -> Iterator[None]:
+    """The data's log is printed in this block: which labels were taken, what may be a mistake."""
     logger, screen = logging.getLogger("retdm"), Screen(sys.stdout)
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO)

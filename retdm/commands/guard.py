@@ -1,4 +1,4 @@
-"""How every command ends: in what it has to say, in one message, or by a signal."""
+"""The end of every command: its own output, one message, or a signal."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from retdm.stop import Stopped, is_leader, listening
 
 
 def guarded(command: Callable[[], None]) -> None:
-    """Run a command; what the user can mend, and a request to stop, end in one message and a non-zero exit.
+    """Run a command; an error that the user can mend, and a request to stop, end in one message and a non-zero exit.
 
     Inside and around Hydra: it writes lines of its own about an error that passes through it, and a wrong setting is
     met before the inside begins.
@@ -28,17 +28,17 @@ def guarded(command: Callable[[], None]) -> None:
             request.report(stopped.number)
             sys.exit(stopped.exit_code)
         except Exception as error:
-            told = as_user_error(error)
-            if told is None:
+            known = as_user_error(error)
+            if known is None:
                 raise
             if is_leader():
-                report(told)
+                report(known)
             sys.exit(2)
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
     """TensorBoard writes in a thread; what stops it, a full disk or a folder that was removed, stops the run too, which
-    will tell of it."""
+    will report it."""
     error = failed.exc_value or Exception()
     if as_user_error(error) is None and not isinstance(error, FileNotFoundError):
         threading.__excepthook__(failed)

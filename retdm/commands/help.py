@@ -41,7 +41,7 @@ def usage(commands: Iterable[str]) -> str:
 
 
 def help_of(command: str, words: Sequence[str] = ()) -> str:
-    """What a command does, the settings that it takes, examples; of ``train`` the choices, as wide as the terminal.
+    """Purpose, settings and examples of a command; of ``train`` the choices, as wide as the terminal.
 
     Args:
         command: a file of retdm/commands, whose docstring has the words.

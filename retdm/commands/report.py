@@ -34,7 +34,7 @@ from retdm.runs.folder import shown
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for."""
+    """The command line: folders, and settings of the report."""
 
     folders: list[Path]
     out: Path = Path("outputs/report")

@@ -35,7 +35,7 @@ from retdm.stop import Stopped, listening
 from retdm.text import printable
 
 EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm"}
-CUT = ("data.split=", "data.fold=")  # over which a setting is averaged
+SPLITS = ("data.split=", "data.fold=")  # over which a setting is averaged
 SHOWN = ("mAP", "O-F1", "C-F1", "hamming_loss", "one_error", "average_precision")
 
 
@@ -49,7 +49,7 @@ def per_job(words: list[str]) -> list[str]:
     """A command line whose ``method.<key>=<value>`` Hydra takes where ``method=<a>,<b>`` is swept.
 
     Before any job, Hydra composes what is not swept, with the default method in the place of the swept ones, and
-    refuses the keys that this one has not. As a choice of one value a key waits for its job.
+    refuses the keys that it does not have. As a choice of one value a key is read in its job alone.
     """
     if not {"-m", "--multirun"} & set(words):
         return words
@@ -59,7 +59,7 @@ def per_job(words: list[str]) -> list[str]:
         if any(one.is_sweep_override() and one.key_or_group in GROUPS for one in parsed.values()):
             return [_as_choice(parsed[word]) if word in parsed else word for word in words]
     except HydraException:
-        pass  # which Hydra will say
+        pass  # Hydra reports it
     return words
 
 
@@ -73,11 +73,7 @@ def _as_choice(override: Override) -> str:
 
 
 def check_launcher(name: str, target: str) -> None:
-    """The package that a launcher is of is there, and Slurm where it is wanted.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Raise ``UserError`` where the package of a launcher is missing, or Slurm for its launcher."""
     module = target.rpartition(".")[0]
     package = module.split(".")[1]
     try:
@@ -118,24 +114,24 @@ def run_alone(overrides: list[str]) -> None:
             while (code := job.poll()) is None:
                 if request.number and not passed_on:
                     passed_on = True
-                    job.send_signal(request.number)  # which is no second request, where the job had it already
+                    job.send_signal(request.number)  # a job that had it already takes it for the same request
                 time.sleep(0.1)
         request.deferred = False
         if request.number:
             raise Stopped(request.number)
     if code:
-        raise UserError(f"the job's own process ended with code {code}", "what it said stands above")
+        raise UserError(f"the job's own process ended with code {code}", "its own message stands above")
 
 
 def record(hydra: Any, folder: Path | None, error: str | None) -> None:
-    """Write what became of a job where the sweep's end finds it, whichever process ran it."""
+    """Write the outcome of a job where the sweep's end reads it, whichever process ran it."""
     overrides = [o for o in hydra.overrides.task if not o.startswith(("outputs=", "tags="))]
     content = {"overrides": overrides, "run": None if folder is None else str(folder), "error": error}
     write_json(Path(hydra.sweep.dir) / f"{hydra.job.num:05d}.json", content)
 
 
 class SweepTable(Callback):
-    """Ends a sweep with a table of its runs, which any process may have run, and a non-zero exit if one failed."""
+    """The end of a sweep: a table of its runs, whichever process ran them, and a non-zero exit if one failed."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
@@ -165,10 +161,10 @@ class SweepTable(Callback):
             found = _awaited(RunFolder(job["run"])) if job["run"] else None
             if found is not None:
                 row = [found["test"][key] for key in SHOWN] + [found["seconds"] / 60]
-                over_splits[" ".join(o for o in name.split() if not o.startswith(CUT))].append(row)
+                over_splits[" ".join(o for o in name.split() if not o.startswith(SPLITS))].append(row)
                 table.append([name, *(number(value) for value in row[:-1]), f"{row[-1]:.1f}"])
             else:
-                failed.append(f"{name} failed: {job['error'] or 'the process that was at it did not finish it'}")
+                failed.append(f"{name} failed: {job['error'] or 'the process that ran it did not finish it'}")
                 table.append([name, "failed", *[""] * len(SHOWN)])
         for name, rows in over_splits.items():
             if len(rows) > 1:
@@ -195,7 +191,7 @@ def _note_of(config: DictConfig) -> Path:
 
 
 def _clearing(config: DictConfig) -> str:
-    """The name of this sweep as its runs remember who cleared them; that of an earlier start which did not end."""
+    """The name of this sweep, which the runs that it clears record; after an interruption that of the earlier start."""
     note = _note_of(config)
     try:
         earlier = read_json(note)
@@ -210,7 +206,7 @@ def _clearing(config: DictConfig) -> str:
 
 
 def _awaited(folder: RunFolder) -> dict[str, Any] | None:
-    """The criteria of a run once no other process is at it; None where it is not finished then."""
+    """The criteria of a run, once no other process works in its folder; None where it is not finished then."""
     if folder.busy():
         print(f"waiting for another process that works in {shown(folder.path)}", flush=True)
         while folder.busy():

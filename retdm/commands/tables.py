@@ -1,4 +1,4 @@
-"""What a run prints at its end."""
+"""The tables that a run prints at its end."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from retdm.screen import blocks, console
 from retdm.text import printable
 
 Rows = tuple[list[str], list[list[str]]]
-"""Headings, and rows of as many cells."""
+"""Print a table: headings, and rows with as many cells."""
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -23,7 +23,7 @@ from retdm.stop import NUMBERS, Stopped, StopRequest, is_leader
 
 STARTED = "RETDM_STARTED"  # set in processes that the first one started
 FAILED = "retdm/failed"  # key under which a process leaves its error for the first one
-NOTICED = 10.0  # seconds in which a process meets by itself that another is lost, unless it waits inside a library
+NOTICED = 10.0  # seconds in which a process notices by itself that another is lost, unless it waits inside a library
 
 
 def broadcast(value: Any) -> Any:
@@ -39,11 +39,11 @@ def broadcast(value: Any) -> Any:
 def together(config: dict[str, Any], request: StopRequest) -> Iterator[None]:
     """The processes of a run work together in this block: started here, or by torchrun or Slurm.
 
-    Whatever ends one of them ends them all, in bounded time; the first one says why.
+    An end of one of them ends them all, in bounded time; the first one reports the reason.
 
     Args:
         config: the trainer's settings.
-        request: the process's own, to stop.
+        request: to stop this process.
 
     Raises:
         UserError: the devices are not there, or another process failed or was lost.
@@ -64,13 +64,13 @@ def together(config: dict[str, Any], request: StopRequest) -> Iterator[None]:
     try:
         _join(devices)
         yield
-        broadcast(None)  # all have come so far, and none has anything left to do
+        broadcast(None)  # waits until all have come so far
     except Exception as error:
-        told = as_user_error(error)
-        if _is_lost_peer(error) or (others.lost and told is None):
+        known = as_user_error(error)
+        if _is_lost_peer(error) or (others.lost and known is None):
             raise others.reason() from error
         if not is_leader():
-            _leave_word(told or UserError(f"{type(error).__name__}: {error}", "its traceback stands above"))
+            _leave_word(known or UserError(f"{type(error).__name__}: {error}", "its traceback stands above"))
         raise
     finally:
         others.end()
@@ -78,12 +78,12 @@ def together(config: dict[str, Any], request: StopRequest) -> Iterator[None]:
 
 
 class _Others:
-    """The processes of this machine that this one started, and what became of them."""
+    """The processes of this machine that this one started, and how they ended."""
 
     def __init__(self, request: StopRequest) -> None:
         self.request = request
         self.processes: dict[int, subprocess.Popen[bytes]] = {}  # by rank
-        self.lost: dict[int, int] = {}  # rank -> exit code, of those that ended before their time
+        self.lost: dict[int, int] = {}  # rank -> exit code, of those that ended too early
         self.ending = False
 
     def start(self, local: int, nodes: int) -> None:
@@ -113,7 +113,7 @@ class _Others:
             return
         self.lost[rank] = code
         time.sleep(NOTICED)
-        if not (self.ending or self.request.number):  # which has a time of its own
+        if not (self.ending or self.request.number):  # a request to stop has its own time limit
             reason = self.reason()
             if isinstance(reason, UserError):
                 report(reason)
@@ -122,8 +122,8 @@ class _Others:
             os._exit(reason.exit_code if isinstance(reason, Stopped) else 2)
 
     def reason(self) -> UserError | Stopped:
-        """Why the run cannot go on, where another process ended."""
-        deadline = time.monotonic() + 2  # its broken connection may be met before its end
+        """The reason why the run cannot go on after another process has ended."""
+        deadline = time.monotonic() + 2  # its broken connection may be noticed before its end
         while self.processes and not self.lost and time.monotonic() < deadline:
             time.sleep(0.05)
         if self.request.number:
@@ -142,7 +142,7 @@ class _Others:
         return UserError(f"process {rank} of this run {end}", hint)
 
     def end(self) -> None:
-        """End what is left of the others; they hold nothing that is not saved."""
+        """End the others that still run; they hold nothing that is not saved."""
         self.ending = True
         for process in self.processes.values():
             assert process.stdin is not None
@@ -168,7 +168,7 @@ def _free_port() -> int:
 
 
 def _is_lost_peer(error: BaseException) -> bool:
-    """Whether PyTorch says that another process does not answer any more."""
+    """True for PyTorch's error that another process does not answer any more."""
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError)
         and any(word in str(error) for word in ("gloo", "Connection closed by peer", "Connection reset by peer"))

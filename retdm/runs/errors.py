@@ -20,7 +20,7 @@ LOST_JOBS = {"TerminatedWorkerError", "FailedJobError", "UncompletedJobError"}
 
 
 def as_user_error(error: BaseException) -> UserError | None:
-    """What to tell the user, or None where the error is a bug of ours."""
+    """The error as one that the user can mend; None where it is a bug of ours."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, HydraException | OmegaConfBaseException) or str(error).startswith(NO_NAME):
@@ -32,7 +32,7 @@ def as_user_error(error: BaseException) -> UserError | None:
             "the same command runs what is missing, and shows them all",
         )
     if lost := [str(each) for each in _chain(error) if str(each).startswith("DataLoader worker")]:
-        # Raised by a signal's handler wherever the process was: what was at work may have made another error of it.
+        # Raised by a signal's handler wherever the process was; the code there may have raised another error from it.
         return UserError(
             f"a loading process was lost: {lost[0].splitlines()[0].removeprefix('DataLoader worker ').rstrip(' .')}",
             "the machine may be short of memory; data.workers=<fewer>, or 0; the same command continues",
@@ -47,7 +47,7 @@ def as_user_error(error: BaseException) -> UserError | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it came from."""
+    """An error, its cause, the cause of that, and so on."""
     found: BaseException | None = error
     while found is not None:
         yield found

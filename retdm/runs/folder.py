@@ -1,4 +1,4 @@
-"""Names of everything a run leaves, and how it is written."""
+"""A run's folder: names of its files, its lock, and the reading of its small files."""
 
 import fcntl
 import json
@@ -17,7 +17,7 @@ from retdm.errors import UserError
 
 MOST_NODES, MOST_BYTES = 100_000, 1_000_000  # of a config.yaml; a run's own has some hundred nodes
 BACK = "put the data back as it was (data.root=<folder>), or train anew with overwrite=true"
-STATE = {"images": "fingerprint", "labels": "labels"}  # what a manifest knows the data by
+STATE = {"images": "fingerprint", "labels": "labels"}  # keys of a manifest that identify the data
 METRICS: dict[str, type | UnionType] = {
     "test": dict,
     "validation": dict | NoneType,
@@ -54,7 +54,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """``metrics.json`` is there, and whole: a file of no bytes finishes nothing."""
+        """``metrics.json`` is there, and complete: an empty file finishes nothing."""
         try:
             return read_metrics(self) is not None
         except UserError:
@@ -62,11 +62,11 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """There is more of a run than its settings and what it said."""
+        """There is more of a run than its settings, log and error."""
         return bool(set(self.artifacts()) - {self.log, self.error})
 
     def artifacts(self) -> list[Path]:
-        """What lies there of all that a run writes after its ``config.yaml``."""
+        """All there is of what a run writes after its ``config.yaml``."""
         files = (
             self.metrics,
             self.split,
@@ -87,7 +87,7 @@ class RunFolder:
         Raises:
             OSError: something cannot be removed.
         """
-        # metrics.json first: a clearing that is interrupted must not look finished. config.yaml last: it tells a run.
+        # metrics.json first: a clearing that is interrupted must not look finished. config.yaml last: it marks a run.
         for path in (*self.artifacts(), self.config):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -95,7 +95,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def check_there(self) -> None:
-        """Raise ``UserError`` where somebody has removed the folder, or its config, under a run that is at work."""
+        """Raise ``UserError`` where somebody has removed the folder, or its config, while its run was training."""
         if not self.config.exists():
             raise UserError(
                 f"{shown(self.path)} was removed while the run was at work", "the same command starts it anew"
@@ -121,7 +121,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            # No link is followed: a folder that somebody else made may have one to a file of one's own.
+            # No link is followed: a folder that somebody else made may contain a link to a file of the user.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             file = os.fdopen(os.open(self.path / ".lock", flags, 0o666), "r+")
         except OSError as error:
@@ -153,7 +153,7 @@ class _Plain(yaml.SafeLoader):
 
 
 def _nodes(node: yaml.Node, counted: dict[int, float]) -> float:
-    """How many nodes the node stands for with all aliases followed; infinite where one leads back to itself."""
+    """Number of nodes with all aliases followed; infinite where one leads back to itself."""
     if isinstance(node, yaml.ScalarNode):
         return math.inf if node.tag == "tag:yaml.org,2002:merge" else 1
     if id(node) not in counted:
@@ -164,7 +164,7 @@ def _nodes(node: yaml.Node, counted: dict[int, float]) -> float:
 
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
-    """What ``config.yaml`` holds: the settings, their identity and provenance.
+    """The content of ``config.yaml``: the settings, their identity and provenance.
 
     Raises:
         UserError: there is none, it cannot be read, or it is not a run's.
@@ -184,7 +184,7 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file of a run holds; None where there is no file.
+    """The content of a JSON file of a run; None where there is no file.
 
     Raises:
         UserError: it cannot be read, or is not JSON.
@@ -202,7 +202,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_metrics(folder: RunFolder) -> dict[str, Any] | None:
-    """What ``metrics.json`` holds; None where there is none.
+    """The content of ``metrics.json``; None where there is none.
 
     Raises:
         UserError: it is not what a finished run wrote.
@@ -228,14 +228,13 @@ def check_state(folder: RunFolder, state: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: they are not, or the run has no manifest.
     """
-    kept = read_json(folder.split)
-    if not isinstance(kept, dict):
+    recorded = read_json(folder.split)
+    if not isinstance(recorded, dict):
         raise UserError(f"{shown(folder.path)} has no split.json", "train anew with overwrite=true")
-    # A run of a version that noted no labels took its fingerprint otherwise.
-    changed = [what for what, key in STATE.items() if "labels" in kept and kept.get(key) != state[key]]
+    changed = [what for what, key in STATE.items() if recorded.get(key) != state[key]]
     if changed:
         raise UserError(f"the {' and '.join(changed)} are not those that {shown(folder.path)} was made with", BACK)
-    return kept
+    return recorded
 
 
 def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
@@ -244,11 +243,11 @@ def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
     Raises:
         UserError: it gives another, so it is other data.
     """
-    kept, now = (
+    recorded, now = (
         {key: value for key, value in each.items() if key not in STATE.values()}
         for each in (check_state(folder, manifest), json.loads(json.dumps(manifest)))
     )
-    if kept != now:
+    if recorded != now:
         raise UserError(f"the data is not what {shown(folder.path)} was made with: its split.json is another", BACK)
 
 

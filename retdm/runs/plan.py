@@ -1,4 +1,4 @@
-"""What to do with a run folder as it is found, and the ``config.yaml`` that remembers it."""
+"""The next step of a run, by its folder as it is found; and the ``config.yaml`` that records it."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ SWEEP = "RETDM_SWEEP"  # in the environment of a sweep's jobs where overwrite=tr
 def plan(folder: RunFolder, settings: RunSettings) -> str:
     """``start``, ``continue``, or ``finished``; afterwards the folder is ready for that, and its config is this run's.
 
-    ``overwrite=true`` clears a run once and remembers it in the config: the same command continues what it began, so
+    ``overwrite=true`` clears a run once and records that in the config: the same command continues what it began, so
     that a job which is killed and started again comes to its end. A run that has ended is cleared again, unless it is
     of the same sweep, which has other jobs to do.
 
@@ -62,19 +62,19 @@ def plan(folder: RunFolder, settings: RunSettings) -> str:
 
 
 def _goes_on(folder: RunFolder, cleared: Any) -> bool:
-    """The run was begun by ``overwrite=true`` and is to be continued, or left finished, by it."""
+    """True where ``overwrite=true`` began the run, and now continues it or leaves it finished."""
     if cleared is None:
         return False
     if folder.finished:
         return bool(cleared == os.environ.get(SWEEP))
     try:
         return not folder.last.exists() or bool(read_checkpoint(folder.last))
-    except UserError:  # which cannot be continued, and whose message says overwrite=true
+    except UserError:  # it cannot be continued; the message of this error names overwrite=true
         return False
 
 
 def threshold_before(settings: RunSettings) -> float | None:
-    """The threshold of a deep run with ``refit=true``, whose validation part is learned from and can choose none.
+    """Threshold of a deep run with ``refit=true``, which trains on its validation split and cannot choose one there.
 
     That of the settings, else the one that the finished run of the same settings without ``refit`` has chosen; None
     where there is none and the method decides otherwise.
@@ -90,9 +90,9 @@ def threshold_before(settings: RunSettings) -> float | None:
     found = read_metrics(before) if before.finished else None
     if found is None or not isinstance(found.get("threshold"), int | float):
         raise UserError(
-            "refit=true, decide=validation: who learns from the validation part can choose no threshold on it",
+            "refit=true, decide=validation: a run that trains on its validation split cannot choose a threshold on it",
             "run the same with refit=false first, whose threshold is taken; or give one: threshold=<number>, as "
-            "python -m retdm report <folder> choose=<criterion> prints it",
+            "printed by python -m retdm report <folder> choose=<criterion>",
         )
     log.info("threshold %.3g, as %s chose on validation", found["threshold"], shown(before.path))
     return float(found["threshold"])

@@ -18,7 +18,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 def prepare_process() -> None:
-    """What every command does first: memory kept, and filters for what is no news to a user, each with its reason."""
+    """First step of every command: reuse freed memory, filter warnings that concern no user, each for its reason."""
     keep_freed_memory()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -60,7 +60,7 @@ def keep_freed_memory() -> None:
 
 
 def is_deterministic(trainer: Mapping[str, Any]) -> bool:
-    """What ``trainer.deterministic`` says; null is yes on the CPU, where it costs nothing, and no on a GPU."""
+    """The value of ``trainer.deterministic``; null is yes on the CPU, where it costs nothing, and no on a GPU."""
     asked: bool | None = trainer["deterministic"]
     return accelerator(trainer["accelerator"]) == "cpu" if asked is None else asked
 
@@ -69,11 +69,11 @@ def is_deterministic(trainer: Mapping[str, Any]) -> bool:
 def repeatable(trainer: Mapping[str, Any]) -> Iterator[None]:
     """While a run trains, PyTorch adds up in a fixed order wherever it can, if the settings want it.
 
-    Threads that add to one place (the gradient of ``x[rows]`` where rows repeat is the one known on CPUs) do so in the
-    order in which they come, which changes the last digits from run to run. The order that is fixed is that of a number
-    of threads: processes that share a CPU get their share of it here, before anybody asks for the number.
+    Threads that add to one place (on CPUs the gradient of ``x[rows]`` with repeated rows) do so in the order in which
+    they come, which changes the last digits from run to run. A fixed order depends on the number of threads: processes
+    that share a CPU get their share of it here, before the number is read.
 
-    An operation without such an order, of which GPUs have a few, is named by a warning of PyTorch's.
+    PyTorch warns of an operation that has no fixed order, of which GPUs have a few.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def repeatable(trainer: Mapping[str, Any]) -> Iterator[None]:
         if not on_cpu:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has no order
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # It would fill what nobody has written with NaN: a search for bugs, and not for free.
+        # It would fill uninitialised memory with NaN, which costs time and only finds bugs.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield

@@ -1,4 +1,4 @@
-"""What made a run: versions, command, machine, threads."""
+"""Provenance of a run: versions, command, machine, threads."""
 
 import platform
 import subprocess
@@ -26,8 +26,8 @@ def provenance() -> dict[str, Any]:
 
 
 def rounds_differently(old: Any, new: dict[str, Any]) -> list[str]:
-    """What of two provenances lets the same sums round in another way, as ``threads 2 -> 1``; nothing where the older
-    does not tell."""
+    """Differences of two provenances by which the same sums may round differently, as ``threads 2 -> 1``; nothing where
+    the older has no value."""
     old = old if isinstance(old, dict) else {}
     packages = [found if isinstance(found := each.get("packages"), dict) else {} for each in (old, new)]
     pairs = {

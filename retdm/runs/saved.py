@@ -1,4 +1,4 @@
-"""What a run folder and its checkpoints kept, read as files that anybody may have written."""
+"""Settings and weights out of a run folder, read as files that anybody may have written."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +15,8 @@ from retdm.training.checkpoint_files import read_checkpoint
 
 GROUPS = ("data", "method", "backbone", "optimizer")
 NAMED = ("data", "method", "backbone")
-KEPT = without(RUN, "schedule")  # which is in the method's stages
-SAID: dict[str, Any] = {"labels": list[str], "dim": int | None, "image_size": int | None}
+NEEDED = without(RUN, "schedule")  # which is in the method's stages
+DESCRIPTION: dict[str, Any] = {"labels": list[str], "dim": int | None, "image_size": int | None}
 ANEW = "train anew with overwrite=true"
 
 
@@ -31,8 +31,8 @@ def settings_of_run(
     """The settings of a run as a file of it has them, of classes that may be called.
 
     Args:
-        content: as ``config.yaml`` or a checkpoint kept it.
-        identity: kept with it.
+        content: of ``config.yaml``, or the settings in a checkpoint.
+        identity: out of the same file.
         where: the file, for messages.
         user_classes: they may name classes outside this package, which imports their modules.
         groups: which will be built.
@@ -43,29 +43,29 @@ def settings_of_run(
     if content.get("format") != FORMAT:
         raise UserError(f"{where} was written by another version of retdm", ANEW)
     try:
-        kept = {key: content[key] for key in KEPT if key in content}
-        check_keys("", kept, KEPT, {}, "a run", complete=True)
+        found = {key: content[key] for key in NEEDED if key in content}
+        check_keys("", found, NEEDED, {}, "a run", complete=True)
         choices = content.get("choices")
         if not isinstance(choices, dict) or not all(isinstance(choices.get(group), str) for group in NAMED):
             raise UserError("choices does not name data, method and backbone", "take a run that train.py wrote")
-        classes = resolve_classes(kept, groups, trusted_only=not user_classes)
-        check_groups(kept, classes, choices)
+        classes = resolve_classes(found, groups, trusted_only=not user_classes)
+        check_groups(found, classes, choices)
     except UserError as error:
         raise UserError(f"{where}: {error.message}", error.hint) from error
-    return RunSettings(**kept, choices=choices, classes=classes, recorded=identity)
+    return RunSettings(**found, choices=choices, classes=classes, recorded=identity)
 
 
 def description_of(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What a checkpoint's content says of its method, beside the settings.
+    """The description of the method in a checkpoint's content, its keys checked.
 
     Raises:
         UserError: something is missing.
     """
-    said: dict[str, Any] = content["retdm"]
-    for key, kind in SAID.items():
-        if not fits(said.get(key), kind):
-            raise UserError(f"{path}: {key} is not what a run says of itself", "take a checkpoint that retdm wrote")
-    return said
+    description: dict[str, Any] = content["retdm"]
+    for key, kind in DESCRIPTION.items():
+        if not fits(description.get(key), kind):
+            raise UserError(f"{path}: {key} is not what a run writes there", "take a checkpoint that retdm wrote")
+    return description
 
 
 def weights_into(method: Method, path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:

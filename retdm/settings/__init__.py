@@ -1,1 +1,1 @@
-"""What is chosen for a run: composed from YAML and the command line, checked, and held in one object."""
+"""The settings of a run: composed from YAML and the command line, checked, and held in one object."""

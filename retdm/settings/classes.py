@@ -1,4 +1,4 @@
-"""What the groups of a run's settings may name: data a source, method a method, backbone a backbone."""
+"""The classes that the groups of a run's settings name: data a source, method a method, backbone a backbone."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The processor that a run computes on: CPU or GPUs, how many, and in which precision."""
+"""The devices that a run computes on: CPU or GPUs, how many, and in which precision."""
 
 import os
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def accelerator(asked: str) -> str:
 
 
 def device_of(trainer: Mapping[str, Any]) -> torch.device:
-    """Where this process computes, of the devices that ``trainer`` names."""
+    """The device of this process, among those that ``trainer`` names."""
     if accelerator(trainer["accelerator"]) == "cpu":
         return torch.device("cpu")
     devices, _ = devices_and_nodes(trainer)
@@ -41,7 +41,7 @@ def device_of(trainer: Mapping[str, Any]) -> torch.device:
 
 
 def count_of(devices: int | list[int]) -> int:
-    """How many devices ``trainer.devices`` names."""
+    """Number of devices that ``trainer.devices`` names."""
     return len(devices) if isinstance(devices, list) else torch.cuda.device_count() if devices == -1 else devices
 
 
@@ -67,8 +67,7 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
 
 
 def precision(asked: str, accelerator: str) -> str:
-    """``auto`` is bf16-mixed where the processor multiplies bfloat16 matrices, else 32-true; chosen by what it can do,
-    never by a timing."""
+    """``bf16-mixed`` or ``32-true``; ``auto`` is the former where the processor multiplies bfloat16 matrices."""
     if asked == "auto":
         return "bf16-mixed" if _has_bfloat16(accelerator) else "32-true"
     return asked

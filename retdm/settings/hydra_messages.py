@@ -1,4 +1,4 @@
-"""What Hydra refuses on a command line, in the words of who typed it."""
+"""Hydra's errors in the words of whoever typed the command, with what to write instead."""
 
 import shlex
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def explained(error: BaseException) -> UserError:
 
 
 def _unreadable(word: str) -> UserError:
-    """A word of the command line that follows no rule, with its value in quotes where that is all it lacks."""
+    """The error of a word that Hydra cannot parse; where quotes would mend it, the hint has them."""
     key, sign, value = word.partition("=")
     if not sign or not key:
         return UserError(f"{word}: a setting is written <key>=<value>", HELP)
@@ -60,8 +60,8 @@ def _quoted(value: str) -> str:
 
 
 def _unknown_key(full_key: str, parent: object) -> UserError:
-    """A key that nothing has: where it is a setting of something else, and what is like it. Hydra would advise to add
-    it with a plus sign."""
+    """The error of an unknown key: the choices that have it, or keys like it. Hydra would advise to add it with a plus
+    sign."""
     message = f"{full_key} is not a setting"
     here = [str(key) for key in parent if key != "hydra"] if isinstance(parent, DictConfig) else []
     if hint := renamed(full_key, here):

@@ -72,12 +72,12 @@ class RunSettings:
 
     @property
     def network(self) -> str:
-        """The backbone by the name that tells it from others."""
+        """Name of the backbone, with that of the network inside it where it has one."""
         return network_of(self.choices, self.backbone)
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
-        """What changes a run's results, and nothing else; its hash names the folder."""
+        """All that changes a run's results, and nothing else; its hash names the folder."""
         if self.recorded is not None:
             return self.recorded
         data = {key: value for key, value in self.data.items() if key not in NOT_RESULTS}
@@ -95,7 +95,7 @@ class RunSettings:
         }
 
     def _user_files(self) -> dict[str, Any]:
-        """Place and content of a user's own data: its name alone would not tell it from another's."""
+        """Place and content of a user's own data, which many share the name of."""
         kind = self.classes["data"]
         named = [self.data[key] for key in kind.user_settings if key in self.data]
         if not named:

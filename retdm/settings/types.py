@@ -1,4 +1,4 @@
-"""Whether a setting's value is what an annotation says, and that annotation in a user's words."""
+"""Values out of YAML against the annotations of constructors, and annotations in a user's words."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or f
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value out of YAML can stand where an annotation says ``kind``.
+    """True where a value out of YAML can stand for an annotation ``kind``.
 
     Args:
         value: null, true or false, a number, text, a list or a mapping.

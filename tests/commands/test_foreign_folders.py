@@ -226,7 +226,7 @@ def test_a_checkpoint_that_says_nonsense_of_itself_is_told(copy: Path, key: str,
     content = torch.load(path, weights_only=True)
     content["retdm"][key] = value
     torch.save(content, path)
-    with pytest.raises(UserError, match=f"best.ckpt: {key} is not what a run says of itself"):
+    with pytest.raises(UserError, match=f"best.ckpt: {key} is not what a run writes there"):
         retdm.load(copy)
 
 
