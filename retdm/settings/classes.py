@@ -19,11 +19,11 @@ EXAMPLES = {
     "logger": "retdm.training.loggers.TensorBoard",
 }
 KINDS = {
-    "data": "no source of images or bags",
-    "method": "no method",
-    "backbone": "no backbone",
-    "optimizer": "no settings of an optimizer",
-    "logger": "no settings of a logger",
+    "data": "not a source of images or bags",
+    "method": "not a method",
+    "backbone": "not a backbone",
+    "optimizer": "not the settings of an optimizer",
+    "logger": "not the settings of a logger",
 }
 BASES = {
     "data": Source,

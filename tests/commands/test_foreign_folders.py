@@ -82,17 +82,17 @@ def test_a_checkpoint_names_no_class_of_another_kind(copy: Path, group: str) -> 
     content = torch.load(path, weights_only=True)
     content["retdm"]["settings"][group] = {"_target_": "retdm.data.synthetic.source.Synthetic"}
     torch.save(content, path)
-    with pytest.raises(UserError, match=f"'retdm.data.synthetic.source.Synthetic' is no {group}"):
+    with pytest.raises(UserError, match=f"'retdm.data.synthetic.source.Synthetic' is not a {group}"):
         retdm.load(copy)
 
 
 @pytest.mark.parametrize(
     ("group", "target", "says"),
     [
-        ("data", "subprocess.Popen", "is no source of images or bags"),
-        ("data", "retdm.methods.networks.classifier.Classifier", "is no source of images or bags"),
-        ("method", "subprocess.Popen", "is no method"),
-        ("method", "retdm.backbones.vgg.VGG16", "is no method"),
+        ("data", "subprocess.Popen", "is not a source of images or bags"),
+        ("data", "retdm.methods.networks.classifier.Classifier", "is not a source of images or bags"),
+        ("method", "subprocess.Popen", "is not a method"),
+        ("method", "retdm.backbones.vgg.VGG16", "is not a method"),
         ("backbone", "retdm.methods.networks.classifier.Classifier", "is not a backbone"),
         ("backbone", 0.5, "names no class"),
         ("backbone", ["a"], "names no class"),

@@ -11,10 +11,10 @@ from command_line import TINY, in_process, start
 
 from retdm.commands.sweep import per_job
 
-WEIGHTS = ("0.1", "-1", "0.3")  # a weight below 0 is refused
-SWEEP = ("-m", f"method.weights.metric={','.join(WEIGHTS)}", *TINY)
+SIZES = ("20", "1000", "30")  # there are not so many images, which only the data can say
+SWEEP = ("-m", f"data.train_size={','.join(SIZES)}", *TINY)
 FITTED = tuple(word for word in TINY if not word.startswith(("method.", "schedule=")))
-REASON = "method.weights.metric=-1 is not a number of at least 0"
+REASON = "data.train_size=1000, but there are 43 training images (60 in all, 12 for testing, 5 for validation)"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,10 @@ def there(place: Path, done: object, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_failed_job_stops_no_other_and_the_sweep_ends_non_zero(there: Path) -> None:
     runs = sorted((there / "outputs/synthetic/retdm").iterdir())
-    assert len(runs) == 2 and all((run / "metrics.json").exists() for run in runs)
+    assert len(runs) == 3
+    assert sum((run / "metrics.json").exists() for run in runs) == 2
+    (failed,) = [run for run in runs if not (run / "metrics.json").exists()]
+    assert (failed / "error.txt").read_text().startswith(REASON + "\n")
 
 
 def test_the_sweep_says_on_one_line_that_it_failed(done: subprocess.CompletedProcess[str]) -> None:
@@ -46,23 +49,23 @@ def test_the_sweep_says_on_one_line_that_it_failed(done: subprocess.CompletedPro
 
 def test_the_table_has_all_jobs_and_the_reason_of_the_failed_one(done: subprocess.CompletedProcess[str]) -> None:
     table = done.stdout[done.stdout.index("3 runs: ") :]
-    rows = [line.split() for line in table.splitlines() if line.startswith("method.weights.metric=")]
-    assert [row[:2] for row in rows if row[1] == "failed"] == [["method.weights.metric=-1", "failed"]]
-    assert [row[0].partition("=")[2] for row in rows[:3]] == list(WEIGHTS)
-    assert f"method.weights.metric=-1 failed: {REASON}" in table.splitlines()
+    rows = [line.split() for line in table.splitlines() if line.startswith("data.train_size=")]
+    assert [row[:2] for row in rows if row[1] == "failed"] == [["data.train_size=1000", "failed"]]
+    assert [row[0].partition("=")[2] for row in rows[:3]] == list(SIZES)
+    assert f"data.train_size=1000 failed: {REASON}" in table.splitlines()
 
 
 def test_the_table_shows_what_metrics_json_holds(there: Path, done: subprocess.CompletedProcess[str]) -> None:
     records = [json.loads(path.read_text()) for path in sorted(there.glob("outputs/.sweeps/*/[0-9]*.json"))][:3]
-    for weight, record in zip(WEIGHTS, records, strict=True):
-        assert f"method.weights.metric={weight}" in record["overrides"]
-        if weight == "-1":
+    for size, record in zip(SIZES, records, strict=True):
+        assert f"data.train_size={size}" in record["overrides"]
+        if size == "1000":
             assert record["run"] is None
             assert record["error"] == REASON
         else:
             assert record["error"] is None
             mean_ap = json.loads((Path(record["run"]) / "metrics.json").read_text())["test"]["mAP"]
-            row = next(line for line in done.stdout.splitlines() if line.startswith(f"method.weights.metric={weight} "))
+            row = next(line for line in done.stdout.splitlines() if line.startswith(f"data.train_size={size} "))
             assert row.split()[1] == f"{mean_ap:.4f}"
 
 
@@ -72,12 +75,12 @@ def test_the_same_command_runs_only_what_is_missing(there: Path) -> None:
     assert again.code == 1
     assert again.out.count("finished already: ") == 2
     assert "epoch " not in again.out
-    assert f"method.weights.metric=-1 failed: {REASON}" in again.out.splitlines()
+    assert f"data.train_size=1000 failed: {REASON}" in again.out.splitlines()
     assert {path: path.stat().st_mtime_ns for path in there.glob("outputs/synthetic/retdm/*/metrics.json")} == finished
 
 
 def test_a_sweep_whose_runs_are_all_finished_ends_well(there: Path) -> None:
-    done = in_process("train.py", "-m", "method.weights.metric=0.1,0.3", *TINY)
+    done = in_process("train.py", "-m", "data.train_size=20,30", *TINY)
     assert done.code == 0
     assert done.err == ""
     assert "failed" not in done.out

@@ -41,7 +41,7 @@ MOBILE = {"_target_": "retdm.backbones.mobilenet.MobileNetV2", "weights": "none"
             "images of 3 x 3 are too small for vgg_small",
         ),
         (["method=bce", "refit=true", "schedule.end_to_end.rule=plateau"], None, "refit=true: stage end_to_end"),
-        (["method=asl", "refit=true"], None, "can choose no threshold on it"),
+        (["method=asl", "refit=true"], None, "cannot choose a threshold on it"),
         (["method=lr", "trainer.devices=2"], None, "lr is fitted by one process, not by 2"),
         (["data.image_size=32", "trainer.devices=2"], MOBILE, "trains its BatchNorm"),
     ],

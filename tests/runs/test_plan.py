@@ -189,7 +189,7 @@ def refit(tiny: Callable[..., Settings]) -> Settings:
 
 
 def test_a_refitted_network_takes_the_threshold_that_it_chose_before(refit: Settings) -> None:
-    with pytest.raises(UserError, match="can choose no threshold on it") as caught:
+    with pytest.raises(UserError, match="cannot choose a threshold on it") as caught:
         threshold_before(refit)
     assert "threshold=<number>" in caught.value.hint and "refit=false" in caught.value.hint
     before = RunFolder(refit.changed(refit=False).folder)

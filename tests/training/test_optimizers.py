@@ -58,7 +58,7 @@ def test_a_layer_has_its_own_factor_and_leaves_the_rest_of_its_component_theirs(
         ("optimizer.momentum=1.5", r"optimizer\.momentum=1\.5 is not a number from 0 to below 1"),
         ("optimizer.weight_decay=-1", r"optimizer\.weight_decay=-1 is not a number of at least 0"),
         ("+optimizer.momentun=0.5", r"optimizer\.momentun is not a setting of sgd"),
-        ("optimizer._target_=torch.optim.SGD", "is no settings of an optimizer"),
+        ("optimizer._target_=torch.optim.SGD", "is not the settings of an optimizer"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(tiny: Tiny, override: str, message: str) -> None:
