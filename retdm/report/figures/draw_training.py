@@ -9,6 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from retdm.figure_text import plain
 from retdm.report.figures.style import NUMBER, Style, blank_figure, quiet
 
+ROW = 90  # characters of a row's title
+
 
 class Training(NamedTuple):
     """One training, by epoch counted from 1; the last three are empty where nothing was logged.
@@ -54,7 +56,8 @@ def draw_convergence(title: str, trainings: Mapping[str, Training], styles: Mapp
         stages = ", ".join(
             f"{place} {stage.replace('_', ' ')}" for place, (stage, _, _) in enumerate(training.stages, 1)
         )
-        left.set_title(plain(f"{name}: {stages}", 110), size=10.5, loc="left", color=colour, weight="bold", pad=18)
+        heading = f"{plain(name, max(20, ROW - len(stages)))}: {plain(stages, ROW - 20)}"
+        left.set_title(heading, size=10.5, loc="left", color=colour, weight="bold", pad=18)
         for axes in (left, right):
             quiet(axes)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -2,6 +2,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+from figure_checks import assert_nothing_is_cut
 from report_runs import read, write_history
 
 from retdm.report.figures.draw_training import Training, draw_convergence
@@ -36,3 +38,13 @@ def test_a_hundred_epochs_are_drawn_without_marks() -> None:
     figure = draw_convergence("t", {"bce": training}, styles_of([("bce", "bce")], ["bce"]))
     assert figure.axes[0].get_xlim() == (0.5, 100.5)
     assert {line.get_markersize() for line in figure.axes[0].get_lines()} == {0}
+
+
+@pytest.mark.filterwarnings("error")
+def test_of_a_long_title_the_name_is_shortened_and_nothing_is_cut() -> None:
+    name = "a method · " + " · ".join(f"a_long_setting_{j}=0.{j}" for j in range(9))
+    stages = [("classification", 1, 1), ("label_embedding", 2, 2), ("joint", 3, 3)]
+    figure = draw_convergence("t", {name: Training(stages, {1: 1.0}, {}, {})}, styles_of([(name, name)], [name]))
+    title = figure.axes[0].get_title(loc="left")
+    assert title.startswith("a method · ") and title.endswith("…: 1 classification, 2 label embedding, 3 joint")
+    assert_nothing_is_cut(figure)
