@@ -68,10 +68,14 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return (f"did you mean {close[0]}? " if close else "") + f"there are: {listed}"
 
 
-def close_names(name: str, options: Iterable[str], most: int = 3) -> list[str]:
-    """The options most similar to a name, whatever their case, the most similar first; none where all differ much."""
+def close_names(name: str, options: Iterable[str], most: int = 3, likeness: float = 0.6) -> list[str]:
+    """The options most similar to a name, whatever their case, the most similar first.
+
+    Args:
+        likeness: of the least similar one returned, from 0 to 1 (equal).
+    """
     written: dict[str, list[str]] = {}
     for option in options:
         written.setdefault(option.casefold(), []).append(option)
-    found = get_close_matches(name.casefold(), written, n=most)
+    found = get_close_matches(name.casefold(), written, n=most, cutoff=likeness)
     return [option for each in found for option in written[each]][:most]

@@ -5,13 +5,13 @@ import os
 import posixpath
 import unicodedata
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
 from retdm.data.images import ENDINGS
 from retdm.errors import UserError
+from retdm.registry import close_names
 from retdm.text import printable
 
 LONGEST, LONGEST_PATH = 255, 3500  # bytes of a file's or folder's own name, and of all, with room for data.root
@@ -149,7 +149,7 @@ class ImageNames:
                 return f"there is one in {above}: data.root={above}, and data.labels with its whole path"
         same = sorted(each for each in self.files if _key(posixpath.basename(each)) == _key(base))
         same = same or sorted(self._by_stem.get(_key(posixpath.splitext(name)[0]), ()))
-        same = same or get_close_matches(name, sorted(self.files)[:COMPARED], 1, 0.75)
+        same = same or close_names(name, sorted(self.files)[:COMPARED], 1, 0.75)
         if not same:
             return "write the image's path, relative to data.root"
         return f"write the image's path, relative to data.root; there is {' and '.join(map(repr, same[:2]))}"

@@ -2,9 +2,9 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 from retdm.errors import UserError
+from retdm.registry import close_names
 
 BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they turn around what follows on a screen
 EMPTY = str.maketrans("", "", "\u00ad\u200b\u2060\ufeff")  # invisible signs that editors leave behind
@@ -56,7 +56,7 @@ def near(name: str, names: Iterable[str]) -> str:
     by_key = {_key(each): each for each in there}
     if (same := by_key.get(_key(name))) is not None:
         return same
-    return next(iter(get_close_matches(name, there, 1, 0.75)), "")
+    return next(iter(close_names(name, there, 1, 0.75)), "")
 
 
 def some(names: Sequence[str], most: int = 8) -> str:
