@@ -30,7 +30,9 @@ class Drawn(ImageSource):
     known = np.ones((COUNT, 1), bool)
     ids = [str(i) for i in range(COUNT)]
 
-    def __init__(self, notes: Path, fingerprint: str = "drawn", unreadable: tuple[int, ...] = (), breaks: int = -1):
+    def __init__(
+        self, notes: Path, fingerprint: str = "drawn", unreadable: tuple[int, ...] = (), breaks: int = -1
+    ) -> None:
         self.notes, self.fingerprint, self.unreadable, self.breaks = notes, fingerprint, unreadable, breaks
 
     def read(self, i: int) -> Image.Image:
