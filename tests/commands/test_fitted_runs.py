@@ -50,7 +50,7 @@ def test_a_run_leaves_what_every_run_leaves_and_is_evaluated_again_to_the_last_b
     np.testing.assert_allclose(scores, rows["scores"], atol=1e-6)
 
 
-def test_refit_learns_from_validation_too_and_keeps_what_validation_said(settings: Tiny) -> None:
+def test_refit_fits_to_validation_too_and_keeps_the_results_of_validation(settings: Tiny) -> None:
     reports = {}
     for refit in ("false", "true"):
         folder = train(settings(f"refit={refit}"))
@@ -79,12 +79,3 @@ def test_several_processes_are_refused(settings: Tiny) -> None:
     given.trainer["devices"] = 2
     with pytest.raises(UserError, match="l1lr is fitted by one process, not by 2"):
         train(given)
-
-
-@pytest.mark.parametrize("name", ["ml_knn", "lmmo_knn", "mlspl"])
-def test_a_run_is_evaluated_again_to_the_last_bit(name: str, tiny: Callable[..., RunSettings]) -> None:
-    folder = train(tiny(f"method={name}", "refit=true"))
-    report = json.loads((folder / "metrics.json").read_text())
-    assert in_process("test.py", f"run={folder}").code == 0
-    assert json.loads((folder / "test.json").read_text())["test"] == report["test"]
-    assert len(retdm.load(folder).labels) == 5

@@ -36,34 +36,34 @@ def settings(tiny: Tiny, tmp_path: Path) -> Tiny:
     return make
 
 
-def test_images_are_looked_at_once_for_all_splits_and_views(settings: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[int] = []
+def test_features_are_extracted_once_for_all_splits_and_stages(settings: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    extracted: list[int] = []
     extract = MultilevelEncoder.extract
 
     def counted(self: MultilevelEncoder, image: torch.Tensor) -> torch.Tensor:
-        looks.append(len(image) if image.any() else 0)  # a blank image tells the shape
+        extracted.append(len(image) if image.any() else 0)  # a blank image tells the shape
         return extract(self, image)
 
     monkeypatch.setattr(MultilevelEncoder, "extract", counted)
     train(settings("data.split=0"))
-    assert sum(looks) == 60
+    assert sum(extracted) == 60
     train(settings("data.split=1", "method.features=embedding"))
     train(settings("data.split=1", "method=lr"))
-    assert sum(looks) == 60
+    assert sum(extracted) == 60
     train(settings("data.split=0", "seed=3"))  # other random weights are another network
-    assert sum(looks) == 120
+    assert sum(extracted) == 120
 
 
 def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_cache, "SAVED_EVERY", -1.0)
     monkeypatch.setattr(cached_array, "BLOCK", 1)  # a row each
-    given, looks = settings(), []
+    given, extracted = settings(), []
     extract = MultilevelEncoder.extract
 
     def dies(self: MultilevelEncoder, image: torch.Tensor) -> torch.Tensor:
-        if len(looks) == 3:  # the first is of a blank image, which tells the shape
+        if len(extracted) == 3:  # the first is of a blank image, which tells the shape
             raise KeyboardInterrupt
-        looks.append(len(image))
+        extracted.append(len(image))
         return extract(self, image)
 
     def features_of(given: dict[str, Any]) -> np.ndarray:
@@ -80,6 +80,6 @@ def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monke
     with monkeypatch.context() as patch:
         patch.setattr(MultilevelEncoder, "extract", lambda self, image: rest.append(len(image)) or extract(self, image))
         found = features_of(given)
-    assert sum(looks[1:]) + sum(rest[1:]) == 60
+    assert sum(extracted[1:]) + sum(rest[1:]) == 60
     given.data["cache"] = "none"
     assert np.array_equal(found, features_of(given))

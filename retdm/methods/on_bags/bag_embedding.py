@@ -15,7 +15,7 @@ from retdm.methods.components.classifiers import fit_machines, rbf_decision, sca
 from retdm.methods.components.labels import Bools
 from retdm.methods.components.softsign import softsign_score
 from retdm.methods.components.standardise import standardised
-from retdm.methods.on_bags.base import BagMethod, batches
+from retdm.methods.on_bags.base import BagMethod, over_bags
 from retdm.ranges import Above
 
 Part = Literal["mean", "max", "min"]
@@ -57,8 +57,8 @@ class BagEmbedding(BagMethod):
         self.parts, self.C, self.gamma = tuple(parts), C, gamma
 
     def fit_once(self, examples: Bags, target: NDArray[Any], known: Bools) -> None:
-        found = [embedding(bag, mask, self.parts) for bag, mask, _ in batches(examples, torch.device("cpu"))]
-        x, mean, deviation = standardised(torch.cat(found).numpy())
+        vectors = over_bags(lambda bag, mask, _: embedding(bag, mask, self.parts), examples, torch.device("cpu"))
+        x, mean, deviation = standardised(vectors)
         gamma = scale_of(x) if self.gamma is None else self.gamma
         machines = fit_machines(x, target, known, C=self.C, gamma=gamma)
         support = machines.support

@@ -16,7 +16,7 @@ from retdm.methods.components.clustering import k_means
 from retdm.methods.components.labels import Bools
 from retdm.methods.components.softsign import softsign_score
 from retdm.methods.components.standardise import standardised
-from retdm.methods.on_bags.base import BagMethod, batches
+from retdm.methods.on_bags.base import BagMethod, over_bags
 from retdm.ranges import Above, AtLeast
 
 CHUNK = 1 << 22  # numbers that are held at once where histograms are compared
@@ -63,7 +63,7 @@ class BagOfWords(BagMethod):
         instances, mean, deviation = standardised(examples.instances.astype(np.float64), self.standardise)
         found, _ = k_means(instances, self.words, self.seed)
         self.set_fitted(mean=mean, deviation=deviation, centres=found)
-        x = torch.cat([self.histograms(bag, mask).cpu() for bag, mask, _ in batches(examples, self.device)]).numpy()
+        x = over_bags(lambda bag, mask, _: self.histograms(bag, mask), examples, self.device)
         if self.classifier == "chi2":
             kernel = chi2_kernel(x, gamma=self.gamma)
             machines = fit_machines(kernel, target, known, kernel="precomputed", C=self.C)

@@ -1,6 +1,6 @@
 """What methods on bags share. Notation: n bags, B bags and N places of a batch, D features, L labels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -79,8 +79,7 @@ class BagMethod(FittedMethod):
 
     def scores_of(self, bags: Bags) -> Array:
         """Scores of n bags, (n, L)."""
-        scores: Array = torch.cat([self.bag_decision(*batch).cpu() for batch in batches(bags, self.device)]).numpy()
-        return scores
+        return over_bags(self.bag_decision, bags, self.device)
 
     def fold_scores(self, examples: Bags, target: NDArray[Any], known: NDArray[np.bool_]) -> FoldScores:
         def scores(fitted: Bools, held: Bools) -> Array:
@@ -93,9 +92,13 @@ class BagMethod(FittedMethod):
         return wrong_cells(scores, target, known)
 
 
-def batches(bags: Bags, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """All bags in their order, as :meth:`BagMethod.bag_decision` takes them: bag (B, N, D), mask (B, N), index (B,)."""
+def over_bags(function: Callable[[Tensor, Tensor, Tensor], Tensor], bags: Bags, device: torch.device) -> Array:
+    """The rows (n, …) of a function of batches for all bags in their order, which takes what
+    :meth:`BagMethod.bag_decision` takes."""
+    found = []
     for start in range(0, len(bags), BATCH):
         part = bags.take(slice(start, start + BATCH))
-        bag, mask = (torch.from_numpy(array).to(device) for array in part.pad())
-        yield bag, mask, torch.from_numpy(part.index).to(device)
+        bag, mask, index = (torch.from_numpy(array).to(device) for array in (*part.pad(), part.index))
+        found.append(function(bag, mask, index).cpu())
+    rows: Array = torch.cat(found).numpy()
+    return rows

@@ -21,7 +21,7 @@ from retdm.methods.components.clustering import k_means
 from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
 from retdm.methods.components.softsign import inverse_softsign_score, softsign_score
 from retdm.methods.components.standardise import standardised
-from retdm.methods.on_bags.base import BagMethod, batches
+from retdm.methods.on_bags.base import BagMethod, over_bags
 from retdm.ranges import Above, AtLeast
 
 Relation = Literal["none", "all", "above_mean", "above_mean_of_pairs", "conditional"]
@@ -86,7 +86,7 @@ class KISAR(BagMethod):
         found, _ = k_means(x, self.prototypes, self.seed)
         squares = (x**2).sum(1).mean() + (found**2).sum(1).mean() - 2 * x.mean(0) @ found.mean(0)
         self.set_fitted(mean=mean, deviation=deviation, centres=found, delta=np.array(squares))
-        s = torch.cat([self.similarity(bag, mask).cpu() for bag, mask, _ in batches(examples, self.device)]).numpy()
+        s = over_bags(lambda bag, mask, _: self.similarity(bag, mask), examples, self.device)
         constant = constant_labels(target, known)
         table = related(((target > 0) & known).astype(np.float64), self.relation) & ~constant & ~constant[:, None]
         self.pairs = [(int(a), int(b)) for a, b in np.argwhere(np.triu(table))]

@@ -17,7 +17,7 @@ from retdm.bags import Bags
 from retdm.methods.components.labels import Array, Bools, constant_labels, constant_scores
 from retdm.methods.components.softsign import inverse_softsign_score, softsign_score
 from retdm.methods.components.standardise import mean_and_deviation
-from retdm.methods.on_bags.base import BagMethod, batches
+from retdm.methods.on_bags.base import BagMethod, over_bags
 from retdm.methods.tuning import wrong_cells
 from retdm.ranges import Above, AtLeast
 
@@ -92,9 +92,7 @@ class RankLossSIM(BagMethod):
 
     def _supports(self, examples: Bags, kind: str) -> Array:
         """The support instances (n, L, D + 1) of all bags."""
-        found = [self._attended(bag, mask, kind)[1].cpu() for bag, mask, _ in batches(examples, self.device)]
-        supports: Array = torch.cat(found).numpy()
-        return supports
+        return over_bags(lambda bag, mask, _: self._attended(bag, mask, kind)[1], examples, self.device)
 
     def _attended(self, bag: Tensor, mask: Tensor, kind: str) -> tuple[Tensor, Tensor]:
         """w . x of instances (B, N, L), and support instances (B, L, D + 1)."""
