@@ -4,14 +4,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
-import yaml
-
-from retdm import registry
 from retdm.data.module import module_of
 from retdm.errors import UserError
 from retdm.ranges import Above, AtLeast, Between
 from retdm.registry import nearest
-from retdm.settings.plain import short
+from retdm.settings.plain import short, where_written
 from retdm.settings.types import fits, in_words, mapped
 
 RUN: dict[str, Any] = {
@@ -125,17 +122,3 @@ def check_keys(
         else:
             where = where_written(path, choices, value)
             raise UserError(f"{where}{path}={short(value)} is not {in_words(allowed[key])}")
-
-
-def where_written(path: str, choices: Mapping[str, Any], value: Any) -> str:
-    """The YAML file that gives a key this value, as a prefix of a message; nothing where the command gave it."""
-    group, _, rest = path.partition(".")
-    for folder, keys in (("experiment", path), (group, rest)):
-        chosen = registry.CONF / folder / f"{choices.get(folder)}.yaml"
-        for file in registry.files_of(folder, chosen.stem) if chosen.is_file() else ():
-            node: Any = yaml.safe_load(file.read_text()) or {}
-            for key in keys.split("."):
-                node = node.get(key) if isinstance(node, dict) else None
-            if node is not None and node == value:
-                return f"conf/{file.relative_to(registry.CONF)}: "
-    return ""

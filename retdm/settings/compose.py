@@ -15,9 +15,10 @@ from retdm.data.source import data_root
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.registry import nearest
-from retdm.settings.checks import RUN, check_groups, check_keys, parameters_of, where_written, without
+from retdm.settings.checks import RUN, check_groups, check_keys, parameters_of, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.devices import precision
+from retdm.settings.plain import where_written
 from retdm.settings.renamed import refuse_renamed
 from retdm.settings.run_settings import RunSettings
 from retdm.settings.types import fits

@@ -3,6 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
+
+from retdm import registry
+
 
 def flat(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted path and value of every entry, in order; a mapping comes before what is in it."""
@@ -34,3 +38,17 @@ def short(value: Any) -> str:
     """At most 40 characters of a value."""
     text = str(value)
     return text if len(text) <= 40 else text[:37] + "…"
+
+
+def where_written(path: str, choices: Mapping[str, Any], value: Any) -> str:
+    """The YAML file that gives a key this value, as a prefix of a message; nothing where the command gave it."""
+    group, _, rest = path.partition(".")
+    for folder, keys in (("experiment", path), (group, rest)):
+        chosen = registry.CONF / folder / f"{choices.get(folder)}.yaml"
+        for file in registry.files_of(folder, chosen.stem) if chosen.is_file() else ():
+            node: Any = yaml.safe_load(file.read_text()) or {}
+            for key in keys.split("."):
+                node = node.get(key) if isinstance(node, dict) else None
+            if node is not None and node == value:
+                return f"conf/{file.relative_to(registry.CONF)}: "
+    return ""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from retdm.errors import UserError
-from retdm.settings.checks import where_written
+from retdm.settings.plain import where_written
 
 # A key, or a key with the value that has another name. What is in a stage goes by ``method.stages.<key>``.
 RENAMED = {

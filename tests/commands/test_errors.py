@@ -2,6 +2,7 @@ import errno
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from contextlib import redirect_stderr, redirect_stdout
@@ -95,3 +96,8 @@ def test_what_is_no_error_leaves_no_error_file(tmp_path: Path, end: BaseExceptio
     with pytest.raises(ValueError, match="bug"), error_file(folder):
         raise ValueError("bug")
     assert folder.error.read_text() == "ValueError: bug\n"
+
+
+def test_the_guard_stands_before_pytorch_reads_the_environment_that_it_sets() -> None:
+    program = "import sys; import retdm.commands.guard; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
