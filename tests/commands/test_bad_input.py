@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,9 +35,6 @@ from retdm.settings.compose import register_resolvers, settings_of
         ("method.wieghts.metric=1", "method.wieghts is not a setting; did you mean weights?"),
         ("method.weights.metrik=1", "method.weights.metrik is not a setting; did you mean metric?"),
         ("trainer.devises=2", "trainer.devises is not a setting; did you mean devices?"),
-        ("+method.wieghts=1", "method.wieghts is not a setting of retdm; did you mean weights?"),
-        ("+schedule.jiont.lr=1", "schedule.jiont is not a setting of schedule short; did you mean joint?"),
-        ("+schedule.joint.rate=1", "schedule.joint.rate is not a setting of a stage; there are: lr,"),
         ("backbone.weights=imagnet", "unknown weights 'imagnet'"),
         ("~trainer.devices", "trainer.devices is not set"),
         ("method.k", "method.k: a setting is written <key>=<value>"),
@@ -48,28 +44,6 @@ def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
     refused: Refused, argument: str, says: str
 ) -> None:
     assert says in "; ".join(line.strip() for line in refused(argument).splitlines())
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("method: {wieghts: {metric: 1}}", "method.wieghts is not a setting of retdm\n  did you mean weights?"),
-        ("data: {workers: many}", "data.workers=many is not a whole number of at least 0 or null"),
-        ("schedule: {jiont: {lr: 1}}", "schedule.jiont is not a setting of schedule short\n  did you mean joint?"),
-        ("sed: 1", "sed is not a setting of a run\n  did you mean seed?"),
-    ],
-)
-def test_a_wrong_key_of_an_experiment_is_told_with_its_file(
-    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, says: str
-) -> None:
-    conf = Path(shutil.copytree(registry.CONF, tmp_path / "conf"))
-    (conf / "experiment" / "x.yaml").write_text(f"# @package _global_\n# An experiment with an error\n{content}\n")
-    monkeypatch.setattr(registry, "CONF", conf)
-    assert f"error: conf/experiment/x.yaml: {says}" in refused("experiment=x")
-
-
-def test_a_value_on_the_command_line_is_not_blamed_on_a_file(refused: Refused) -> None:
-    assert refused("data.batch_size=many") == "error: data.batch_size=many is not a whole number of at least 2\n"
 
 
 # Values

@@ -63,6 +63,15 @@ def test_an_unknown_key_in_a_file_is_named_with_the_file(conf: Path, file: str, 
     assert error.value.message.startswith(f"conf/{file}: {key} is not a setting of ")
 
 
+def test_a_value_that_cannot_be_is_blamed_on_the_file_that_has_it_and_not_on_another(conf: Path) -> None:
+    with (conf / "experiment/scene_retdm.yaml").open("a") as opened:
+        opened.write("\ndata: {workers: many}\n")
+    for word, where in (("experiment=scene_retdm", "conf/experiment/scene_retdm.yaml: "), ("data.workers=many", "")):
+        with pytest.raises(UserError) as error:
+            compose_settings([word])
+        assert error.value.message.startswith(f"{where}data.workers=many is not a whole number")
+
+
 @pytest.mark.parametrize(
     "override, message",
     [
