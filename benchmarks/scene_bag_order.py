@@ -1,4 +1,4 @@
-"""Which image each of the Scene bags is of: by their colours, and by what an SVM learns from either order.
+"""The images of the Scene bags, by colour and by the results of an SVM, in the published and in the mended order.
 
 RETDM_DATA=<folder that holds scene/> python benchmarks/scene_bag_order.py        # about half a minute
 """

@@ -1,4 +1,4 @@
-"""What the loaders give and the methods take."""
+"""Batches, which loaders give and methods take."""
 
 from typing import NamedTuple
 

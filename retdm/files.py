@@ -14,7 +14,7 @@ PART = ".part"  # the ending of a file that is being written
 
 
 def part_of(path: Path) -> Path:
-    """Where a file is written until it is complete: ``<name>.part`` beside its place."""
+    """The place of a file until it is complete: ``<name>.part`` beside its own."""
     return path.with_name(path.name + PART)
 
 

@@ -1,4 +1,4 @@
-"""What the tests share: one thread, and a run small enough to be trained in a second or two."""
+"""Shared by all tests: one thread, and a run small enough to be trained in a second or two."""
 
 import copy
 import functools
@@ -50,7 +50,7 @@ def unpainted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(scope="session")
 def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tiny images are kept, decoded once for all tests."""
+    """The cache of the tiny images, decoded once for all tests."""
     return tmp_path_factory.mktemp("cache")
 
 

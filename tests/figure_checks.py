@@ -1,4 +1,4 @@
-"""What tests read off figures."""
+"""Readings of figures for tests."""
 
 import numpy as np
 from matplotlib.axes import Axes

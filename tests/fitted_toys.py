@@ -54,7 +54,7 @@ CASES: dict[str, tuple[type[FittedMethod], dict[str, Any]]] = {
 
 
 class Toy(NamedTuple):
-    """What ``fit`` takes."""
+    """The arguments of ``fit``."""
 
     examples: Any
     target: np.ndarray

@@ -1,4 +1,4 @@
-"""What a process does that is asked to stop."""
+"""Requests to stop, in processes of every kind."""
 
 import contextlib
 import multiprocessing

@@ -168,7 +168,7 @@ class MultilabelCriterion(MultilabelCriteria):
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]  # a constant of the class in torchmetrics
-        """Whether the criterion improves as it grows."""
+        """True if the criterion improves as it grows."""
         return self.name in LARGER_IS_BETTER
 
     def compute(self) -> Tensor:

@@ -33,7 +33,7 @@ def awkward(seed: int) -> Case:
 
 
 def expected(case: Case, rule: str = "half") -> dict[str, float]:
-    """What the pure functions give; an undefined value is NaN."""
+    """The values of the pure functions; an undefined one is NaN."""
     predicted = decide(case.scores, rule, best_threshold(*case[:3]))
     found = evaluate(*case[:3], NAMES, predicted)["criteria"]
     return {name: float("nan") if value is None else value for name, value in found.items()}

@@ -59,7 +59,7 @@ def losses(rows: slice) -> dict[str, Any]:
 
 
 class Threads:
-    """What the losses ask of torch.distributed, among threads."""
+    """The part of torch.distributed that the losses use, among threads."""
 
     def __init__(self, size: int) -> None:
         self.size = size
