@@ -57,11 +57,6 @@ def test_an_unknown_label_is_zero_and_not_known() -> None:
     assert batch.known.tolist() == [[True, False, True], [True, True, True]]
 
 
-def test_a_batch_of_single_instances_has_one_place() -> None:
-    batch = BagRows(bags()).__getitems__([(0, 1), (0, 3)])
-    assert batch.bag.shape == (2, 1, 2) and batch.mask.all()
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_loader_gives_every_bag_once(workers: int) -> None:
     loader = DataLoader(

@@ -57,11 +57,6 @@ def test_columns_of_0_and_1_open_as_a_source_in_the_order_of_lines_and_columns(o
     assert [source.read(i).size[0] for i in range(4)] == [20, 10, 40, 30]
 
 
-def test_ones_that_pandas_wrote_as_decimals_are_ones(opened: Open) -> None:
-    source = opened("image,dog", "1.jpg,1.0", "2.png,0.0", "3.jpg,")
-    assert source.targets.tolist() == [[1], [0], [0]] and source.known.tolist() == [[True], [True], [False]]
-
-
 @pytest.mark.parametrize("cell", ["2", "0.5", "x", "1;0"])
 def test_another_value_is_named_with_file_line_and_column(opened: Open, photos: Path, cell: str) -> None:
     with pytest.raises(UserError) as caught:
