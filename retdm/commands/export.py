@@ -34,7 +34,7 @@ TOLERANCE = 1e-4  # of a score; another order of the same float32 operations giv
 
 
 class Exported(NamedTuple):
-    """What an export wrote.
+    """A finished export.
 
     Attributes:
         card: see :func:`retdm.runs.export.card.card`.
@@ -72,7 +72,7 @@ def _export(config: DictConfig) -> None:
     for file in exported.differences:
         print("scores =", loads[file.name].format(shown(file)))
     size = exported.card["transform"]["resize"][-1]
-    print(f"images: uint8 RGB (n, 3, {size}, {size}), made of photographs as docs/deploying.md tells")
+    print(f"images: uint8 RGB (n, 3, {size}, {size}), made of photographs as docs/deploying.md describes")
 
 
 def export(

@@ -85,7 +85,7 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
             run=printable(run),
             folder=printable(Path(root)),
             rule=rule,
-            tells=any(card.maps for card in cards),
+            has_maps=any(card.maps for card in cards),
         )
         .encode()
     )

@@ -75,10 +75,7 @@ def training_map(method: Method, data: Data) -> tuple[float | None, float | None
     rows = np.sort(data.splits["train"])
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLE).round().astype(int))]
     found = [batch for _, batch in infer(method, data.batches_of(rows), method.predictions)]
-    scores, target, known = (
-        torch.cat([getattr(each, name) for each in found]).float().cpu().numpy()
-        for name in ("scores", "target", "known")
-    )
+    _, scores, target, known = (torch.cat(column).float().cpu().numpy() for column in zip(*found, strict=True))
     generator = np.random.default_rng(0)
     shuffled = [
         mean_average_precision(label_average_precision(generator.permutation(scores), target, known.astype(bool)))

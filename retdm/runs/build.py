@@ -30,7 +30,7 @@ log = logging.getLogger("retdm")
 
 
 def state_of_data(settings: RunSettings) -> dict[str, str]:
-    """What a run knows its data by, see :func:`retdm.data.source.state_of`. Opens it, and downloads nothing."""
+    """The state of a run's data, see :func:`retdm.data.source.state_of`. Opens the data, and downloads nothing."""
     data = settings.data
     return state_of(open_source(settings.changed(data=data | ({"download": False} if "download" in data else {}))))
 

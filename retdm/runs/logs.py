@@ -67,7 +67,7 @@ def error_file(folder: RunFolder) -> Iterator[None]:
 def log_hparams(logger: Logger | None, settings: RunSettings, report: dict[str, Any]) -> None:
     """Settings beside the test criteria, for the logger: an entry of TensorBoard's HPARAMS.
 
-    TensorBoard sorts settings by name and shows the first: numbers make these what tells runs from each other.
+    TensorBoard sorts settings by name and shows the first ones: the numbers put those first by which runs differ.
     """
     names, split = settings.choices, settings.split
     first = {"1 method": names["method"], "2 data": names["data"], "3 split": split, "4 backbone": names["backbone"]}

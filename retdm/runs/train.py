@@ -141,7 +141,7 @@ def _state_in_sweep(data: str, kind: Any) -> dict[str, str]:
 def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, resume: bool) -> dict[str, Any] | None:
     """Train, evaluate and write the folder; None in all processes but the first."""
     started = time.monotonic()
-    # What a method, its weights and its processes refuse is an error before the images are decoded.
+    # The method is built before the images are decoded, so that its errors come first.
     source = build.open_source(settings)
     # A frozen backbone may have to compute features again, whatever a checkpoint brings.
     load = not resume or settings.precompute or _is_fitted(settings)

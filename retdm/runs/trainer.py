@@ -62,7 +62,7 @@ def build_trainer(
             accelerator=kind,
             devices=devices,
             num_nodes=nodes,
-            # A stage trains some parts only: the others' gradients never come.
+            # A stage trains some components only; the others get no gradients.
             strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
             sync_batchnorm=trained_norm,
             max_epochs=epochs,

@@ -79,11 +79,11 @@ def _instances_of(bags: Bags | RegionBags, chosen: NDArray[np.bool_]) -> Iterato
 
 def _compute(kind: Kind, bags: Bags | RegionBags, shift: Array, spread: Array, into: NDArray[np.float32]) -> None:
     """Fill ``into`` (n, n) by blocks of bags, those below the diagonal from their mirrors."""
-    parts = list(blocks(bags.offsets))
-    pairs = [(rows, columns) for i, rows in enumerate(parts) for columns in parts[i:]]
+    all_blocks = list(blocks(bags.offsets))
+    pairs = [(rows, columns) for i, rows in enumerate(all_blocks) for columns in all_blocks[i:]]
     tasks = (delayed(_between)(kind, bags, shift, spread, *pair) for pair in pairs)
     title = f"{kind.replace('_', ' ')} distances of {len(into):,} bags, once"
-    # What takes the time lets other threads run: products, reductions, assignments.
+    # Threads suffice: products, reductions and assignments, which take the time, run side by side.
     with threadpool_limits(1):
         found = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(tasks)
         for (rows, columns), block in track(zip(pairs, found, strict=True), title, total=len(pairs)):

@@ -10,7 +10,7 @@ from retdm.runs.model import Model
 
 
 def card(run: RunFolder, model: Model) -> dict[str, Any]:
-    """What a user of the files must know: names, shapes, how an image is prepared, how scores become labels."""
+    """The card as plain values, which both files hold as JSON."""
     method, size = model.method, model.image_size
     transform = method.encoder.backbone.transform
     return {
@@ -18,7 +18,7 @@ def card(run: RunFolder, model: Model) -> dict[str, Any]:
         "images": {"type": "uint8", "shape": ["batch", 3, size, size]},
         "scores": {"type": "float32", "shape": ["batch", len(model.labels)], "range": [0, 1]},
         "transform": {
-            "steps": "turn the photograph upright as its EXIF tells; convert it to colours; resize it to each side of "
+            "steps": "turn the photograph upright by its EXIF orientation; convert it to colours; resize it to each side of "
             "resize in turn, both sides alike; the model divides by 255 and applies mean and std itself",
             "colours": "RGB",
             "resize": [cached_side(size), size],
