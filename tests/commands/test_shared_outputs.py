@@ -41,7 +41,7 @@ def test_what_one_sweep_is_at_another_leaves_to_it_and_awaits(tmp_path: Path) ->
     with at_work_until_awaited(next(tmp_path.rglob("metrics.json")).parent):
         second = in_process("train.py", *words)
     assert second.code == 0, second.err
-    assert second.out.count("what becomes of it is awaited at the end") == 1
+    assert second.out.count("its result is awaited at the end") == 1
     assert second.out.count("finished already") == 1
     assert second.out.splitlines()[-5:] == first.out.splitlines()[-5:]
 
