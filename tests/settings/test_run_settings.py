@@ -1,11 +1,16 @@
 import functools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from command_line import TINY_NET
 
 from retdm.backbones import build_backbone
+from retdm.commands.train import train
+from retdm.settings import classes, run_settings
 from retdm.settings.compose import compose_settings
 
 # The folder's name
@@ -94,3 +99,21 @@ def test_a_users_own_data_is_told_apart_by_its_folder_and_its_labels(tmp_path: P
     assert run_folder(roots[0]) == first != run_folder(roots[1])
     (roots[0] / "labels.csv").write_text("image,cat\n1.jpg,1\n2.jpg,1\n")
     assert run_folder(roots[0]) != first
+
+
+def test_a_run_resolves_each_class_and_hashes_its_weights_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            calls.append(name)
+            return function(*arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(classes, "resolve", counted("class", classes.resolve))
+    monkeypatch.setattr(run_settings, "weights_hash", counted("weights", run_settings.weights_hash))
+    settings = compose_settings([*TINY_NET, "data.size=60", "method=bce", f"outputs={tmp_path}"])
+    train(settings)
+    assert calls.count("class") == len(settings.classes)
+    assert calls.count("weights") == 1
