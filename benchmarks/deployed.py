@@ -17,11 +17,11 @@ import torch
 from PIL import Image, ImageOps
 
 from retdm.commands.export import EXTRA, export
-from retdm.runs.export.onnx_file import scores_of_onnx
-from retdm.runs.export.program import scores_of_program
-from retdm.runs.folder import RunFolder
-from retdm.runs.inputs import find_images
-from retdm.runs.model import load
+from retdm.runs.folder.paths import RunFolder
+from retdm.runs.trained.inputs import find_images
+from retdm.runs.trained.model import load
+from retdm.runs.trained.onnx_file import scores_of_onnx
+from retdm.runs.trained.program import scores_of_program
 
 
 def prepared(file: Path, transform: dict[str, Any]) -> torch.Tensor:

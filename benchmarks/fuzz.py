@@ -40,7 +40,7 @@ from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
 from retdm.report.groups import group_runs
 from retdm.report.read import find_runs
-from retdm.runs.folder import RunFolder, read_config
+from retdm.runs.folder.paths import RunFolder, read_config
 from retdm.settings.compose import compose_settings
 
 OPTIONS: dict[str, Any] = {"files": 300, "seed": 0, "only": "", "keep": "/tmp/retdm-fuzz"}

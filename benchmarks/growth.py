@@ -41,7 +41,7 @@ from retdm.methods.on_bags.base import BagMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.runs.build import build_method
 from retdm.settings.compose import compose_settings
-from retdm.training.distances import precompute_distances
+from retdm.training.precompute.distances import precompute_distances
 
 OPTIONS = {"bags": 100, "instances": 8, "features": 15, "labels": 5, "limit": 8, "repeat": 2}
 SIZES = ("bags", "instances", "labels")

@@ -18,7 +18,7 @@ from browsers import CHROMIUM
 from untrained import Untrained, untrained_run
 
 from retdm.commands.train import train
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder.paths import RunFolder
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 from retdm.training.pictures import png

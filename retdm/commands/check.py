@@ -17,23 +17,23 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
-from retdm.commands.tables import print_table
+from retdm.commands.output.tables import print_table
 from retdm.data import overview
 from retdm.data.base import Data
 from retdm.data.module import ImageData
+from retdm.display.figure_text import undrawn
+from retdm.display.screen import Screen, console
+from retdm.display.text import printable
 from retdm.errors import UserError
-from retdm.figure_text import undrawn
 from retdm.files import atomic
 from retdm.runs.build import build_data
-from retdm.runs.folder import shown
+from retdm.runs.folder.paths import shown
 from retdm.runs.process import prepare_process
-from retdm.screen import Screen, console
 from retdm.settings.checks import check_group
 from retdm.settings.classes import resolve_classes
 from retdm.settings.compose import cache_folder
 from retdm.settings.renamed import refuse_renamed
 from retdm.settings.run_settings import RunSettings
-from retdm.text import printable
 
 LISTED = 10  # findings of a kind on the screen; the csv has all
 

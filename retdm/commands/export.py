@@ -20,12 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 from retdm.commands.guard import guarded
 from retdm.errors import UserError
 from retdm.files import all_or_none
-from retdm.runs.export.card import card
-from retdm.runs.export.onnx_file import scores_of_onnx, to_onnx
-from retdm.runs.export.program import random_views, scores_of_program, trace
-from retdm.runs.folder import RunFolder, shown
-from retdm.runs.model import load
+from retdm.runs.folder.paths import RunFolder, shown
 from retdm.runs.process import prepare_process
+from retdm.runs.trained.card import card
+from retdm.runs.trained.model import load
+from retdm.runs.trained.onnx_file import scores_of_onnx, to_onnx
+from retdm.runs.trained.program import random_views, scores_of_program, trace
 
 PROGRAM, ONNX = "model.pt2", "model.onnx"
 CARD = "retdm.json"  # the card's name in both files
@@ -37,7 +37,7 @@ class Exported(NamedTuple):
     """A finished export.
 
     Attributes:
-        card: see :func:`retdm.runs.export.card.card`.
+        card: see :func:`retdm.runs.trained.card.card`.
         differences: file -> greatest difference of its scores from the run's.
     """
 

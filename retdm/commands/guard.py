@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from retdm.commands.streams import lasting
+from retdm.commands.output.streams import lasting
 from retdm.runs.errors import as_user_error, report
 from retdm.stop import Stopped, is_leader, listening
 

@@ -21,23 +21,23 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from retdm.commands.gallery import MOST, Card, gallery_page, thumbnail
 from retdm.commands.guard import guarded
-from retdm.commands.predictions import Found, Unread, predictions
+from retdm.commands.output.gallery import MOST, Card, gallery_page, thumbnail
+from retdm.commands.output.predictions import Found, Unread, predictions
 from retdm.criteria import decide
 from retdm.criteria.decide import RULES
 from retdm.data.images import UnreadableImage, checked_range, read_image
+from retdm.display.screen import track
+from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import all_or_none
 from retdm.registry import nearest
-from retdm.runs.decisions import in_plain_words, threshold_of
-from retdm.runs.folder import RunFolder, shown
-from retdm.runs.inputs import find_images, read_ahead
-from retdm.runs.model import Model
+from retdm.runs.folder.paths import RunFolder, shown
 from retdm.runs.process import prepare_process
-from retdm.screen import track
+from retdm.runs.trained.decisions import in_plain_words, threshold_of
+from retdm.runs.trained.inputs import find_images, read_ahead
+from retdm.runs.trained.model import Model
 from retdm.settings.types import fits, in_words
-from retdm.text import printable
 
 KINDS: dict[str, Any] = {
     "run": str | None,

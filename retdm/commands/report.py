@@ -29,7 +29,7 @@ from retdm.report.figures import backbone_stages
 from retdm.report.formats import csv_of, markdown, show
 from retdm.report.groups import group_runs
 from retdm.report.read import find_runs
-from retdm.runs.folder import shown
+from retdm.runs.folder.paths import shown
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def write_report(wanted: Asked) -> None:
         UserError: there is no finished run, or a file of a run cannot be read.
     """
     # They bring Matplotlib, which --help and errors need not wait for.
-    from retdm.figure_text import undrawn
+    from retdm.display.figure_text import undrawn
     from retdm.report import page
     from retdm.report.figures import write as figures
     from retdm.report.figures.shown_groups import by_data

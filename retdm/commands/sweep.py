@@ -22,17 +22,17 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 import retdm
-from retdm.commands.tables import number, print_table
+from retdm.commands.output.tables import number, print_table
+from retdm.display.screen import console
+from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs.errors import report
-from retdm.runs.folder import RunFolder, read_json, read_metrics, shown
-from retdm.runs.plan import SWEEP
-from retdm.screen import console
+from retdm.runs.folder.paths import RunFolder, read_json, read_metrics, shown
+from retdm.runs.folder.plan import SWEEP
 from retdm.settings.compose import GROUPS, register_resolvers
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import Stopped, listening
-from retdm.text import printable
 
 EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm"}
 SPLITS = ("data.split=", "data.fold=")  # over which a setting is averaged

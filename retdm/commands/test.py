@@ -9,16 +9,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
-from retdm.commands.tables import print_report
+from retdm.commands.output.tables import print_report
 from retdm.data.base import Data
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs import build
 from retdm.runs.distributed import together
 from retdm.runs.evaluate import evaluate_method
-from retdm.runs.folder import RunFolder, check_split, read_config
+from retdm.runs.folder.paths import RunFolder, check_split, read_config
+from retdm.runs.folder.saved import settings_of_run, weights_into
 from retdm.runs.process import prepare_process
-from retdm.runs.saved import settings_of_run, weights_into
 from retdm.settings.checks import check_groups
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings

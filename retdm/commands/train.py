@@ -20,11 +20,11 @@ from omegaconf import DictConfig
 
 from retdm.commands import sweep
 from retdm.commands.guard import guarded
-from retdm.commands.tables import line_of, print_report
+from retdm.commands.output.tables import line_of, print_report
 from retdm.errors import UserError
 from retdm.registry import PACKAGE
 from retdm.runs.errors import as_user_error
-from retdm.runs.folder import Busy, RunFolder, shown
+from retdm.runs.folder.paths import Busy, RunFolder, shown
 from retdm.runs.train import train_run
 from retdm.settings.compose import settings_of
 from retdm.settings.run_settings import RunSettings

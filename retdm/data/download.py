@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PureWindowsPath
 
+from retdm.display.screen import bar
 from retdm.errors import UserError
 from retdm.files import locked, part_of
-from retdm.screen import bar
 
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20

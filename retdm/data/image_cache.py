@@ -23,8 +23,8 @@ from retdm.data.cached_array import Blocks, Notes, check_room, open_cache
 from retdm.data.duplicates import NEAR_LIMIT, ImageSignature, Pairs, find_pairs, signature
 from retdm.data.images import RANGE_HINT, SKIP_HINT, UnreadableImage
 from retdm.data.source import ImageFiles, ImageSource, stamps_of
+from retdm.display.screen import track
 from retdm.errors import UserError
-from retdm.screen import track
 from retdm.stop import ignore_requests
 
 VERSION = 3  # counts up when the same source and side would give other files

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from retdm.data.base import Data
 from retdm.data.module import BagData, ImageData
-from retdm.figure_text import label_names, plain
+from retdm.display.figure_text import label_names, plain
+from retdm.display.text import safe_cell
 from retdm.files import atomic
-from retdm.text import safe_cell
 
 FLAT = 8  # of 255: an image whose colours all span at most this is nearly of one colour
 SHOWN = 18  # images of the sample

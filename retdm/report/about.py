@@ -7,7 +7,7 @@ from retdm.report.groups import Group, split_names
 from retdm.report.paper import paper_datasets
 from retdm.report.read import Run
 from retdm.report.tables import Table, number
-from retdm.runs.folder import RunFolder, read_json, shown
+from retdm.runs.folder.paths import RunFolder, read_json, shown
 
 COMMANDS = 6  # named in full
 

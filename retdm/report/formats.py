@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from retdm.criteria import CRITERIA
+from retdm.display.screen import console
+from retdm.display.text import as_markdown, printable, safe_cell
 from retdm.report.groups import Group
 from retdm.report.paper import paper_tables
 from retdm.report.tables import Table
-from retdm.screen import console
-from retdm.text import as_markdown, printable, safe_cell
 
 PARTS = ("test", "test_validation_threshold", "validation")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from retdm.files import atomic
 from retdm.report.groups import Group, split_names
 from retdm.report.tables import Table
-from retdm.runs.folder import shown
+from retdm.runs.folder.paths import shown
 
 SHOWN_WIDTH = 900  # pixels; figures have twice as many, for screens that show them
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.errors import UserError
-from retdm.runs.folder import RunFolder, read_config, read_json, read_metrics, shown
+from retdm.runs.folder.paths import RunFolder, read_config, read_json, read_metrics, shown
 from retdm.settings.run_settings import network_of
 from retdm.settings.types import fits
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from retdm.screen import blocks
-from retdm.text import as_markdown, printable
+from retdm.display.screen import blocks
+from retdm.display.text import as_markdown, printable
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -17,14 +17,14 @@ from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.registry import CONF
-from retdm.runs.provenance import provenance
+from retdm.runs.folder.provenance import provenance
 from retdm.settings.checks import parameters_of
 from retdm.settings.classes import class_of
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
-from retdm.training.distances import precompute_distances
-from retdm.training.features import precompute_features
 from retdm.training.optimizers import OptimizerSettings
+from retdm.training.precompute.distances import precompute_distances
+from retdm.training.precompute.features import precompute_features
 
 log = logging.getLogger("retdm")
 

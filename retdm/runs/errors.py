@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.settings.hydra_messages import NO_NAME, explained
-from retdm.text import printable
 
 DISK_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR

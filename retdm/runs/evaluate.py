@@ -11,7 +11,7 @@ from retdm.data.base import Data
 from retdm.errors import UserError
 from retdm.files import atomic
 from retdm.methods.base import Method
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder.paths import RunFolder
 from retdm.runs.instances import evaluate_instances_of
 from retdm.stop import is_leader
 from retdm.training.evaluation import threshold_on

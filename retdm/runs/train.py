@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from retdm.data.base import Data
 from retdm.data.module import BagData, ImageData
+from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.methods.deep import DeepMethod
@@ -17,18 +18,17 @@ from retdm.runs import build
 from retdm.runs.advice import warn_of_result
 from retdm.runs.distributed import broadcast, together
 from retdm.runs.evaluate import write_predictions
-from retdm.runs.folder import RunFolder, check_split, check_state, read_config, shown
-from retdm.runs.logs import error_file, log_hparams, logging_to
-from retdm.runs.plan import plan, threshold_before
+from retdm.runs.folder.logs import error_file, log_hparams, logging_to
+from retdm.runs.folder.paths import RunFolder, check_split, check_state, read_config, shown
+from retdm.runs.folder.plan import plan, threshold_before
+from retdm.runs.folder.provenance import provenance, rounds_differently
 from retdm.runs.process import is_deterministic, prepare_process, repeatable
-from retdm.runs.provenance import provenance, rounds_differently
 from retdm.runs.train_deep import train_deep
 from retdm.runs.train_fitted import train_fitted
 from retdm.runs.trainer import logger_settings, processes
 from retdm.settings.devices import count_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader, listening
-from retdm.text import printable
 from retdm.training.pictures.images import draw_heat_maps
 from retdm.training.pictures.png import write_picture
 from retdm.training.rules import RULES

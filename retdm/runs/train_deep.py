@@ -14,8 +14,8 @@ from retdm.methods.deep import DeepMethod
 from retdm.runs.advice import warn_of_few_steps
 from retdm.runs.build import describe
 from retdm.runs.evaluate import evaluate_method
-from retdm.runs.folder import RunFolder
-from retdm.runs.saved import weights_into
+from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.saved import weights_into
 from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings

@@ -10,8 +10,8 @@ from retdm.data.base import Data
 from retdm.methods.fitted import FittedMethod
 from retdm.runs.build import describe
 from retdm.runs.evaluate import evaluate_method, evaluate_validation, write_shown
-from retdm.runs.folder import RunFolder
-from retdm.runs.saved import weights_into
+from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.saved import weights_into
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.training.checkpoint_files import save_fitted

@@ -8,9 +8,9 @@ import torch
 
 from retdm.backbones.base import evaluating
 from retdm.data.base import Data
+from retdm.display.screen import track
 from retdm.losses import gather_rows
 from retdm.methods.base import Method, Predictions
-from retdm.screen import track
 from retdm.stop import is_leader
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from tqdm import tqdm
 
-from retdm import screen
 from retdm.batch import Batch
+from retdm.display import screen
 from retdm.methods.deep import DeepMethod
 from retdm.training.history import append_epoch, keep_epochs
 from retdm.training.stages import Stages

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from retdm.commands.guard import guarded
 from retdm.runs.errors import as_user_error
-from retdm.runs.folder import RunFolder
-from retdm.runs.logs import error_file, logging_to
+from retdm.runs.folder.logs import error_file, logging_to
+from retdm.runs.folder.paths import RunFolder
 from retdm.stop import Stopped
 
 

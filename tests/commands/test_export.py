@@ -24,8 +24,8 @@ from retdm.commands.export import export
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
-from retdm.runs.folder import RunFolder
-from retdm.runs.model import load
+from retdm.runs.folder.paths import RunFolder
+from retdm.runs.trained.model import load
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
 HAS_ONNX = all(find_spec(name) for name in room.EXTRA)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_line import TINY, in_process, start
 
-from retdm.runs.folder import read_json
+from retdm.runs.folder.paths import read_json
 
 FITTED = tuple(word for word in TINY if not word.startswith(("method.", "schedule=")))
 

@@ -29,7 +29,7 @@ SETTINGS = [
     "trainer.precision=32-true",
 ]
 LONG = ["trainer.devices=2", "schedule.joint.max_epochs=500"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}", "OMP_NUM_THREADS": "1"}
 
 
 def command(launcher: list[str], *overrides: str) -> None:

@@ -13,7 +13,7 @@ from holders import worked_in
 from omegaconf import OmegaConf
 
 from retdm.commands import sweep
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder.paths import RunFolder
 from retdm.training.stages import Stages
 
 

@@ -12,8 +12,8 @@ from retdm.commands.train import train
 from retdm.methods.networks.classifier import Classifier
 from retdm.registry import CONF
 from retdm.runs import process as module
+from retdm.runs.folder.provenance import provenance, rounds_differently
 from retdm.runs.process import is_deterministic, repeatable
-from retdm.runs.provenance import provenance, rounds_differently
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 from retdm.training.checkpoints import Stopped

@@ -8,7 +8,7 @@ from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_method
-from retdm.runs.folder import RunFolder, read_config
+from retdm.runs.folder.paths import RunFolder, read_config
 from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
 from retdm.data.images import ENDINGS
+from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.registry import close_names
-from retdm.text import printable
 
 LONGEST, LONGEST_PATH = 255, 3500  # bytes of a file's or folder's own name, and of all, with room for data.root
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from retdm.criteria import decide
+from retdm.display.text import safe_cell
 from retdm.report.groups import Floats, Group, mean_std, validation_map
 from retdm.report.read import Run
 from retdm.report.tables import Table
-from retdm.runs.folder import RunFolder, read_json
-from retdm.text import safe_cell
+from retdm.runs.folder.paths import RunFolder, read_json
 
 MOST_LABEL_SHARES = 4  # labels of an image
 RAW = "Features as they are: the penalty is less for a stage of greater values (method.standardise=true: alike)."

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from retdm.figure_text import label_names, plain
+from retdm.display.figure_text import label_names, plain
 from retdm.report.figures.backbone_stages import MOST_LABEL_SHARES, Explained, LabelShare, Selection, label_mean
 from retdm.report.figures.style import ONE_COLUMN, QUIET, TITLE, WIDTH, deviation, mean, quiet
 from retdm.report.groups import Floats

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
 from retdm.criteria import LARGER_IS_BETTER
-from retdm.figure_text import plain
+from retdm.display.figure_text import plain
 from retdm.report.figures.style import (
     COLOURS,
     QUIET,

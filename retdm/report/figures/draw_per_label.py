@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from retdm.figure_text import label_names, plain
+from retdm.display.figure_text import label_names, plain
 from retdm.report.figures.style import (
     MOST_LABELS,
     ONE_COLUMN,

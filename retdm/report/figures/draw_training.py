@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from retdm.figure_text import plain
+from retdm.display.figure_text import plain
 from retdm.report.figures.style import NUMBER, Style, blank_figure, quiet
 
 ROW = 90  # characters of a row's title

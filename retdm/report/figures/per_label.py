@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.criteria import RULES, decide
-from retdm.figure_text import label_names
+from retdm.display.figure_text import label_names
 from retdm.report.figures.draw_per_label import draw_co_occurrence, draw_label_precision
 from retdm.report.figures.shown_groups import MOST_SHOWN, Drawn, choose, names_of, of_all, styled
 from retdm.report.figures.style import MOST_LABELS, MOST_PAIRED
 from retdm.report.groups import Floats, Group
 from retdm.report.read import Run
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder.paths import RunFolder
 
 MOST_BESIDE = 3  # groups whose panels stand beside the true one
 

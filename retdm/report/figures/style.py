@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from retdm.criteria import LARGER_IS_BETTER
-from retdm.figure_text import plain
+from retdm.display.figure_text import plain
 
 Floats = NDArray[np.float64]
 

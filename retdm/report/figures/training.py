@@ -7,7 +7,7 @@ from retdm.report.figures.draw_training import Training, draw_convergence
 from retdm.report.figures.shown_groups import MOST_SHOWN, Drawn, choose, names_of, of_all, styled
 from retdm.report.groups import Group
 from retdm.report.read import Run
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder.paths import RunFolder
 from retdm.training.history import read_history
 
 

@@ -15,7 +15,7 @@ from retdm.report.figures.per_label import co_occurrence, label_precision
 from retdm.report.figures.shown_groups import Drawn, Earlier, by_data, splits_or_folds
 from retdm.report.figures.training import convergence
 from retdm.report.groups import Group, split_names, validation_map
-from retdm.runs.folder import RunFolder
+from retdm.runs.folder.paths import RunFolder
 
 DPI = 200
 

@@ -14,7 +14,7 @@ from retdm.criteria import decide
 from retdm.criteria.mean_average_precision import label_average_precision
 from retdm.data.base import Data
 from retdm.data.module import ImageData
-from retdm.figure_text import undrawn
+from retdm.display.figure_text import undrawn
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.training.evaluation import Evaluation, threshold_on

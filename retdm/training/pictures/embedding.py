@@ -15,7 +15,7 @@ from tensorboard.plugins import projector
 
 from retdm.backbones.base import evaluating
 from retdm.data.base import Data
-from retdm.figure_text import label_names
+from retdm.display.figure_text import label_names
 from retdm.files import atomic
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod

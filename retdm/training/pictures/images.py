@@ -8,7 +8,7 @@ from matplotlib.transforms import Transform
 
 from retdm.data.loader import Pixels
 from retdm.data.module import ImageData
-from retdm.figure_text import label_names, plain
+from retdm.display.figure_text import label_names, plain
 from retdm.methods.base import Method
 from retdm.training.regions import SIDE, brightness, instance_scores
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve
 
-from retdm.figure_text import label_names
+from retdm.display.figure_text import label_names
 from retdm.training.pictures.images import spread
 
 NAMED_CURVES = 20  # nobody reads a longer legend

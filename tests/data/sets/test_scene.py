@@ -2,7 +2,6 @@
 
 import os
 import struct
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from makers import make_scene, write_scene_targets
 from PIL import Image
 
 from retdm.data import download
@@ -18,9 +18,6 @@ from retdm.data.sets import scene
 from retdm.data.sets.scene import Scene
 from retdm.data.source import Counts, Source, data_root
 from retdm.errors import UserError
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from makers import make_scene, write_scene_targets
 
 
 @pytest.fixture

@@ -1,20 +1,17 @@
 """The bags of Scene, in both orders."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
+from makers import SCENE_NAMES
 
 from retdm.data.sets import scene_bags
 from retdm.data.sets.scene import Scene
 from retdm.data.sets.scene_bags import SceneBags, bag_of_image
 from retdm.data.source import BagSource, Counts
 from retdm.errors import UserError
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from makers import SCENE_NAMES
 
 N = 12
 AS_TEXT = [1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9]  # the images whose bags stand at places 1 to 12 of the file

@@ -18,7 +18,7 @@ from retdm.methods.components.encoder import BackboneEncoder
 from retdm.runs.build import build_data, build_method, precompute
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
-from retdm.training import features as feature_cache
+from retdm.training.precompute import features as feature_cache
 
 Tiny = Callable[..., RunSettings]
 

@@ -7,7 +7,7 @@ from figure_checks import assert_nothing_is_cut, cells, panel
 from matplotlib.figure import Figure
 from report_runs import read
 
-from retdm.figure_text import label_names
+from retdm.display.figure_text import label_names
 from retdm.report.figures.draw_per_label import draw_co_occurrence, draw_label_precision
 from retdm.report.figures.per_label import co_occurrence, label_precision
 from retdm.report.figures.style import styles_of

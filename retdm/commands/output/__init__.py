@@ -1,0 +1,1 @@
+"""What commands print and write: tables, predictions, a page, and streams that outlive their readers."""

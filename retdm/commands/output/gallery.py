@@ -1,0 +1,116 @@
+"""Predictions as one page for a browser, which needs neither network nor server.
+
+Notation: L labels.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from matplotlib import colormaps
+from PIL import Image
+
+from retdm.display.text import printable
+from retdm.training.regions import brightness
+
+MOST = 5_000  # cards; a page of so many takes some 40 MB
+SIDE = 192  # of a thumbnail, in pixels
+BARS = 5  # scores shown of each image, and all of its decided labels
+
+
+class Card(NamedTuple):
+    """One image of the page.
+
+    Attributes:
+        file: its path.
+        scores: (L,) in [0, 1].
+        decided: bool (L,), its predicted labels.
+        thumbnail: JPEG, of the whole image.
+        maps: label -> scores (h, w) in [0, 1] of regions that together are the whole image.
+    """
+
+    file: Path
+    scores: np.ndarray
+    decided: np.ndarray
+    thumbnail: bytes
+    maps: Mapping[int, np.ndarray] = MappingProxyType({})
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """A small JPEG of an RGB image."""
+    small = image.copy()
+    small.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=82)
+    return stream.getvalue()
+
+
+def heat_map(scores: np.ndarray) -> bytes:
+    """Scores (h, w) as a PNG of as many pixels, brightest where they are highest."""
+    colours = colormaps["inferno"](brightness(scores), bytes=True)
+    stream = io.BytesIO()
+    Image.fromarray(colours[..., :3]).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rule: str) -> bytes:
+    """The page as HTML.
+
+    Args:
+        cards: at least one.
+        labels: names of the L labels.
+        run: folder of the run that predicted, named in the heading.
+        rule: how labels were decided, in words.
+    """
+    template = Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    places = [os.path.abspath(card.file) for card in cards]
+    root = os.path.commonpath([os.path.dirname(place) for place in places])
+    shown = [_shown(card, os.path.relpath(place, root)) for card, place in zip(cards, places, strict=True)]
+    counts = np.sum([card.decided for card in cards], axis=0)
+    return (
+        environment.from_string(template)
+        .render(
+            cards=shown,
+            side=SIDE,
+            labels=labels,
+            counts=[int(count) for count in counts],
+            without=sum(not card.decided.any() for card in cards),
+            run=printable(run),
+            folder=printable(Path(root)),
+            rule=rule,
+            has_maps=any(card.maps for card in cards),
+        )
+        .encode()
+    )
+
+
+def _shown(card: Card, name: str) -> dict[str, object]:
+    best = np.argsort(-card.scores, kind="stable")
+    bars = [int(j) for place, j in enumerate(best) if place < BARS or card.decided[j]]
+    maps = {j: (f"{scores.max():.2f}", _text(heat_map(scores))) for j, scores in card.maps.items()}
+    return {
+        "name": printable(Path(name)),
+        "decided": [int(j) for j in np.flatnonzero(card.decided)],
+        "scores": [f"{score:.4f}" for score in card.scores],
+        "bars": [(j, float(card.scores[j]), bool(card.decided[j]), maps.get(j)) for j in bars],
+        "thumbnail": _text(card.thumbnail),
+        "margins": margins(card.thumbnail) if maps else None,
+    }
+
+
+def margins(picture: bytes) -> tuple[float, float]:
+    """The space above and beside a picture that fills the page's 4:3 frame, in percent of its width."""
+    with Image.open(io.BytesIO(picture)) as image:
+        scale = min(4 / image.width, 3 / image.height)
+        return 12.5 * (3 - scale * image.height), 12.5 * (4 - scale * image.width)
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()

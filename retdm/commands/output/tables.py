@@ -1,0 +1,98 @@
+"""The tables that a run prints at its end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from retdm.criteria import CRITERIA, INSTANCE_CRITERIA
+from retdm.display.screen import blocks, console
+from retdm.display.text import printable
+from retdm.runs.folder.paths import RunFolder, shown
+
+Rows = tuple[list[str], list[list[str]]]
+"""Print a table: headings, and rows with as many cells."""
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def criteria_table(report: dict[str, Any]) -> Rows:
+    """Criteria of the test split under both rules beside those of the validation split."""
+    titles = {
+        "test": "test",
+        "test_validation_threshold": f"test at threshold {number(report['threshold'], 2)}",
+        "validation": "validation",
+    }
+    columns = {key: title for key, title in titles.items() if report[key] is not None}
+    names = (*CRITERIA, *(name for name in INSTANCE_CRITERIA if name in report["test"]))
+    rows = [[name, *(number(report[key][name]) if name in report[key] else "" for key in columns)] for name in names]
+    return ["criterion", *columns.values()], rows
+
+
+def per_label_table(report: dict[str, Any]) -> Rows:
+    rows = [
+        [
+            label,
+            *(number(row[key], 3) for key in ("P", "R", "F1", "AP")),
+            *(str(row[key]) for key in ("positives", "predicted")),
+        ]
+        for label, row in report["per_label"].items()
+    ]
+    return ["label", "P", "R", "F1", "AP", "positives", "predicted"], rows
+
+
+def line_of(title: str, report: dict[str, Any]) -> str:
+    """A run in one line."""
+    criteria = "  ".join(f"{name} {number(report['test'][name], 3)}" for name in ("mAP", "O-F1", "average_precision"))
+    return f"{title}   {criteria}   {report['seconds'] / 60:.1f} minutes"
+
+
+def stages_table(history: list[dict[str, Any]]) -> Rows:
+    rows = [
+        [
+            row["stage"],
+            str(row["epochs"]),
+            f"{row['lr']:.1e}",
+            number(row.get("train_loss")),
+            number(row.get("validation_loss")),
+            number(row.get("validation_mAP"), 3),
+            f"{row['minutes']:.1f}",
+        ]
+        for row in history
+    ]
+    return ["stage", "epochs", "lr", "train loss", "validation loss", "validation mAP", "minutes"], rows
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """As wide as the terminal."""
+    out = console()
+    for block in blocks(columns, rows, out.width):
+        out.print(block)
+
+
+def print_report(folder: RunFolder, title: str, report: dict[str, Any], *, per_label: bool, next_command: str) -> None:
+    """The end of a run: stages, criteria, where things are, which command comes next."""
+    out = console()
+    out.print()
+    out.print(printable(title), style="bold", soft_wrap=True)
+    if report.get("stages"):
+        print_table(*stages_table(report["stages"]))
+        out.print()
+    print_table(*criteria_table(report))
+    if per_label:
+        out.print()
+        print_table(*per_label_table(report))
+    left_out = {name: count for name, count in report["left_out"].items() if count}
+    if left_out:
+        out.print("left out: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left_out.items()))
+    out.print()
+    for name, place, there in (
+        ("checkpoint", shown(folder.best), True),
+        ("pictures", shown(folder.pictures), folder.pictures.exists()),
+        ("curves", f"tensorboard --logdir {shown(folder.path)}", (folder.path / "tensorboard").exists()),
+        ("next", next_command, True),
+    ):
+        if not there:
+            continue
+        # The last line is a contract: plain, never wrapped.
+        print(f"{name:<11}{place}" if name != "next" else place, flush=True)

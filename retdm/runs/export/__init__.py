@@ -1,1 +1,0 @@
-"""A run as files that need no retdm."""

@@ -1,0 +1,35 @@
+"""The card of an exported model: labels, shapes, how an image is prepared, how scores become labels."""
+
+from typing import Any
+
+from retdm import __version__
+from retdm.data.augment import cached_side
+from retdm.runs.folder.paths import RunFolder
+from retdm.runs.trained.decisions import threshold_of
+from retdm.runs.trained.model import Model
+
+
+def card(run: RunFolder, model: Model) -> dict[str, Any]:
+    """The card as plain values, which both files hold as JSON."""
+    method, size = model.method, model.image_size
+    transform = method.encoder.backbone.transform
+    return {
+        "labels": model.labels,
+        "images": {"type": "uint8", "shape": ["batch", 3, size, size]},
+        "scores": {"type": "float32", "shape": ["batch", len(model.labels)], "range": [0, 1]},
+        "transform": {
+            "steps": "turn the photograph upright by its EXIF orientation; convert it to colours; resize it to each "
+            "side of resize in turn, both sides alike; the model divides by 255 and applies mean and std itself",
+            "colours": "RGB",
+            "resize": [cached_side(size), size],
+            "interpolation": transform.interpolation,
+            "mean": list(transform.mean),
+            "std": list(transform.std),
+        },
+        "decide": {"rule": method.decide, "threshold": threshold_of(run, method.decide, method)},
+        "made_by": {
+            "retdm": __version__,
+            "method": model.settings.choices["method"],
+            "backbone": model.settings.network,
+        },
+    }

@@ -1,0 +1,179 @@
+"""A trained run as an object that predicts."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from retdm.backbones.folding import fold_batchnorm
+from retdm.batch import BagBatch, Batch, unlabelled
+from retdm.criteria.decide import decide as decided
+from retdm.data.augment import cached_side, test_view
+from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, checked_range
+from retdm.display.text import printable
+from retdm.errors import UserError
+from retdm.runs import build
+from retdm.runs.folder.paths import RunFolder, read_config
+from retdm.runs.folder.saved import check_same, description_of, settings_of_run, take
+from retdm.runs.trained.decisions import threshold_of
+from retdm.runs.trained.inputs import bags, pictures, read_ahead
+from retdm.training.checkpoint_files import read_checkpoint
+from retdm.training.inference import infer
+from retdm.training.regions import region_maps
+
+SHOWN = 6  # labels that ``repr`` names
+
+
+class Model:
+    """A trained run, see :func:`load`.
+
+    Attributes:
+        labels: names of the L labels, in the order of the scores.
+        dim: D of the bags (N, D) that it was trained on; None of images.
+        image_size: side of the network's images in pixels; 0 where it was trained on bags.
+        value_range: the values that are black and white in images of more than 8 bits
+            (``data.value_range`` of the run), or None; may be set.
+    """
+
+    def __init__(self, folder: Path | str, device: str = "cpu", user_classes: bool = False) -> None:
+        run = RunFolder(folder)
+        if not run.best.exists():
+            raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
+        content = read_checkpoint(run.best)
+        description = description_of(content, run.best)
+        self.settings = settings_of_run(
+            description["settings"],
+            description["identity"],
+            run.best,
+            user_classes=user_classes,
+            groups=("method", "backbone"),
+        )
+        if run.config.exists():
+            check_same(description["identity"], read_config(run)["identity"], run.best)
+        self.labels: list[str] = description["labels"]
+        self.dim: int | None = description.get("dim")
+        self.image_size: int = description["image_size"] or 0
+        self.run = run
+        self.value_range: Range | None = checked_range(self.settings.data.get("value_range"))
+        self.method = build.build_method(self.settings, self.labels, dim=self.dim, load=False)
+        take(self.method, content, run.best)
+        fold_batchnorm(self.method.encoder.backbone.net)  # trained statistics are constant now
+        self.method.to(device).eval()
+
+    def __repr__(self) -> str:
+        choices, more = self.settings.choices, len(self.labels) - SHOWN
+        method = choices["method"] + (f" on {choices['backbone']}" if self.dim is None else "")
+        named = ", ".join(map(printable, self.labels[:SHOWN])) + (f" and {more} more" if more > 0 else "")
+        sees = f"images of {self.image_size}²" if self.dim is None else f"bags of (instances, {self.dim})"
+        return f"<retdm {method}, {sees}, {len(self.labels)} labels: {named}; {printable(self.run.path)}>"
+
+    @overload
+    def predict(
+        self, images: Picture | Iterable[Picture], batch_size: int = ..., *, decide: Literal[False] = ...
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, images: Picture | Iterable[Picture], batch_size: int = ..., *, decide: Literal[True]
+    ) -> list[list[str]]: ...
+
+    def predict(
+        self, images: Picture | Iterable[Picture], batch_size: int = 32, *, decide: bool = False
+    ) -> np.ndarray | list[list[str]]:
+        """Scores of images, or of bags, in their order; or their labels.
+
+        Args:
+            images: one image or several, see :func:`retdm.runs.trained.inputs.pictures` and
+                :func:`retdm.data.images.as_rgb`. Of a run on bags: arrays (N, D), or one.
+            batch_size: images that are scored at once.
+            decide: return labels by the run's rule and threshold instead.
+
+        Returns:
+            float32 (n, L) in [0, 1], also of one image; with ``decide`` the names of each image's labels.
+
+        Raises:
+            UserError: an image cannot be read, a bag does not fit, the run's rule has no threshold.
+        """
+        threshold = threshold_of(self.run, self.method.decide, self.method) if decide else None
+        found = list(self._batches(images, batch_size))
+        scores = np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
+        if not decide:
+            return scores
+        predicted = decided(scores, self.method.decide, 0.5 if threshold is None else np.array(threshold))
+        return [[self.labels[j] for j in np.flatnonzero(row)] for row in predicted]
+
+    def _batches(self, given: Any, batch_size: int) -> Iterable[np.ndarray]:
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size} is out of range", "it is 1 or more")
+        if self.dim is not None:
+            yield from (self.bag_scores(np.asarray(bag), self.dim)[None] for bag in bags(given))
+            return
+        views = read_ahead(enumerate(pictures(given)), self._view_of, 2 * batch_size)
+        while batch := list(islice(views, batch_size)):
+            yield self.scores(torch.stack(batch))
+
+    def _view_of(self, numbered: tuple[int, Picture]) -> Tensor:
+        number, picture = numbered
+        try:
+            return self.view(as_rgb(picture, self.value_range, f"image {number}"))
+        except UnreadableImage as error:
+            hint = (
+                "set value_range of the model to (lowest, highest), or give 8-bit images"
+                if error.kind == "unscaled"
+                else "leave it out"
+            )
+            raise UnreadableImage(error.message, hint, error.kind) from error
+
+    def view(self, image: Image.Image) -> Tensor:
+        """An RGB image as the network takes it: uint8 (3, S, S), S = ``image_size``. Several threads may call it."""
+        side = cached_side(self.image_size)
+        if image.size != (side, side):
+            image = image.resize((side, side), Image.Resampling.BILINEAR)
+        return test_view(np.asarray(image), self.image_size)
+
+    def scores(self, views: Tensor) -> np.ndarray:
+        """Scores float32 (B, L) in [0, 1] of images uint8 (B, 3, S, S) as ``view`` gives them."""
+        return self._computed(unlabelled(views, len(self.labels)), self.method.scores)
+
+    def region_scores(self, views: Tensor) -> np.ndarray:
+        """Scores float32 (B, L, h, h) of h x h regions, which together are the whole image.
+
+        Of methods with ``scores_instances``.
+        """
+        return self._computed(unlabelled(views, len(self.labels)), partial(region_maps, self.method))
+
+    def bag_scores(self, bag: np.ndarray, dim: int) -> np.ndarray:
+        """Scores float32 (L,) in [0, 1] of a bag (N, D)."""
+        if bag.ndim != 2 or bag.shape[1] != dim or len(bag) == 0:
+            raise UserError(f"a bag has shape {bag.shape}", f"expected (instances, {dim}) with at least one instance")
+        rows = torch.from_numpy(bag.astype(np.float32))[None]
+        unknown = torch.zeros(1, len(self.labels))
+        mask = torch.ones(1, len(bag), dtype=torch.bool)
+        batch = BagBatch(torch.full((1,), -1), rows, mask, unknown, unknown.bool())
+        (scores,) = self._computed(batch, self.method.scores)
+        return np.asarray(scores)
+
+    def _computed(self, batch: Batch | BagBatch, compute: Callable[[Any], Tensor]) -> np.ndarray:
+        ((_, found),) = infer(self.method, [batch], compute)
+        return found.float().cpu().numpy()
+
+
+def load(folder: Path | str, device: str = "cpu", *, user_classes: bool = False) -> Model:
+    """The best checkpoint of a run, ready to predict; its data set need not be there.
+
+    Args:
+        folder: of the run.
+        device: where to compute, as PyTorch writes it.
+        user_classes: let the checkpoint name methods and backbones outside this package, which imports their modules:
+            only for checkpoints of your own.
+
+    Raises:
+        UserError: there is no readable checkpoint in the folder, or it names a class that is not accepted.
+    """
+    return Model(folder, device, user_classes)

@@ -1,0 +1,78 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retdm.commands.output.tables import number, print_report
+from retdm.criteria import CRITERIA, decide, evaluate
+from retdm.runs.folder.paths import RunFolder
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((tiny_run / "metrics.json").read_text())
+    return content
+
+
+def test_metrics_have_the_promised_keys(report: dict[str, Any]) -> None:
+    assert set(report) >= {
+        "test", "test_validation_threshold", "validation", "per_label", "left_out", "seconds", "images", "threshold",
+        "stages", "earlier_stages",
+    }  # fmt: skip
+    for part in ("test", "test_validation_threshold", "validation"):
+        assert list(report[part]) == list(CRITERIA)
+    assert report["images"] == 60
+    assert report["seconds"] > 0
+    assert 0 <= report["threshold"] <= 1
+    for row in report["per_label"].values():
+        assert set(row) == {"P", "R", "F1", "AP", "positives", "predicted"}
+    assert set(report["left_out"]) >= {"unreadable_images", "unknown_cells", "rows_without_label"}
+    assert [row["stage"] for row in report["stages"]] == ["classification", "label_embedding", "joint"]
+    assert set(report["earlier_stages"]) == {"classification"}  # the only earlier one that trains the classifier
+
+
+def test_metrics_are_those_of_the_saved_predictions(tiny_run: Path, report: dict[str, Any]) -> None:
+    rows = np.load(tiny_run / "predictions.npz")
+    names = rows["labels"].tolist()
+    assert names == list(report["per_label"])
+    for part, rule in (("test", "half"), ("test_validation_threshold", "validation")):
+        predicted = decide(rows["scores"], rule, report["threshold"])
+        expected = evaluate(rows["scores"], rows["target"], rows["known"], names, predicted)
+        assert report[part] == expected["criteria"]
+        if part == "test":
+            assert report["per_label"] == expected["per_label"]
+
+
+def test_the_report_shows_every_criterion_and_ends_with_the_next_command(
+    tiny_run: Path, report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "python test.py run=" + "a-very-long-folder-name/" * 9
+    print_report(RunFolder(tiny_run), "title", report, per_label=True, next_command=command)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == command  # whole, however narrow the terminal
+    table = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
+    for name in CRITERIA:
+        assert table[name] == [
+            number(report[part][name]) for part in ("test", "test_validation_threshold", "validation")
+        ]
+    for name, row in report["per_label"].items():
+        assert table[name][-2:] == [str(row["positives"]), str(row["predicted"])]
+    assert table["joint"][0] == "1"
+
+
+def test_an_undefined_value_is_a_dash_and_never_a_number() -> None:
+    assert number(None) == "–"
+    assert number(0.0) == "0.0000"
+    assert number(1 / 3, 2) == "0.33"
+
+
+def test_files_of_a_run_hold_no_not_a_number(tiny_run: Path) -> None:
+    def refuse(text: str) -> float:
+        raise AssertionError(f"{text} is not JSON")
+
+    for name in ("metrics.json", "split.json"):
+        json.loads((tiny_run / name).read_text(), parse_constant=refuse)
+    assert all(math.isfinite(value) for value in np.load(tiny_run / "predictions.npz")["scores"].ravel())
