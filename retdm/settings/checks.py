@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from retdm.data.module import module_of
 from retdm.errors import UserError
+from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast, Between
 from retdm.registry import nearest
 from retdm.settings.plain import short, where_written
@@ -33,6 +34,8 @@ TRAINER: dict[str, Any] = {
     "log_every_n_steps": Annotated[int, AtLeast(1)],
     "deterministic": bool | None,
 }
+# A stage of a method: of the sequences YAML knows lists alone.
+STAGE = get_type_hints(Stage, include_extras=True) | dict.fromkeys(("train", "losses"), list[str])
 
 
 def check_groups(content: Mapping[str, Any], classes: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
@@ -54,7 +57,11 @@ def check_groups(content: Mapping[str, Any], classes: Mapping[str, Any], choices
 def check_group(group: str, config: Mapping[str, Any], kind: Any, choices: Mapping[str, Any]) -> None:
     """The same of one group, whose class is ``kind``."""
     check_keys(group, config, accepted(group, kind), choices, str(choices.get(group)))
-    for key, kinds in kind.nested_settings(config).items() if group == "method" else ():
+    if group != "method":
+        return
+    for stage in config.get("stages", ()):
+        check_keys(f"method.stages.{stage.get('name')}", stage, STAGE, choices, "a stage")
+    for key, kinds in kind.nested_settings(config).items():
         if isinstance(config[key], Mapping):
             check_keys(f"{group}.{key}", config[key], kinds, choices, f"{config[key].get('name')}")
 

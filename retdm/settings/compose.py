@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -13,9 +13,8 @@ from retdm.batch import BagBatch
 from retdm.criteria.decide import RULES
 from retdm.data.source import data_root
 from retdm.errors import UserError
-from retdm.methods.stage import Stage
 from retdm.registry import nearest
-from retdm.settings.checks import RUN, check_groups, check_keys, parameters_of, without
+from retdm.settings.checks import RUN, STAGE, check_groups, check_keys, parameters_of, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.devices import precision
 from retdm.settings.plain import where_written
@@ -104,7 +103,7 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
     check_keys(
         "schedule", schedule, dict.fromkeys(names, dict[str, Any]), choices, f"schedule {choices.get('schedule')}"
     )
-    stage_keys = without(get_type_hints(Stage, include_extras=True), "name", "train", "losses")
+    stage_keys = without(STAGE, "name", "train", "losses")
     for name, lengths in schedule.items():
         check_keys(f"schedule.{name}", lengths, stage_keys, choices, "a stage")
     if "stages" in method:

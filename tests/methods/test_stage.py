@@ -42,37 +42,6 @@ def test_a_missing_setting_is_named_with_the_schedules_key(key: str) -> None:
         assert f"schedule.joint.{key}" in error.value.hint
 
 
-def test_an_unknown_setting_is_named_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="stage joint: epochs is not a setting") as error:
-        parse_stages([WHOLE | {"epochs": 3}])
-    assert "max_epochs" in error.value.hint
-
-
 def test_two_stages_of_one_name_are_refused_for_their_best_checkpoints_would_share_a_file() -> None:
     with pytest.raises(UserError, match="two stages are called joint"):
         parse_stages([WHOLE, WHOLE])
-
-
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("rule", "cosine"),
-        ("lr", 0),
-        ("lr", -0.1),
-        ("lr", float("nan")),
-        ("lr", float("inf")),
-        ("lr", "fast"),
-        ("max_epochs", -1),
-        ("max_epochs", 1.5),
-        ("max_epochs", "3"),
-        ("patience", 0),
-        ("patience", 0.5),
-        ("warmup", -0.1),
-        ("warmup", 1.5),
-        ("warmup", "slow"),
-    ],
-)
-def test_a_value_that_cannot_be_is_named(key: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"stage joint: {key}={value} is") as error:
-        parse_stages([WHOLE | {key: value}])
-    assert error.value.hint

@@ -99,3 +99,32 @@ def test_a_value_that_cannot_be_is_named(override: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         compose_settings([override])
     assert message in error.value.message
+
+
+STAGE = "name: end_to_end, train: [encoder, classifier], losses: [classification]"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "lr: 0",
+        "lr: fast",
+        "lr: .inf",
+        "max_epochs: 1.5",
+        "max_epochs: -1",
+        "patience: 0",
+        "warmup: 1.5",
+        "rule: cosine",
+    ],
+)
+def test_a_value_that_a_method_s_file_gives_a_stage_is_checked(conf: Path, written: str) -> None:
+    (conf / "method" / "own.yaml").write_text(f"defaults: [bce]\nstages: [{{{STAGE}, {written}}}]")
+    with pytest.raises(UserError, match=f"method.stages.end_to_end.{written.partition(':')[0]}=.* is not"):
+        compose_settings(["method=own"])
+
+
+def test_a_setting_that_a_stage_does_not_have_is_named(conf: Path) -> None:
+    (conf / "method" / "own.yaml").write_text(f"defaults: [bce]\nstages: [{{{STAGE}, epochs: 3}}]")
+    with pytest.raises(UserError, match="method.stages.end_to_end.epochs is not a setting of a stage") as error:
+        compose_settings(["method=own"])
+    assert error.value.hint.startswith("did you mean max_epochs?")

@@ -1,9 +1,9 @@
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from retdm.methods.stage import RULE_NAMES, Stage
+from retdm.methods.stage import RuleName, Stage
 from retdm.training.rules import RULES, StageRule, rule_of
 
 
@@ -24,7 +24,7 @@ def rates(of: StageRule, losses: list[float], steps: int = 20) -> list[float]:
 
 
 def test_every_name_that_a_stage_takes_has_its_rule() -> None:
-    assert tuple(RULES) == RULE_NAMES
+    assert tuple(RULES) == get_args(RuleName)
 
 
 @pytest.mark.parametrize("steps", [4, 5, 10, 33, 200])
