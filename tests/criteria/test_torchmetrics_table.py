@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 
 def cases() -> dict[str, Case]:
-    """Eight images and four labels: nothing awkward, and then one awkward thing each."""
+    """Eight images and four labels: without a special case, then with one each."""
     g = np.random.default_rng(0)
     scores = torch.tensor(g.permutation(8 * LABELS).reshape(8, LABELS) / (8.0 * LABELS) + 0.01, dtype=torch.float32)
     target = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]] * 2)
@@ -65,7 +65,7 @@ def cases() -> dict[str, Case]:
     some[[0, 3, 6], [1, 2, 0]] = False
     column[:, 2] = False
     return {
-        "nothing awkward": Case(scores, target, known),
+        "no special case": Case(scores, target, known),
         "a score of 0.5": Case(half, target, known),
         "tied scores": Case((scores * 4).floor() / 4 + 0.1, target, known),
         "a label without positives": Case(scores, absent, known),
@@ -128,8 +128,8 @@ def test_the_table_in_the_documentation_is_what_this_file_computes() -> None:
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_equal_torchmetrics_where_nothing_is_awkward(name: str) -> None:
-    assert cell(name, cases()["nothing awkward"]) == "equal"
+def test_equal_torchmetrics_without_a_special_case(name: str) -> None:
+    assert cell(name, cases()["no special case"]) == "equal"
 
 
 if __name__ == "__main__":
