@@ -1,8 +1,8 @@
-"""Size of the cached images, features and distances; cache clear removes them.
+"""Print the size of the cached images, features and distances; `cache clear` removes them.
 
   python -m retdm cache [clear] [<folder>]
 
-The folder is outputs/cache unless one is named. A cache that a running process uses is left alone.
+The folder is outputs/cache unless another is given. A cache that a running process uses is left alone.
 """
 
 from contextlib import ExitStack
@@ -13,10 +13,10 @@ from retdm.files import PART, locked
 
 
 def main(words: list[str]) -> None:
-    """The command, of its words.
+    """Run the command on its arguments.
 
     Raises:
-        UserError: there are too many words, or a file cannot be removed.
+        UserError: there are too many arguments, or a file cannot be removed.
     """
     clear = words[:1] == ["clear"]
     rest = words[clear:]

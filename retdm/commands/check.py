@@ -1,9 +1,9 @@
-"""Read every file of a data set once; print counts and faults, draw one picture of it.
+"""Read every file of a data set; print counts and problems, and draw one picture of it.
 
   python -m retdm check data=<name> [data.root=<folder>] [out=<folder>] [data.<key>=<value>] …
 
 It writes overview.png and findings.csv (files that cannot be read, pairs that show the same picture) and exits with 1
-where a file cannot be read. `python train.py --help` lists the data sets.
+if a file cannot be read. `python train.py --help` lists the data sets.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
   python -m retdm export run=<folder> [<key>=<value>] …
 
-docs/deploying.md says how the files are used; model.onnx needs pip install "retdm[onnx]".
+docs/deploying.md shows how to use the files; model.onnx needs pip install "retdm[onnx]".
 """
 
 import io
@@ -46,7 +46,7 @@ class Exported(NamedTuple):
 
 
 def main(config: DictConfig) -> None:
-    """Write the files; say where they are, how large, how exact, and how each is loaded."""
+    """Write the files; print where they are, their sizes, the greatest difference of a score, and how to load each."""
     guarded(lambda: _export(config))
 
 

@@ -1,4 +1,4 @@
-"""Label image files with a trained run.
+"""Predict the labels of image files with a trained run.
 
   python -m retdm predict run=<folder> images=<folder, file, glob, or list of these> [<key>=<value>] …
 

@@ -1,14 +1,15 @@
-"""Tables beside the papers', figures and one page from the run folders that train.py wrote.
+"""Write tables, with the papers' values beside them, figures and one page from finished run folders.
 
   python -m retdm report <folder> … [<key>=<value>] …
 
-Runs that differ in their split alone are averaged; failed and unfinished ones are named and left out.
+Runs that differ only in their split are averaged; failed and unfinished runs are listed and left out.
 
 settings
   out=<folder>          where the report is written (outputs/report)
   choose=<criterion>    rank the settings of a sweep by their validation value, and print the best one's command
-  criteria=<a,b,…>      what methods are compared by (mAP,O-F1,average_precision)
-  baseline=<method>     compare each with this method or group (of more than four: with the best on validation)
+  criteria=<a,b,…>      criteria by which methods are compared (mAP,O-F1,average_precision)
+  baseline=<method>     compare each method with this method or group (else: up to four in pairs, more with the best
+                        on validation)
 
 examples
   python -m retdm report outputs
@@ -44,10 +45,10 @@ class Asked:
 
 
 def main(words: Sequence[str]) -> None:
-    """The command, of its words.
+    """Run the command on its arguments.
 
     Raises:
-        UserError: a word means nothing, no run is finished, or the report cannot be written.
+        UserError: an argument is unknown, no run is finished, or the report cannot be written.
     """
     try:
         write_report(asked(words))

@@ -1,6 +1,8 @@
-"""Evaluate a trained run's best checkpoint again.
+"""Evaluate the best checkpoint of a trained run again.
 
-python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [user_classes=true]
+  python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [user_classes=true]
+
+It writes test.json into the run folder, beside metrics.json.
 """
 
 from pathlib import Path
@@ -26,7 +28,7 @@ from retdm.stop import is_leader, listening
 
 
 def main(config: DictConfig) -> None:
-    """Write ``test.json`` from ``best.ckpt``: the same criteria, computed anew from the data."""
+    """Write ``test.json`` from ``best.ckpt``: the criteria of ``metrics.json``, computed again from the data."""
     guarded(lambda: _test(config))
 
 
@@ -76,7 +78,7 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool) -> N
 
 
 def without_places(data: dict[str, Any]) -> dict[str, Any]:
-    """A folder does not say what is fetched, nor where a new cache is made; the command does."""
+    """The data settings of a run folder without its download, and with a cache only where its folder is there."""
     here: dict[str, Any] = {"download": False} if data.get("download") else {}
     if data.get("cache", "none") != "none" and not Path(data["cache"]).is_dir():
         here["cache"] = str(Path("outputs", "cache"))

@@ -1,4 +1,4 @@
-"""Train a method on data, evaluate it and write the run folder; a run that was stopped goes on.
+"""Train a method on data, evaluate it and write the run folder; a run that was stopped continues.
 
   python train.py [experiment=<name>] [<group>=<name>] [<key>=<value>] …
 

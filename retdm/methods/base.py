@@ -67,7 +67,7 @@ class Method(LightningModule):
 
     @property
     def scores_instances(self) -> bool:
-        """:meth:`instance_scores` works."""
+        """True where :meth:`instance_scores` works."""
         return False
 
     def instance_scores(self, batch: AnyBatch) -> Tensor:

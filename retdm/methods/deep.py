@@ -246,6 +246,6 @@ class DeepMethod(Method):
         ]
 
     def _is_layer(self, name: str) -> bool:
-        """A module inside a component has this dotted name."""
+        """True where a module inside a component has this dotted name."""
         component, _, layer = name.partition(".")
         return component in self.components and layer in dict(self.components[component].named_modules())

@@ -78,7 +78,7 @@ class FittedMethod(Method):
         raise NotImplementedError
 
     def cross_validation_loss(self, scores: Array, target: NDArray[Any], known: NDArray[np.bool_]) -> float:
-        """By which trials are compared; all (n, L)."""
+        """The loss by which trials are compared; all arrays are (n, L)."""
         return log_loss(scores, target, known)
 
     def details(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def open_source(settings: RunSettings) -> Any:
 
 
 def dim_of(source: Any) -> int | None:
-    """Features of an instance, where a source gives bags; None where images."""
+    """Features of an instance, where a source gives bags; None where it gives images."""
     return int(source.instances.shape[1]) if module_of(type(source)) is BagData else None
 
 
@@ -62,7 +62,7 @@ def build_data(settings: RunSettings, source: Any = None) -> ImageData | BagData
 
 
 def check_takes(settings: RunSettings) -> None:
-    """The method takes what the data gives; asked before any file is read.
+    """Check that the method takes what the data gives, before any file is read.
 
     Raises:
         UserError: it does not; the methods that would are named.

@@ -55,6 +55,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def report(error: UserError) -> None:
-    """Print it, in at most six lines."""
+    """Print an error in at most six lines."""
     lines = [f"error: {error.message}", *([f"  {error.hint}"] if error.hint else [])]
     print("\n".join(map(printable, "\n".join(lines).splitlines()[:6])), file=sys.stderr, flush=True)

@@ -114,7 +114,7 @@ def _warn_of_other_rounding(before: Any) -> None:
 
 
 def _compare_data(folder: RunFolder, settings: RunSettings, in_sweep: bool) -> None:
-    """The data of a finished run is what it was made with, unless it is there no more. Raises ``UserError``."""
+    """Raise ``UserError`` if the data of a finished run has changed; data that is no longer there is not compared."""
     logger = logging.getLogger("retdm")
     level = logger.level
     logger.setLevel(logging.ERROR)  # warnings about the data came when it was trained on
@@ -196,7 +196,7 @@ def _threshold_of_refit(settings: RunSettings, method: Any) -> float | None:
 
 
 def _write_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
-    """The manifest of the first start stays; data that gives another is other data."""
+    """Write the manifest at the first start; later, check that the data still gives it."""
     if folder.split.exists():
         check_split(folder, manifest)
     else:

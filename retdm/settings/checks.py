@@ -1,4 +1,4 @@
-"""Every key of a run's settings is known, and its value is of the kind that the class which takes it declares."""
+"""Checks that every key of a run's settings is known, and its value of the kind that the class taking it declares."""
 
 import inspect
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ STAGE = get_type_hints(Stage, include_extras=True) | dict.fromkeys(("train", "lo
 
 
 def check_groups(content: Mapping[str, Any], classes: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
-    """Every key of these groups and of the trainer is a setting of what was chosen, its value of the right kind.
+    """Check that every key of these groups and of the trainer is a setting of what was chosen, of the right kind.
 
     Args:
         content: the groups, by name.
@@ -55,7 +55,7 @@ def check_groups(content: Mapping[str, Any], classes: Mapping[str, Any], choices
 
 
 def check_group(group: str, config: Mapping[str, Any], kind: Any, choices: Mapping[str, Any]) -> None:
-    """The same of one group, whose class is ``kind``."""
+    """Check one group, whose class is ``kind``."""
     check_keys(group, config, accepted(group, kind), choices, str(choices.get(group)))
     if group != "method":
         return
@@ -109,7 +109,7 @@ def check_keys(
     *,
     complete: bool = False,
 ) -> None:
-    """Every key is one of ``allowed`` and its value is of that kind; ``complete``: and all of them are there.
+    """Check that every key is one of ``allowed`` and its value of that kind; ``complete``: and that none is missing.
 
     Raises:
         UserError: a key is unknown (with file and nearest name) or a value cannot be.

@@ -46,7 +46,7 @@ def count_of(devices: int | list[int]) -> int:
 
 
 def check_devices(trainer: Mapping[str, Any]) -> None:
-    """The devices that were asked for are there.
+    """Check that the devices that were asked for exist.
 
     Raises:
         UserError: they are not.

@@ -95,7 +95,7 @@ class RunSettings:
         }
 
     def _user_files(self) -> dict[str, Any]:
-        """Place and content of a user's own data, which many share the name of."""
+        """Path and content of the user's own files, because different data has the same ``data=csv``."""
         kind = self.classes["data"]
         named = [self.data[key] for key in kind.user_settings if key in self.data]
         if not named:
@@ -114,7 +114,7 @@ class RunSettings:
 
 
 def network_of(choices: Mapping[str, Any], backbone: Any) -> str:
-    """``vgg16``; of timm's ``timm_<its name there>``."""
+    """Name of a network: ``vgg16``, or ``timm_<its name there>`` for one of timm's."""
     choice = str(choices["backbone"])
     name = backbone.get("name") if isinstance(backbone, Mapping) else None
     return choice if name is None else re.sub(r"[^\w.-]+", "_", f"{choice}_{name}")

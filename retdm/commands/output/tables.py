@@ -64,7 +64,7 @@ def stages_table(history: list[dict[str, Any]]) -> Rows:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """As wide as the terminal."""
+    """Print a table as wide as the terminal."""
     out = console()
     for block in blocks(columns, rows, out.width):
         out.print(block)

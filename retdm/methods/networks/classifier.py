@@ -12,7 +12,7 @@ from retdm.methods.deep import DeepMethod
 
 
 class Classifier(DeepMethod):
-    """An encoder and a head, trained on one loss: BCE, ASL, CNN-Softmax, CNN-WARP and what else is only a loss.
+    """An encoder and a head, trained on one loss: BCE, ASL, CNN-Softmax, CNN-WARP or any other.
 
     Args:
         loss: a loss of ``retdm.losses`` by its name, or a mapping of ``name`` and its own settings; see

@@ -7,7 +7,7 @@ from retdm.methods.networks.bag_net import BagNet
 
 
 class MILAttention(BagNet):
-    """A classifier of instances whose probabilities are weighed by a detector.
+    """A classifier of instances whose probabilities are weighted by a detector.
 
     Args: see :class:`retdm.methods.networks.bag_net.BagNet`.
     """

@@ -93,8 +93,7 @@ class BagMethod(FittedMethod):
 
 
 def over_bags(function: Callable[[Tensor, Tensor, Tensor], Tensor], bags: Bags, device: torch.device) -> Array:
-    """The rows (n, …) of a function of batches for all bags in their order, which takes what
-    :meth:`BagMethod.bag_decision` takes."""
+    """Apply a function that takes what :meth:`BagMethod.bag_decision` takes to all bags, batch by batch. (n, …)"""
     found = []
     for start in range(0, len(bags), BATCH):
         part = bags.take(slice(start, start + BATCH))

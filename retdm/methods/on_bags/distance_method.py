@@ -1,4 +1,4 @@
-"""What methods share to which a bag is its distances to training bags.
+"""The base of methods that work on distances from bags to training bags.
 
 Notation: n training bags, K of them kept, B bags to score, D features, L labels.
 """

@@ -1,4 +1,4 @@
-"""MIMLkNN (Zhang, ICTAI 2010): weighed label counts of a bag's nearest bags, and of those that it is nearest to."""
+"""MIMLkNN (Zhang, ICTAI 2010): weighted label counts of a bag's nearest bags, and of those that it is nearest to."""
 
 from typing import Annotated, Any
 
@@ -18,8 +18,8 @@ from retdm.ranges import AtLeast
 
 class MIMLkNN(DistanceMethod):
     """A bag's neighbours are its ``references``, the r nearest training bags, and its ``citers``, the training bags
-    that have it among their own c nearest. The decision value is a weighed sum of how many of them have each label, the
-    weights being the least squares solution for targets -1 and 1 on the training bags.
+    that have it among their own c nearest. The decision value is a weighted sum of how many of them have each label, by
+    the least squares solution for targets -1 and 1 on the training bags.
 
     Bags at equal distances are all neighbours or none, so neither count depends on the order of the bags. An unknown
     cell counts as its label's smoothed prior, and a label's weights are fitted where it is known. A constant label

@@ -19,7 +19,7 @@ from retdm.stop import is_leader
 
 class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing: a full disk is reported once, by what cannot go on without it."""
+        """Do nothing: a full disk is reported once, by what cannot go on without it."""
 
 
 @contextlib.contextmanager

@@ -216,7 +216,7 @@ def read_metrics(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def check_state(folder: RunFolder, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Images and labels are those that the run was made with.
+    """Check that images and labels are those that the run was made with.
 
     Args:
         folder: of the run.
@@ -238,7 +238,7 @@ def check_state(folder: RunFolder, state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_split(folder: RunFolder, manifest: dict[str, Any]) -> None:
-    """The data gives the split that the run was made with.
+    """Check that the data gives the split that the run was made with.
 
     Raises:
         UserError: it gives another, so it is other data.

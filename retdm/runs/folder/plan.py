@@ -1,4 +1,4 @@
-"""The next step of a run, by its folder as it is found; and the ``config.yaml`` that records it."""
+"""What a run does next, by what is in its folder; and its ``config.yaml``."""
 
 import logging
 import os

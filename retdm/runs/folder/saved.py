@@ -1,4 +1,4 @@
-"""Settings and weights out of a run folder, read as files that anybody may have written."""
+"""Settings and weights from a run folder, whose files are not trusted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ def settings_of_run(
     user_classes: bool,
     groups: tuple[str, ...] = GROUPS,
 ) -> RunSettings:
-    """The settings of a run as a file of it has them, of classes that may be called.
+    """The settings of a run from one of its files, with classes that may be called.
 
     Args:
         content: of ``config.yaml``, or the settings in a checkpoint.
@@ -89,7 +89,7 @@ def weights_into(method: Method, path: Path, identity: Mapping[str, Any]) -> dic
 
 
 def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
-    """Two identities, that of a checkpoint and that of its run, are one.
+    """Check that a checkpoint has the identity of its run.
 
     Raises:
         UserError: they are two; the first differences are named.

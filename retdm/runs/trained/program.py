@@ -39,7 +39,7 @@ class _Deployed(nn.Module):
 
 
 def trace(model: Model) -> ExportedProgram:
-    """The model as a program of plain operators. The model's method is changed on the way and of no more use.
+    """The model as a program of plain operators. The model's method is changed by this and cannot be used afterwards.
 
     Raises:
         UserError: its operations cannot be written down once for all images.
