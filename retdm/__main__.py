@@ -13,7 +13,7 @@ def run(command: str) -> None:
     if {"-h", "--help"} & set(words):  # at once: the imports below take seconds
         from retdm.commands.help import help_of
 
-        print(help_of(command, words))
+        _show(help_of(command, words))
         sys.exit()
     from retdm.stop import listen
 
@@ -21,6 +21,14 @@ def run(command: str) -> None:
     from retdm.commands.guard import guarded
 
     guarded(lambda: _command(command, words))
+
+
+def _show(text: str) -> None:
+    """Print help, however little of it is read: ``--help | head``."""
+    from retdm.commands.output.streams import lasting
+
+    with lasting():
+        print(text, flush=True)
 
 
 def _command(command: str, words: list[str]) -> None:
@@ -46,7 +54,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         from retdm.commands.help import usage
 
-        print(usage(COMMANDS))
+        _show(usage(COMMANDS))
         sys.exit(0 if len(sys.argv) > 1 else 2)
     if sys.argv[1] not in COMMANDS:
         from retdm.registry import nearest

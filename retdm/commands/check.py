@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from retdm.commands.guard import guarded
 from retdm.commands.output.tables import print_table
 from retdm.data import overview
-from retdm.data.base import Data
-from retdm.data.module import ImageData
+from retdm.data.base_module import Data
+from retdm.data.modules import ImageData
 from retdm.display.figure_text import undrawn
 from retdm.display.screen import Screen, console
 from retdm.display.text import printable

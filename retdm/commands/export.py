@@ -22,8 +22,8 @@ from retdm.errors import UserError
 from retdm.files import all_or_none
 from retdm.runs.folder.paths import RunFolder, shown
 from retdm.runs.process import prepare_process
-from retdm.runs.trained.card import card
 from retdm.runs.trained.model import load
+from retdm.runs.trained.model_card import card
 from retdm.runs.trained.onnx_file import scores_of_onnx, to_onnx
 from retdm.runs.trained.program import random_views, scores_of_program, trace
 
@@ -37,7 +37,7 @@ class Exported(NamedTuple):
     """A finished export.
 
     Attributes:
-        card: see :func:`retdm.runs.trained.card.card`.
+        card: see :func:`retdm.runs.trained.model_card.card`.
         differences: file -> greatest difference of its scores from the run's.
     """
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
 from retdm.commands.output.tables import print_report
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs import build

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from retdm.data.base import Data
-from retdm.data.module import BagData, ImageData
+from retdm.data.base_module import Data
+from retdm.data.modules import BagData, ImageData
 from retdm.display.figure_text import label_names, plain
 from retdm.display.text import safe_cell
 from retdm.files import atomic

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from retdm.errors import UserError
 from retdm.ranges import Above, AtLeast, Between
 
-RuleName = Literal["plateau", "one_cycle", "constant"]  # see retdm.training.rules
+RuleName = Literal["plateau", "one_cycle", "constant"]  # see retdm.training.schedule_rules
 
 
 @dataclass(frozen=True)

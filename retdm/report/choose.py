@@ -14,7 +14,7 @@ from retdm.registry import nearest
 from retdm.report.groups import Group, flat, split_names
 from retdm.report.results import by_task, heading, own_name
 from retdm.report.tables import Table, mean_and_std
-from retdm.training.rules import RULES
+from retdm.training.schedule_rules import RULES
 
 SPLITS = "range(30)"
 # Other places and numbers of workers give the same results; the split is what the command runs over.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from retdm.criteria.mean_average_precision import label_average_precision, mean_average_precision
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.training.inference import infer

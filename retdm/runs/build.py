@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from retdm.backbones import Backbone, NoBackbone
-from retdm.data.base import Data
-from retdm.data.module import BagData, ImageData, module_of
+from retdm.data.base_module import Data
+from retdm.data.modules import BagData, ImageData, module_of
 from retdm.data.source import state_of
 from retdm.errors import UserError
 from retdm.methods.base import Method

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from retdm import criteria
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.errors import UserError
 from retdm.files import atomic
 from retdm.methods.base import Method

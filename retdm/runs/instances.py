@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from retdm.criteria import evaluate_instances
-from retdm.data.base import Data
-from retdm.data.module import BagData
+from retdm.data.base_module import Data
+from retdm.data.modules import BagData
 from retdm.methods.base import Method
 from retdm.training.regions import SIDE, instance_scores
 

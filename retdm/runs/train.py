@@ -7,8 +7,8 @@ import time
 from functools import cache
 from typing import Any, NamedTuple
 
-from retdm.data.base import Data
-from retdm.data.module import BagData, ImageData
+from retdm.data.base_module import Data
+from retdm.data.modules import BagData, ImageData
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import write_json
@@ -31,7 +31,7 @@ from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader, listening
 from retdm.training.pictures.images import draw_heat_maps
 from retdm.training.pictures.png import write_picture
-from retdm.training.rules import RULES
+from retdm.training.schedule_rules import RULES
 
 log = logging.getLogger("retdm")
 

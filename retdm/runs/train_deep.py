@@ -7,7 +7,7 @@ from typing import Any, cast
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.data.loader import GlobalBatches
 from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod

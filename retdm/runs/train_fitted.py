@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.methods.fitted import FittedMethod
 from retdm.runs.build import describe
 from retdm.runs.evaluate import evaluate_method, evaluate_validation, write_shown

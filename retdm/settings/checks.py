@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
-from retdm.data.module import module_of
+from retdm.data.modules import module_of
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast, Between

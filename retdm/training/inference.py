@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from retdm.backbones.base import evaluating
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.display.screen import track
 from retdm.losses import gather_rows
 from retdm.methods.base import Method, Predictions

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retdm.batch import Batch
-from retdm.data.base import Data
-from retdm.data.module import ImageData
+from retdm.data.base_module import Data
+from retdm.data.modules import ImageData
 from retdm.methods.base import Method
 from retdm.training.inference import infer
 

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from retdm.batch import Batch
 from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
-from retdm.training.rules import rule_of
+from retdm.training.schedule_rules import rule_of
 
 log = logging.getLogger(__name__)
 

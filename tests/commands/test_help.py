@@ -1,5 +1,6 @@
 """Help on one choice: its own YAML file and those that it shares with others."""
 
+import os
 import re
 import subprocess
 import sys
@@ -100,3 +101,12 @@ def test_help_is_there_before_anything_heavy_is_imported() -> None:
 def test_help_for_one_choice_shows_its_settings_and_what_they_mean(word: str, says: list[str]) -> None:
     text = help_of("train", ["--help", word])
     assert [each for each in says if each not in text] == []
+
+
+def test_help_whose_reader_is_gone_ends_without_a_traceback() -> None:
+    words = [sys.executable, "-m", "retdm", "report", "--help"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as closed:
+        done = subprocess.run(words, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

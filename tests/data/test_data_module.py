@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from retdm.data.images import UnreadableImage
-from retdm.data.module import ImageData
+from retdm.data.modules import ImageData
 from retdm.data.source import ImageSource
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError

@@ -12,7 +12,7 @@ from PIL import Image
 
 from retdm.data import overview
 from retdm.data.images import UnreadableImage
-from retdm.data.module import BagData, ImageData
+from retdm.data.modules import BagData, ImageData
 from retdm.data.overview import draw
 from retdm.data.source import BagSource, ImageSource
 

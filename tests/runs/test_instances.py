@@ -15,7 +15,7 @@ from retdm.batch import BagBatch, Batch
 from retdm.commands.train import train
 from retdm.criteria import INSTANCE_CRITERIA
 from retdm.data.bag_source import BagArrays
-from retdm.data.module import BagData
+from retdm.data.modules import BagData
 from retdm.runs.build import build_data, build_method
 from retdm.runs.instances import evaluate_instances_of
 from retdm.settings.run_settings import RunSettings

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from retdm.methods.stage import Stage
-from retdm.training.rules import OneCycle
+from retdm.training.schedule_rules import OneCycle
 from retdm.training.stages import Stages
 
 

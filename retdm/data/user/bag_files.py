@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.data.bag_source import BagArrays, stacked
+from retdm.data.user.csv_table import separator_of
 from retdm.data.user.label_names import near, some, tidy
 from retdm.data.user.mat import read_mat
-from retdm.data.user.table import separator_of
 from retdm.errors import UserError
 
 BAG = "bag"

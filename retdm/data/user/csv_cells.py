@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.data.user.table import Table
+from retdm.data.user.csv_table import Table
 from retdm.errors import UserError
 
 Codes = NDArray[np.uint8]  # (n, columns)

@@ -9,8 +9,8 @@ import numpy as np
 
 from retdm.data.images import ENDINGS
 from retdm.data.user.csv_cells import OTHER, PRESENT, UNKNOWN, Codes
+from retdm.data.user.csv_table import Table
 from retdm.data.user.label_names import near, some, tidy
-from retdm.data.user.table import Table
 from retdm.errors import UserError
 
 IMAGE_COLUMNS = (

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.data.user.csv_cells import Meaning
+from retdm.data.user.csv_table import Table
 from retdm.data.user.label_names import distinct, tidy
-from retdm.data.user.table import Table
 from retdm.errors import UserError
 
 NONE = "-"

@@ -47,10 +47,10 @@ from numpy.typing import NDArray
 
 from retdm.data.user import csv_cells, csv_joined
 from retdm.data.user.csv_columns import FASTAI, SPLIT_WORDS, find_columns
+from retdm.data.user.csv_table import Table, read_table
 from retdm.data.user.image_names import ImageNames
 from retdm.data.user.label_file import LabelledFolder
 from retdm.data.user.label_names import distinct, some
-from retdm.data.user.table import Table, read_table
 from retdm.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from tensorboard.plugins import projector
 
 from retdm.backbones.base import evaluating
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.display.figure_text import label_names
 from retdm.files import atomic
 from retdm.methods.base import Method

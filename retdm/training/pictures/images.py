@@ -7,7 +7,7 @@ from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea, VPacker
 from matplotlib.transforms import Transform
 
 from retdm.data.loader import Pixels
-from retdm.data.module import ImageData
+from retdm.data.modules import ImageData
 from retdm.display.figure_text import label_names, plain
 from retdm.methods.base import Method
 from retdm.training.regions import SIDE, brightness, instance_scores

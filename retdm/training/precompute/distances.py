@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from retdm.bags import Bags, RegionBags
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.data.cached_array import CachedArray
 from retdm.display.screen import track
 from retdm.methods.components.bag_distances import Kind, block_distances, blocks

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from retdm.data.image_cache import DecodedImages
-from retdm.data.module import ImageData
+from retdm.data.modules import ImageData
 from retdm.display.screen import track
 from retdm.methods.base import Method
 from retdm.training.inference import infer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from retdm.data.module import BagData, ImageData
+from retdm.data.modules import BagData, ImageData
 from retdm.data.source import BagSource
 from retdm.data.synthetic.bags import SyntheticBags
 from retdm.data.synthetic.characteristics import Characteristics, Kind, Places, arrange

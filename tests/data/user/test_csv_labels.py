@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from retdm.data.images import UnreadableImage
-from retdm.data.module import ImageData
+from retdm.data.modules import ImageData
 from retdm.data.source import Source, state_of
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retdm.data.module import ImageData
+from retdm.data.modules import ImageData
 from retdm.data.synthetic.source import Synthetic
 
 

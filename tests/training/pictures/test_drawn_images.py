@@ -5,7 +5,7 @@ import pytest
 from picture_toys import NAMES
 
 from retdm.criteria import decide
-from retdm.data.module import ImageData
+from retdm.data.modules import ImageData
 from retdm.training.pictures.images import HIT, choose_rows, draw_predictions, in_lines, labels_in_words
 
 

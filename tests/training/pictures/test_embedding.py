@@ -9,7 +9,7 @@ from picture_toys import NAMES, make_method
 from tensorboard.plugins.projector import ProjectorConfig
 
 from retdm.data.augment import test_view as whole_view
-from retdm.data.module import ImageData
+from retdm.data.modules import ImageData
 from retdm.training.pictures.embedding import Space, draw_embedding, embed, write_projector
 
 

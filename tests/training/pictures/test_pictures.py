@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from retdm.data.module import ImageData
+from retdm.data.modules import ImageData
 from retdm.data.synthetic.source import Synthetic
 from retdm.methods.deep import DeepMethod
 from retdm.methods.networks.classifier import Classifier

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retdm.methods.stage import RuleName, Stage
-from retdm.training.rules import RULES, StageRule, rule_of
+from retdm.training.schedule_rules import RULES, StageRule, rule_of
 
 
 def rule(name: str, **settings: Any) -> StageRule:

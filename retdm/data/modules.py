@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from retdm.bags import Bags, RegionBags
 from retdm.data.augment import cached_side
 from retdm.data.bag_source import BagRows
-from retdm.data.base import Data
+from retdm.data.base_module import Data
 from retdm.data.cached_array import CachedArray
 from retdm.data.duplicates import Duplicates, groups_of
 from retdm.data.image_cache import open_images
