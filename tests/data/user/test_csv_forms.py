@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retdm.data.user import csv_table
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
 
@@ -262,7 +263,6 @@ def test_the_first_line_of_excel_names_the_separator(opened: Open, first: str) -
 
 
 def test_a_large_table_is_read_without_a_word_for_every_cell(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-
     monkeypatch.setattr(csv_table.Table, "where", lambda *_: pytest.fail("a place is named that nobody asked for"))
     names = [f"label {i}" for i in range(500)]
     lines = [f"{name},{','.join(str((i + j) % 2) for j in range(500))}" for i, name in enumerate(FILES)]
