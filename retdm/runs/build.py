@@ -142,8 +142,13 @@ def describe(
 
 def build_optimizer(settings: RunSettings, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
     """The optimizer that a run chose, of a method's parameter groups."""
+    return optimizer_settings(settings).build(groups, lr)
+
+
+def optimizer_settings(settings: RunSettings) -> OptimizerSettings:
+    """The optimizer that a run chose, as its settings."""
     chosen: OptimizerSettings = settings.classes["optimizer"](**arguments_of(settings.optimizer))
-    return chosen.build(groups, lr)
+    return chosen
 
 
 def build_backbone(settings: RunSettings, *, load: bool) -> Backbone:

@@ -65,9 +65,11 @@ def train_run(settings: RunSettings, *, in_sweep: bool = False) -> Trained:
     """
     prepare_process()
     build.check_takes(settings)
-    # A missing GPU or package is reported before anything is read.
+    # A missing GPU or package, and values that do not go together, are reported before anything is read.
     _, devices, nodes, _ = processes(settings)
     logger_settings(settings).check()
+    if settings.optimizer:
+        build.optimizer_settings(settings)
     if _is_fitted(settings) and (count := nodes * count_of(devices)) > 1:
         raise UserError(
             f"{settings.choices['method']} is fitted by one process, not by {count}",

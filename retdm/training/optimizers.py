@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import torch
 
+from retdm.errors import UserError
 from retdm.ranges import Above, AtLeast, Between
 
 
@@ -23,12 +24,18 @@ class SGD(OptimizerSettings):
     Args:
         momentum: share of the last step that is added to the next, from 0 to below 1.
         weight_decay: L2 penalty, added to the gradient.
-        nesterov: look ahead by the momentum before the gradient is taken.
+        nesterov: look ahead by the momentum, which is above 0 then, before the gradient is taken.
     """
 
     momentum: Annotated[float, Between(0, 1, with_high=False)] = 0.9
     weight_decay: Annotated[float, AtLeast(0)] = 1e-4
     nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise UserError(
+                "optimizer.nesterov=true: there is no momentum to look ahead by", "optimizer.momentum=<above 0>, as 0.9"
+            )
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(

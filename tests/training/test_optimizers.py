@@ -66,6 +66,13 @@ def test_a_setting_that_cannot_be_is_named(tiny: Tiny, override: str, message: s
         tiny("method=bce", override)
 
 
+def test_nesterov_without_momentum_is_refused_before_data_is_read(tiny: Tiny) -> None:
+    settings = tiny("method=bce", "optimizer.momentum=0", "optimizer.nesterov=true")
+    with pytest.raises(UserError, match=r"optimizer\.nesterov=true: there is no momentum"):
+        train(settings)
+    assert not settings.folder.exists()
+
+
 def test_the_optimizer_names_the_folder_of_a_network_and_not_that_of_a_fitted_method(tiny: Tiny) -> None:
     assert tiny("method=bce").identity["optimizer"]["momentum"] == 0.9
     assert tiny("method=bce").folder != tiny("method=bce", "optimizer=adamw").folder
