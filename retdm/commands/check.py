@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -26,15 +26,21 @@ from retdm.display.screen import Screen, console
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import atomic
+from retdm.ranges import AtLeast
 from retdm.runs.build import build_data
 from retdm.runs.folder.paths import shown
 from retdm.runs.process import prepare_process
-from retdm.settings.checks import check_group
+from retdm.settings.checks import check_command, check_group
 from retdm.settings.classes import resolve_classes
 from retdm.settings.compose import cache_folder
-from retdm.settings.renamed import refuse_renamed
 from retdm.settings.run_settings import RunSettings
 
+KINDS: dict[str, Any] = {
+    "data": dict[str, Any],
+    "out": str | None,
+    "outputs": str,
+    "seed": Annotated[int, AtLeast(0)],
+}
 LISTED = 10  # findings of a kind on the screen; the csv has all
 
 
@@ -47,7 +53,7 @@ def _check(config: DictConfig) -> None:
     prepare_process()
     asked: Any = OmegaConf.to_container(config, resolve=True)
     name = HydraConfig.get().runtime.choices["data"]
-    refuse_renamed({"data": asked["data"]}, {"data": name})
+    check_command("check", asked, KINDS, {"data": name})
     cache_folder(asked["data"], asked["outputs"])
     classes = resolve_classes(asked, ["data"])
     check_group("data", asked["data"], classes["data"], {"data": name})

@@ -26,10 +26,18 @@ from retdm.runs.trained.model import load
 from retdm.runs.trained.model_card import card
 from retdm.runs.trained.onnx_file import scores_of_onnx, to_onnx
 from retdm.runs.trained.program import random_views, scores_of_program, trace
+from retdm.settings.checks import check_command
 
 PROGRAM, ONNX = "model.pt2", "model.onnx"
 CARD = "retdm.json"  # the card's name in both files
 EXTRA = ("onnx", "onnxscript", "onnxruntime")
+KINDS: dict[str, Any] = {
+    "run": str | None,
+    "out": str | None,
+    "onnx": bool,
+    "overwrite": bool,
+    "user_classes": bool,
+}
 TOLERANCE = 1e-4  # of a score; another order of the same float32 operations gives some 1e-6
 
 
@@ -52,15 +60,13 @@ def main(config: DictConfig) -> None:
 
 def _export(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
+    check_command("export", asked, KINDS)
     if asked["run"] is None:
         raise UserError("which run? run=<folder> is missing", "python -m retdm export run=outputs/<data>/<method>/…")
     flags = {key: asked[key] for key in ("onnx", "overwrite", "user_classes")}
-    for key, value in flags.items():
-        if not isinstance(value, bool):
-            raise UserError(f"{key}={value} is not true or false")
     prepare_process()
-    folder = RunFolder(str(asked["run"]))
-    out = folder.path / "export" if asked["out"] is None else Path(str(asked["out"]))
+    folder = RunFolder(asked["run"])
+    out = folder.path / "export" if asked["out"] is None else Path(asked["out"])
     exported = export(folder, out, **flags)
     for file, difference in exported.differences.items():
         megabytes = file.stat().st_size / 1e6

@@ -37,7 +37,7 @@ from retdm.runs.process import prepare_process
 from retdm.runs.trained.decisions import in_plain_words, threshold_of
 from retdm.runs.trained.inputs import find_images, read_ahead
 from retdm.runs.trained.model import Model
-from retdm.settings.types import fits, in_words
+from retdm.settings.checks import check_command
 
 KINDS: dict[str, Any] = {
     "run": str | None,
@@ -106,13 +106,7 @@ def _predict(config: DictConfig) -> None:
 
 def _checked(asked: Any) -> dict[str, Any]:
     """The command's settings, every key known and every value of its kind."""
-    for key in ("run", "images", "out"):  # a folder may be called 2024
-        asked[key] = _as_text(asked[key])
-    for key, value in asked.items():
-        if key not in KINDS:
-            raise UserError(f"{key} is not a setting", nearest(key, KINDS))
-        if not fits(value, KINDS[key]):
-            raise UserError(f"{key}={value} is not {in_words(KINDS[key])}")
+    check_command("predict", asked, KINDS)
     if asked["run"] is None:
         raise UserError(
             "which run? run=<folder> is missing",
@@ -127,12 +121,6 @@ def _checked(asked: Any) -> dict[str, Any]:
     if asked["decide"] is not None and asked["decide"] not in RULES:
         raise UserError(f"decide={asked['decide']} is not known", nearest(asked["decide"], RULES))
     return dict(asked)
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_text(item) for item in value]
-    return str(value) if fits(value, int) else value
 
 
 def _device(asked: str) -> str:

@@ -21,10 +21,18 @@ from retdm.runs.evaluate import evaluate_method
 from retdm.runs.folder.paths import RunFolder, check_split, read_config
 from retdm.runs.folder.saved import settings_of_run, weights_into
 from retdm.runs.process import prepare_process
-from retdm.settings.checks import check_groups
+from retdm.settings.checks import check_command, check_groups
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import is_leader, listening
+
+KINDS: dict[str, Any] = {
+    "run": str | None,
+    "per_label": bool,
+    "user_classes": bool,
+    "data": dict[str, Any],
+    "trainer": dict[str, Any],
+}
 
 
 def main(config: DictConfig) -> None:
@@ -34,12 +42,11 @@ def main(config: DictConfig) -> None:
 
 def _test(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
+    check_command("test", asked, KINDS)
     if asked["run"] is None:
         raise UserError("which run? run=<folder> is missing", "python test.py run=outputs/<data>/<method>/<name>")
     prepare_process()
-    folder = RunFolder(str(asked["run"]))
-    if not isinstance(asked["user_classes"], bool):
-        raise UserError(f"user_classes={asked['user_classes']} is not true or false")
+    folder = RunFolder(asked["run"])
     content = read_config(folder)
     settings = settings_of_run(content, content["identity"], folder.config, user_classes=asked["user_classes"])
     if not folder.best.exists():

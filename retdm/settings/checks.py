@@ -10,6 +10,7 @@ from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast, Between
 from retdm.registry import nearest
 from retdm.settings.plain import short, where_written
+from retdm.settings.renamed import refuse_renamed
 from retdm.settings.types import fits, in_words, mapped
 
 RUN: dict[str, Any] = {
@@ -24,6 +25,7 @@ RUN: dict[str, Any] = {
     "tags": list[Any],
     "per_label": bool,
 }
+FOLDERS = {"run", "images", "out", "outputs"}  # settings of commands
 TRAINER: dict[str, Any] = {
     "devices": int | list[int],
     "accelerator": Literal["auto", "cpu", "gpu"],
@@ -36,6 +38,32 @@ TRAINER: dict[str, Any] = {
 }
 # A stage of a method: of the sequences YAML knows lists alone.
 STAGE = get_type_hints(Stage, include_extras=True) | dict.fromkeys(("train", "losses"), list[str])
+
+
+def check_command(
+    command: str, asked: dict[str, Any], kinds: Mapping[str, Any], choices: Mapping[str, Any] | None = None
+) -> None:
+    """Every setting of a command that is not training is known, there, and of its kind.
+
+    Args:
+        command: its name, for messages.
+        asked: its settings, as composed; a folder that is called 2024 becomes text.
+        kinds: key -> annotation.
+        choices: group -> name of its YAML file, where the command has any.
+
+    Raises:
+        UserError: a key is unknown, missing or has another name now, or a value cannot be.
+    """
+    refuse_renamed(asked, choices or {})
+    for key in FOLDERS & asked.keys():
+        asked[key] = _as_text(asked[key])
+    check_keys("", asked, kinds, choices or {}, command, complete=True)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    return str(value) if fits(value, int) else value
 
 
 def check_groups(content: Mapping[str, Any], classes: Mapping[str, Any], choices: Mapping[str, Any]) -> None:

@@ -57,6 +57,12 @@ def test_a_setting_that_the_set_has_not_is_named(scene: Path) -> None:
     assert done.code == 2 and "data.splt is not a setting of scene" in done.err
 
 
+@pytest.mark.parametrize("word", ["+foo=1", "+method=bce", "seed=x", "seed=-1"])
+def test_a_setting_that_the_command_has_not_is_named(word: str) -> None:
+    done = in_process("check", word)
+    assert done.code == 2 and f"error: {word.strip('+').partition('=')[0]}" in done.err, done.err
+
+
 def test_the_labels_of_a_table_and_what_may_be_a_mistake_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

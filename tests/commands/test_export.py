@@ -172,6 +172,7 @@ def test_a_network_of_ones_own_is_exported_only_where_it_is_allowed(untrained: U
     [
         ([], "which run? run=<folder> is missing"),
         (["run=nowhere", "onnx=auto"], "onnx=auto is not true or false"),
+        (["run=nowhere", "+onx=false"], "onx is not a setting of export"),
         (["run=nowhere", "onnx=false"], "there is no checkpoint nowhere"),
         (["run=nowhere", "onxx=false"], "onxx is not a setting\n  did you mean onnx?"),
     ],

@@ -243,7 +243,7 @@ def test_a_list_on_the_command_line_gives_its_files_in_its_order(
         (("run={run}",), "which images? images=<…> is missing"),
         (("run={run}", "images=[]"), "which images? images=<…> is missing"),
         (("run={run}", "imges=x"), "imges is not a setting\n  did you mean images?"),
-        (("run={run}", "images=x", "+galery=true"), "galery is not a setting\n  did you mean gallery?"),
+        (("run={run}", "images=x", "+galery=true"), "galery is not a setting of predict\n  did you mean gallery?"),
         (("run={run}", "images={photos}", "gallery=maybe"), "gallery=maybe is not true or false"),
         (("run={run}", "images={photos}", "batch_size=many"), "batch_size=many is not a whole number"),
         (("run={run}", "images={photos}", "batch_size=0"), "batch_size=0 is out of range"),

@@ -30,6 +30,9 @@ def test_testing_refuses_a_truncated_checkpoint(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
+        ("+foo=1", "foo is not a setting of test"),
+        ("+own_classes=true", "own_classes has another name\n  it is user_classes now"),
+        ("per_label=perhaps", "per_label=perhaps is not true or false"),
         ("trainer.devises=2", "trainer.devises is not a setting\n  did you mean devices?"),
         ("+data.batch_sise=2", "data.batch_sise is not a setting of synthetic\n  did you mean batch_size?"),
         ("data.workers=many", "data.workers=many is not a whole number of at least 0 or null"),
