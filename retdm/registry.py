@@ -65,7 +65,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
     options = sorted(option for option in options if not option.startswith("_"))
     close = close_names(name, options, most=1)
     listed = ", ".join(options[:12]) + (", …" if len(options) > 12 else "")
-    return (f"did you mean {close[0]}? " if close else "") + f"there are: {listed}"
+    return (f"did you mean {close[0]}? " if close else "") + (f"there are: {listed}" if options else "there are none")
 
 
 def close_names(name: str, options: Iterable[str], most: int = 3, likeness: float = 0.6) -> list[str]:

@@ -1,7 +1,9 @@
 """Hydra's errors in the words of whoever typed the command, with what to write instead."""
 
+import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -9,20 +11,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from retdm.errors import UserError
+from retdm.methods.stage import Stage
 from retdm.registry import CONF, close_names, files_of, nearest
 from retdm.settings.plain import flat
 from retdm.settings.renamed import renamed
 
-HELP = "python train.py --help lists what can be chosen"
-
-
+HELP = "--help lists what can be chosen"
+BY_COMPONENT = ("method.lr_factor", "method.clip")  # mappings of which the YAML files name few components or none
+OF_A_STAGE = {field.name for field in fields(Stage) if field.default is not MISSING}  # which a schedule may leave out
+CHOSEN = re.compile(r"(?:Multiple values for |force-add of config groups is not supported: '\++)(\w+)")
 NO_NAME = "Config group override must be a string or a list. Got "  # a ValueError, of ``method=3``
 
 
 def explained(error: BaseException) -> UserError:
     """Hydra's or OmegaConf's error as one of ours, with what to write instead."""
     if str(error).startswith(NO_NAME):
-        kind = str(error).removeprefix(NO_NAME)
+        kind = str(error).removeprefix(NO_NAME).replace("NoneType", "null")
         return UserError(f"data, method, backbone and other choices are made by name, not by {kind}", HELP)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
@@ -33,6 +37,10 @@ def explained(error: BaseException) -> UserError:
     cause = error.__cause__
     if isinstance(error, HydraException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return _unknown_key(str(cause.full_key), cause.parent_node)
+    if found := re.match(r"Could not override '(.+)'\. No match in the defaults list", str(error)):
+        return UserError(f"{found[1]} is not a setting", HELP)
+    if found := CHOSEN.match(str(error)):
+        return UserError(f"{found[1]} is chosen already", f"{found[1]}=<name>, without a plus sign, chooses another")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("full_key", "object_type", "Set the environment"))]
     if lines and lines[0].startswith("Ambiguous value for argument '"):
@@ -60,8 +68,8 @@ def _quoted(value: str) -> str:
 
 
 def _unknown_key(full_key: str, parent: object) -> UserError:
-    """The error of an unknown key: the choices that have it, or keys like it. Hydra would advise to add it with a plus
-    sign."""
+    """The error of an unknown key: the choices that have it, or keys like it. Hydra would always advise to add it with
+    a plus sign; here that is said of the keys alone which are accepted then."""
     message = f"{full_key} is not a setting"
     here = [str(key) for key in parent if key != "hydra"] if isinstance(parent, DictConfig) else []
     if hint := renamed(full_key, here):
@@ -70,7 +78,9 @@ def _unknown_key(full_key: str, parent: object) -> UserError:
     near = close_names(rest, here)
     if near:
         return UserError(message, nearest(rest, here))
-    if owners := _owners(group, rest):
+    if group in BY_COMPONENT or (group.startswith("schedule.") and rest in OF_A_STAGE):
+        return UserError(f"{full_key} is not set yet", f"add it with a plus sign: +{full_key}=<value>")
+    if isinstance(parent, DictConfig) and "_target_" in parent and (owners := _owners(group, rest)):
         return UserError(message, owners)
     if isinstance(parent, DictConfig):
         keys = {path: path.rpartition(".")[2] for path in _paths(_root(parent))}

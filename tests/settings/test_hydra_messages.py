@@ -1,11 +1,13 @@
 """What is wrong on a command line is told with what to write instead."""
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
+from retdm import registry
 from retdm.runs.errors import as_user_error
-from retdm.settings.compose import compose_settings
+from retdm.settings.compose import compose_settings, register_resolvers
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,10 @@ from retdm.settings.compose import compose_settings
         ("data", "data: a setting is written <key>=<value>", "--help"),
         ("=3", "choices are made by name, not by int", "--help"),
         ("method=3", "choices are made by name, not by int", "--help"),
+        ("method=null", "choices are made by name, not by null", "--help"),
+        ("hydra=x", "hydra is not a setting", "--help"),
+        ("++method=bce", "method is chosen already", "method=<name>, without"),
+        ("method=bce method.loss.name=warp", "method.loss.name is not a setting", "there are none"),
         ("data.root=ünïcødé", "data.root=ünïcødé cannot be read", "quote the value: 'data.root=\"ünïcødé\"'"),
         ("data.root=/a=b", "data.root=/a=b cannot be read", "'data.root=\"/a=b\"'"),
         ("data.root=/a(b)", "data.root=/a(b) cannot be read", "'data.root=\"/a(b)\"'"),
@@ -32,10 +38,30 @@ from retdm.settings.compose import compose_settings
 def test_a_wrong_word_is_told_with_what_to_write_instead(word: str, says: str, helps: str) -> None:
     GlobalHydra.instance().clear()
     with pytest.raises((HydraException, ValueError)) as raised:
-        compose_settings([word])
+        compose_settings(word.split())
     told = as_user_error(raised.value)
     assert told is not None
     assert says in told.message
     assert helps in told.hint
     assert "+" not in told.hint  # what is added so is refused a moment later
     assert "hydra.cc" not in str(told)
+
+
+@pytest.mark.parametrize("key", ["schedule.joint.warmup", "method.lr_factor.encoder", "method.clip.encoder"])
+def test_a_key_that_the_files_leave_out_is_told_with_the_plus_sign_that_adds_it(key: str) -> None:
+    GlobalHydra.instance().clear()
+    with pytest.raises(HydraException) as raised:
+        compose_settings([f"{key}=0.1"])
+    told = as_user_error(raised.value)
+    assert told is not None and f"+{key}=<value>" in told.hint
+    GlobalHydra.instance().clear()
+    compose_settings([f"+{key}=0.1"])
+
+
+def test_another_command_has_no_choices_to_name() -> None:
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with pytest.raises(HydraException) as raised, initialize_config_dir(str(registry.CONF), version_base="1.3"):
+        compose("test", ["data.size=3"])
+    told = as_user_error(raised.value)
+    assert told is not None and told.hint == "there are: cache, download, root, workers"
