@@ -12,11 +12,21 @@ from typing import Any
 
 from retdm.backbones import weights_hash
 from retdm.backbones.weights import file_hash
+from retdm.errors import UserError
 from retdm.settings.classes import resolve_classes
 
 FORMAT = 2  # of a run's config.yaml; a folder of another one is trained anew
 # Where a run keeps its files and how many hands work on it changes no result.
 NOT_RESULTS = {"root", "cache", "workers", "download"}
+
+
+def check_format(content: Mapping[str, Any], where: Path) -> None:
+    """Settings that a file of a run holds are of this version. Raises ``UserError``."""
+    if content.get("format") != FORMAT:
+        raise UserError(
+            f"{where} was written by another version of retdm",
+            "train anew: the run's train.py command with overwrite=true, or with run=<another folder>",
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from retdm.files import write_text
 from retdm.runs.folder.paths import RunFolder, read_config, read_metrics, shown
 from retdm.runs.folder.provenance import provenance
 from retdm.settings.plain import differences
-from retdm.settings.run_settings import RunSettings
+from retdm.settings.run_settings import FORMAT, RunSettings, check_format
 from retdm.training.checkpoint_files import read_checkpoint
 
 log = logging.getLogger("retdm")
@@ -36,14 +36,17 @@ def plan(folder: RunFolder, settings: RunSettings) -> str:
         )
     found = [] if old is None else differences(old["identity"], settings.identity)
     cleared = (old or {}).get("cleared_by")
-    if settings.overwrite and (old is None or found or not _goes_on(folder, cleared)):
+    older = old is not None and old.get("format") != FORMAT
+    if settings.overwrite and (old is None or older or found or not _goes_on(folder, cleared)):
         folder.clear()
         cleared = os.environ.get(SWEEP, "a command")
-    elif found and folder.begun:
-        raise UserError(
-            f"{shown(folder.path)} holds a run of other settings: {'; '.join(found[:4])}",
-            "choose another run=<folder>, or overwrite=true",
-        )
+    elif folder.begun and old is not None:
+        check_format(old, folder.config)
+        if found:
+            raise UserError(
+                f"{shown(folder.path)} holds a run of other settings: {'; '.join(found[:4])}",
+                "choose another run=<folder>, or overwrite=true",
+            )
     if folder.finished:
         return "finished"
     continues = folder.last.exists()

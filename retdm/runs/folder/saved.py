@@ -9,7 +9,7 @@ from retdm.methods.base import Method
 from retdm.settings.checks import RUN, check_groups, check_keys, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.plain import differences
-from retdm.settings.run_settings import FORMAT, RunSettings
+from retdm.settings.run_settings import RunSettings, check_format
 from retdm.settings.types import fits
 from retdm.training.checkpoint_files import read_checkpoint
 
@@ -40,8 +40,7 @@ def settings_of_run(
     Raises:
         UserError: something is missing or no setting, or a class is not accepted.
     """
-    if content.get("format") != FORMAT:
-        raise UserError(f"{where} was written by another version of retdm", ANEW)
+    check_format(content, where)
     try:
         found = {key: content[key] for key in NEEDED if key in content}
         check_keys("", found, NEEDED, {}, "a run", complete=True)

@@ -75,6 +75,17 @@ def test_what_failed_before_it_left_anything_gives_way_to_other_settings(folder:
         plan(folder, settings.changed(seed=2))
 
 
+def test_a_run_of_another_version_is_told_and_overwrite_clears_it(folder: RunFolder, settings: Settings) -> None:
+    plan(folder, settings.changed(overwrite=True))
+    begin(folder)
+    content = yaml.safe_load(folder.config.read_text())
+    folder.config.write_text(yaml.safe_dump(content | {"format": 1, "identity": {"frozen": True}}))
+    with pytest.raises(UserError, match=r"config\.yaml was written by another version of retdm"):
+        plan(folder, settings.changed(seed=1))
+    folder.config.write_text(yaml.safe_dump(content | {"format": 1}))
+    assert plan(folder, settings.changed(overwrite=True)) == "start"
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"test": {'])
 def test_metrics_that_are_not_whole_let_the_run_go_on(folder: RunFolder, settings: Settings, content: str) -> None:
     plan(folder, settings)
