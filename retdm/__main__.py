@@ -38,9 +38,11 @@ def _command(command: str, words: list[str]) -> None:
         return
     import hydra
 
+    from retdm.commands.flags import check_flags
     from retdm.registry import CONF
     from retdm.settings.compose import register_resolvers
 
+    check_flags(command, words)
     register_resolvers()
     if command == "train":
         from retdm.commands.sweep import per_job

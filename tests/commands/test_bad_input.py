@@ -46,6 +46,24 @@ def test_a_name_that_does_not_exist_is_named_with_the_nearest_that_does(
     assert says in "; ".join(line.strip() for line in refused(argument).splitlines())
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train.py", "--epochs=3"), "unrecognized arguments: --epochs=3"),
+        (("train.py", "--cfg", "jobs"), "invalid choice: 'jobs'"),
+        (("train.py", "--resolve"), "--resolve alone"),
+        (("test.py", "-m", "run=a,b"), "test works on one run at a time"),
+        (("predict", "--multirun", "run=a"), "predict works on one run at a time"),
+    ],
+)
+def test_a_flag_that_does_nothing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in check_message(in_process(*words))
+    assert not list(tmp_path.iterdir())
+
+
 # Values
 
 
