@@ -16,13 +16,15 @@ def main(words: list[str]) -> None:
     """Run the command on its arguments.
 
     Raises:
-        UserError: there are too many arguments, or a file cannot be removed.
+        UserError: there are too many arguments, no such folder, or a file cannot be removed.
     """
     clear = words[:1] == ["clear"]
     rest = words[clear:]
     if len(rest) > 1 or any(each.startswith("-") for each in rest):
         raise UserError(f"cache takes one folder, not {' '.join(rest)}", "python -m retdm cache [clear] [<folder>]")
     folder = Path(rest[0] if rest else "outputs/cache")
+    if rest and not folder.is_dir():
+        raise UserError(f"there is no folder {folder}", "python -m retdm cache [clear] [<folder>]")
     # Nothing but files that are named like caches: a wrong folder loses nothing.
     endings = (".pixels", ".jpeg", ".npz", ".features", ".distances", ".place", ".lock", PART)
     caches: dict[str, list[Path]] = {}

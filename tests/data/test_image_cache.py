@@ -242,3 +242,5 @@ def test_the_command_lists_and_clears_caches_and_nothing_else(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["notes.npz", "reads.txt"]
     with pytest.raises(UserError, match="cache takes one folder, not a b"):
         cache_command.main(["clear", "a", "b"])
+    with pytest.raises(UserError, match="there is no folder claer"):
+        cache_command.main(["claer"])
