@@ -62,8 +62,18 @@ def settings_of(config: DictConfig, chosen: dict[str, Any]) -> RunSettings:
     classes = resolve_classes(content, ("data", "method"))
     if classes["data"].gives is BagBatch:
         content["backbone"], choices["backbone"] = {}, "none"
-    if "stages" not in content["method"]:  # it is fitted
-        content["optimizer"] = {}
+        if content["precompute"]:
+            raise UserError(
+                f"precompute=true: data={choices['data']} gives bags of features, which no backbone computes",
+                "leave precompute=true out",
+            )
+    if "stages" not in content["method"]:  # it is fitted, on features of a frozen backbone
+        content["optimizer"], content["precompute"] = {}, False
+    if content["threshold"] is not None and not content["refit"]:
+        raise UserError(
+            f"threshold={content['threshold']} is of refit=true alone: without it the run chooses one on validation",
+            "leave it out, or refit=true",
+        )
     classes |= resolve_classes(content, ("backbone", "optimizer", "logger"))
     check_groups(content, classes, choices)
     place(content["data"], classes["data"])

@@ -3,6 +3,7 @@ import torch
 import yaml
 
 from retdm.batch import BagBatch
+from retdm.errors import UserError
 from retdm.registry import CONF, resolve
 from retdm.runs.build import check_takes
 from retdm.settings.compose import compose_settings
@@ -65,6 +66,18 @@ def test_the_cache_lies_under_outputs_unless_it_is_said() -> None:
 def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_last_word() -> None:
     assert compose_settings(["experiment=scene_vgg", "method=lr"]).refit is True
     assert compose_settings(["experiment=scene_vgg", "method=lr", "refit=false"]).refit is False
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("data=synthetic_bags method=mil precompute=true", "precompute=true: data=synthetic_bags gives bags"),
+        ("method=asl threshold=0.5", "threshold=0.5 is of refit=true alone"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(words: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        compose_settings(words.split())
 
 
 def test_the_papers_schedule_has_the_papers_batch_and_rates() -> None:

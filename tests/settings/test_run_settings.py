@@ -52,6 +52,11 @@ def test_the_name_stays_under_what_changes_no_result(overrides: list[str]) -> No
     assert name_of(*overrides) == name_of()
 
 
+def test_a_fitted_method_is_one_run_whether_its_features_are_said_to_be_precomputed_or_not() -> None:
+    assert name_of("method=lr", "precompute=true") == name_of("method=lr")
+    assert name_of("method=bce", "precompute=true") != name_of("method=bce")
+
+
 @pytest.mark.parametrize(
     "override",
     [
