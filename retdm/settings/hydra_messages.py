@@ -38,7 +38,7 @@ def explained(error: BaseException) -> UserError:
     if isinstance(error, HydraException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return _unknown_key(str(cause.full_key), cause.parent_node)
     if found := re.match(r"Could not override '(.+)'\. No match in the defaults list", str(error)):
-        return UserError(f"{found[1]} is not a setting", HELP)
+        return UserError(f"{found[1]}=<name> is no choice of this command", HELP)
     if found := CHOSEN.match(str(error)):
         return UserError(f"{found[1]} is chosen already", f"{found[1]}=<name>, without a plus sign, chooses another")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -25,7 +25,7 @@ from retdm.settings.compose import compose_settings, register_resolvers
         ("=3", "choices are made by name, not by int", "--help"),
         ("method=3", "choices are made by name, not by int", "--help"),
         ("method=null", "choices are made by name, not by null", "--help"),
-        ("hydra=x", "hydra is not a setting", "--help"),
+        ("hydra=x", "hydra=<name> is no choice of this command", "--help"),
         ("++method=bce", "method is chosen already", "method=<name>, without"),
         ("method=bce method.loss.name=warp", "method.loss.name is not a setting", "there are none"),
         ("data.root=ünïcødé", "data.root=ünïcødé cannot be read", "quote the value: 'data.root=\"ünïcødé\"'"),
