@@ -66,6 +66,18 @@ def tiny(tmp_path: Path, tiny_cache: Path) -> Callable[..., RunSettings]:
 
 
 @pytest.fixture
+def tiny_l1lr(tiny: Callable[..., RunSettings], tmp_path: Path) -> Callable[..., RunSettings]:
+    """``tiny_l1lr("refit=true")``: settings of a tiny run of ``l1lr`` with a cache of its own."""
+
+    def make(*more: str) -> RunSettings:
+        found = tiny("method=l1lr", *more)
+        found.data["cache"] = str(tmp_path / "cache")
+        return found
+
+    return make
+
+
+@pytest.fixture
 def untrained(tiny: Callable[..., RunSettings], tmp_path: Path) -> Untrained:
     """``untrained("method=bce", backbone={…})``: a run folder whose network was never trained, at 32 pixels."""
 

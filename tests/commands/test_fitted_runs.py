@@ -1,9 +1,7 @@
 """Runs of fitted methods: what they leave, that they evaluate again to the last bit, and what ``refit`` does."""
 
 import json
-import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,25 +17,8 @@ from retdm.settings.run_settings import RunSettings
 Tiny = Callable[..., RunSettings]
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-
-
-@pytest.fixture
-def settings(tiny: Tiny, tmp_path: Path) -> Tiny:
-    """Settings of a tiny run of ``l1lr`` with a cache of its own."""
-
-    def make(*more: str) -> RunSettings:
-        found = tiny("method=l1lr", *more)
-        found.data["cache"] = str(tmp_path / "cache")
-        return found
-
-    return make
-
-
-def test_a_run_leaves_what_every_run_leaves_and_is_evaluated_again_to_the_last_bit(settings: Tiny) -> None:
-    folder = train(settings("refit=true"))
+def test_a_run_leaves_what_every_run_leaves_and_is_evaluated_again_to_the_last_bit(tiny_l1lr: Tiny) -> None:
+    folder = train(tiny_l1lr("refit=true"))
     report = json.loads((folder / "metrics.json").read_text())
     assert report["selected"].keys() == set(report["per_label"])
     assert in_process("test.py", f"run={folder}").code == 0
@@ -45,19 +26,19 @@ def test_a_run_leaves_what_every_run_leaves_and_is_evaluated_again_to_the_last_b
     for key in ("test", "test_validation_threshold", "validation", "per_label", "threshold"):
         assert again[key] == report[key]
     rows = np.load(folder / "predictions.npz")
-    model, data = retdm.load(folder), build_data(settings("refit=true"))
+    model, data = retdm.load(folder), build_data(tiny_l1lr("refit=true"))
     scores = model.predict([data.source.read(int(i)) for i in rows["index"]])
     np.testing.assert_allclose(scores, rows["scores"], atol=1e-6)
 
 
-def test_refit_fits_to_validation_too_and_keeps_the_results_of_validation(settings: Tiny) -> None:
+def test_refit_fits_to_validation_too_and_keeps_the_results_of_validation(tiny_l1lr: Tiny) -> None:
     reports = {}
     for refit in ("false", "true"):
-        folder = train(settings(f"refit={refit}"))
+        folder = train(tiny_l1lr(f"refit={refit}"))
         reports[refit] = json.loads((folder / "metrics.json").read_text())
     assert reports["true"]["validation"] == reports["false"]["validation"]
     assert reports["true"]["threshold"] == reports["false"]["threshold"]
-    given = settings("refit=true")
+    given = tiny_l1lr("refit=true")
     data, method = build_data(given), build_method(given, ["x"] * 5)
     data = precompute(given, data, method)
     method.fit(*data.examples("train", "validation"))  # type: ignore[operator]
@@ -74,8 +55,8 @@ def test_a_deep_run_with_refit_trains_on_validation_and_reports_none(tiny: Tiny)
         train(tiny("method=bce", "refit=true", "schedule.end_to_end.rule=plateau"))
 
 
-def test_several_processes_are_refused(settings: Tiny) -> None:
-    given = settings()
+def test_several_processes_are_refused(tiny_l1lr: Tiny) -> None:
+    given = tiny_l1lr()
     given.trainer["devices"] = 2
     with pytest.raises(UserError, match="l1lr is fitted by one process, not by 2"):
         train(given)

@@ -26,24 +26,25 @@ class ChosenLoss:
         choice: its name; or a mapping of ``name`` and of the function's own settings.
 
     Raises:
-        UserError: there is no such loss.
+        UserError: there is no such loss, or the mapping has no name.
     """
 
     def __init__(self, choice: Choice) -> None:
         settings = {"name": choice} if isinstance(choice, str) else dict(choice)
-        self.name: str = str(settings.pop("name", None))
+        if "name" not in settings:
+            raise UserError("method.loss has no name", "such as 'method.loss={name: asymmetric, gamma_negative: 2}'")
+        self.name: str = str(settings.pop("name"))
         self.settings = settings
         function = _function(self.name)
         if function is None:
             names = [each.name for each in pkgutil.iter_modules(retdm.losses.__path__) if _function(each.name)]
             raise UserError(f"method.loss={self.name} is no loss of logits", nearest(self.name, names))
         self.function = function
+        self.draws = [key for key in DRAWS if key in inspect.signature(function).parameters]
 
     def __call__(self, logits: Tensor, batch: AnyBatch, seed: int) -> Tensor:
         """The loss () of a batch's known cells; ``seed`` is that of the step."""
-        drawn = {"index": batch.index, "seed": seed}
-        taken = inspect.signature(self.function).parameters
-        drawn = {key: value for key, value in drawn.items() if key in taken}
+        drawn = {key: value for key, value in (("index", batch.index), ("seed", seed)) if key in self.draws}
         return self.function(logits, batch.target, batch.known, **drawn, **self.settings)
 
     def kinds(self) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Features of frozen backbones: computed once for all splits and stages, and continued after a kill."""
 
-import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,24 +17,9 @@ from retdm.training.precompute import features as feature_cache
 Tiny = Callable[..., RunSettings]
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-
-
-@pytest.fixture
-def settings(tiny: Tiny, tmp_path: Path) -> Tiny:
-    """Settings of a tiny run of ``l1lr`` with a cache of its own."""
-
-    def make(*more: str) -> RunSettings:
-        found = tiny("method=l1lr", *more)
-        found.data["cache"] = str(tmp_path / "cache")
-        return found
-
-    return make
-
-
-def test_features_are_extracted_once_for_all_splits_and_stages(settings: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_extracted_once_for_all_splits_and_stages(
+    tiny_l1lr: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extracted: list[int] = []
     extract = MultilevelEncoder.extract
 
@@ -45,19 +28,19 @@ def test_features_are_extracted_once_for_all_splits_and_stages(settings: Tiny, m
         return extract(self, image)
 
     monkeypatch.setattr(MultilevelEncoder, "extract", counted)
-    train(settings("data.split=0"))
+    train(tiny_l1lr("data.split=0"))
     assert sum(extracted) == 60
-    train(settings("data.split=1", "method.features=embedding"))
-    train(settings("data.split=1", "method=lr"))
+    train(tiny_l1lr("data.split=1", "method.features=embedding"))
+    train(tiny_l1lr("data.split=1", "method=lr"))
     assert sum(extracted) == 60
-    train(settings("data.split=0", "seed=3"))  # other random weights are another network
+    train(tiny_l1lr("data.split=0", "seed=3"))  # other random weights are another network
     assert sum(extracted) == 120
 
 
-def test_features_go_on_where_a_killed_computation_stopped(settings: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_go_on_where_a_killed_computation_stopped(tiny_l1lr: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_cache, "SAVED_EVERY", -1.0)
     monkeypatch.setattr(cached_array, "BLOCK", 1)  # a row each
-    given, extracted = settings(), []
+    given, extracted = tiny_l1lr(), []
     extract = MultilevelEncoder.extract
 
     def dies(self: MultilevelEncoder, image: torch.Tensor) -> torch.Tensor:
