@@ -6,10 +6,11 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from nets import build_backbone
 from torch import Tensor, nn
 from torchvision import models
 
-from retdm.backbones import build_backbone, weights_hash
+from retdm.backbones import weights_hash
 from retdm.backbones.densenet import DenseNet169
 from retdm.backbones.mobilenet import MobileNetV2
 from retdm.backbones.vgg import VGG16, VGGSmall

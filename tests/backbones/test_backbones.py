@@ -8,10 +8,11 @@ import pytest
 import torch
 import yaml
 from image_maps import images, quadrant_maxima
+from nets import build_backbone
 from torch import Tensor, nn
 from torchvision import models
 
-from retdm.backbones import Backbone, Transform, build_backbone
+from retdm.backbones import Backbone, Transform
 from retdm.backbones.base import BatchNormMode
 from retdm.backbones.densenet import DenseNet169
 from retdm.backbones.mobilenet import MobileNetV2

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from nets import build_backbone
 
-from retdm.backbones import build_backbone, weights_hash
+from retdm.backbones import weights_hash
 from retdm.backbones.timm_nets import Timm
 from retdm.errors import UserError
 

@@ -1,10 +1,13 @@
-"""Networks small enough to be looked through."""
+"""Networks small enough to be looked through, and backbones as a run builds them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone, Transform
+from retdm.runs.build import arguments_of
+from retdm.settings.classes import class_of
 
 
 class Normed(Backbone):
@@ -21,3 +24,9 @@ class Normed(Backbone):
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield "1", self.net(image)
+
+
+def build_backbone(config: Mapping[str, Any], *, load: bool = True) -> Backbone:
+    """The backbone of a file of ``conf/backbone``, with its weights unless ``load`` is false."""
+    backbone: Backbone = class_of("backbone", config)(**arguments_of(dict(config)), load=load)
+    return backbone

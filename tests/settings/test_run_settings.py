@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from command_line import TINY_NET
+from nets import build_backbone
 
-from retdm.backbones import build_backbone
 from retdm.commands.train import train
 from retdm.settings import classes, run_settings
 from retdm.settings.compose import compose_settings
