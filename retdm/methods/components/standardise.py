@@ -22,7 +22,7 @@ def mean_and_deviation(x: Array, wanted: bool = True) -> tuple[Array, Array]:
     if not wanted:
         return np.zeros(x.shape[1]), np.ones(x.shape[1])
     mean, deviation = x.mean(0), x.std(0)
-    deviation[deviation == 0] = 1
+    deviation[(deviation == 0) | (x == x[:1]).all(0)] = 1  # rounding may leave a constant feature a deviation
     return mean, deviation
 
 

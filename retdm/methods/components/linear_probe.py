@@ -1,0 +1,142 @@
+"""A linear probe: what a logistic regression makes of a frozen network's features, as the start of its training.
+
+Notation: n rows, F features, L labels.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor
+
+from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
+from retdm.methods.components.logistic_solver import fit_lines, principal_axes
+from retdm.methods.components.standardise import standardised
+
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+SAMPLE = 20_000  # rows by which the strength is chosen, at most
+ROUGH, EXACT = 1e-4, 1e-6  # tolerances of the solver, in cross-validation and of the fit that stays
+
+
+class Probe(NamedTuple):
+    """Logistic regressions of all labels on standardised features; all tensors float32.
+
+    Attributes:
+        mean: (F,) of the training rows.
+        deviation: (F,), 1 where a feature is constant.
+        weight: (L, F), for standardised features; 0 for a constant label.
+        bias: (L,); the log-odds of a constant label's prior.
+        strength: of the L2 penalty, as cross-validation chose it.
+        scores: (n, L), of each training row the probabilities by the fit without its fold, at that strength.
+        log_odds: (L,) of each label's smoothed prior.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    weight: Tensor
+    bias: Tensor
+    strength: float
+    scores: Tensor
+    log_odds: Tensor
+
+
+def fit_probe(
+    features: Tensor,
+    target: Tensor,
+    known: Tensor,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    folds: int = 4,
+    seed: int = 0,
+    progress: Progress = iter,
+) -> Probe:
+    """Minimise (1/n) Σ log-losses of the known cells + strength/2 ‖W‖², with W on standardised features ÷ √F.
+
+    Division by √F makes a strength mean the same for any number of features: a row's squared length is 1 on average.
+    Biases bear no penalty. One strength serves all labels, the one with the least log-loss over the folds (at a tie the
+    strongest); of more than 20,000 rows, a sample of so many chooses it.
+
+    Args:
+        features: (n, F).
+        target: (n, L) of 0 and 1.
+        known: (n, L), true where the cell of ``target`` is known. An unknown one counts in no loss.
+        strengths: of the penalty, from which to choose.
+        folds: of the rows, for strength and scores.
+        seed: of the folds.
+        progress: shows how many folds are done, like :func:`retdm.display.screen.track`; 80 labels in 20,000 rows take
+            minutes.
+    """
+    x, mean, deviation = standardised(features.double().numpy())
+    truth, given = target.numpy() > 0, known.numpy().astype(bool)
+    unit = np.sqrt(x.shape[1])
+    axes = principal_axes(x / unit)
+    rows = np.concatenate([x @ axes / unit, np.ones((len(x), 1))], 1)
+
+    path = sorted(strengths, reverse=True)
+    rng = np.random.default_rng(seed)
+    fold = rng.permutation(len(rows)) % folds
+    if len(rows) > SAMPLE:
+        chosen = np.sort(rng.permutation(len(rows))[:SAMPLE])
+        logits = _held_out(rows[chosen], truth[chosen], given[chosen], fold[chosen], path, progress)
+        strength = _best(path, logits, truth[chosen], given[chosen])
+        logits = _held_out(rows, truth, given, fold, [strength], progress)[0]
+    else:
+        trials = _held_out(rows, truth, given, fold, path, progress)
+        strength = _best(path, trials, truth, given)
+        logits = trials[path.index(strength)]
+
+    lines = _path_of_lines(rows, truth, given, [strength], EXACT)[0]
+    prior = smoothed_prior(truth, given)
+
+    def tensor(values: Array) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+    return Probe(
+        mean=tensor(mean),
+        deviation=tensor(deviation),
+        weight=tensor(lines[:, :-1] @ axes.T / unit),
+        bias=tensor(lines[:, -1]),
+        strength=strength,
+        scores=tensor(expit(logits)),
+        log_odds=tensor(np.log(prior / (1 - prior))),
+    )
+
+
+def _held_out(
+    rows: Array, target: Bools, known: Bools, fold: NDArray[np.int64], path: Sequence[float], progress: Progress
+) -> Array:
+    """Logits (strengths, n, L) of each row by the lines that were fitted without its fold."""
+    logits = np.zeros((len(path), *target.shape))
+    for held in progress(np.unique(fold)):
+        fitted = fold != held
+        for k, lines in enumerate(_path_of_lines(rows[fitted], target[fitted], known[fitted], path, ROUGH)):
+            logits[k, ~fitted] = rows[~fitted] @ lines.T
+    return logits
+
+
+def _best(path: Sequence[float], logits: Array, target: Bools, known: Bools) -> float:
+    """The strength whose logits have the least log-loss; at a tie the first."""
+    losses = [float((np.logaddexp(0, np.where(target, -each, each)) * known).sum()) for each in logits]
+    return path[int(np.argmin(losses))]
+
+
+def _path_of_lines(rows: Array, target: Bools, known: Bools, path: Sequence[float], tolerance: float) -> list[Array]:
+    """Lines (L, r) of each strength, each fit from the one before; the last column of rows is ones, for the bias."""
+    prior = smoothed_prior(target, known)
+    lines = np.zeros((target.shape[1], rows.shape[1]))
+    lines[:, -1] = np.log(prior / (1 - prior))
+    fits = np.flatnonzero(~constant_labels(target, known))
+    ridge = np.ones(rows.shape[1])
+    ridge[-1] = 0
+    found = []
+    for strength in path:
+        if len(fits):
+            lines = lines.copy()
+            ridges = ridge * strength * len(rows)
+            lines[fits] = fit_lines(rows, target[:, fits], known[:, fits], ridges, lines[fits], tolerance)
+        found.append(lines)
+    return found

@@ -1,0 +1,72 @@
+"""L2 logistic regression of many labels at once, to its optimum. Notation: n rows, F features, L labels, r axes.
+
+Labels do not depend on each other; they are fitted together because one product of matrices is much cheaper than L of a
+matrix and a vector. Two things make the quasi-Newton steps few: the rows are turned to their principal axes, in which
+they are uncorrelated, and each coordinate is scaled by the curvature there.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh, svd
+from scipy.optimize import minimize
+
+from retdm.methods.components.labels import Array, Bools
+
+STEPS = 10_000  # at most; some tens are usual
+
+
+def principal_axes(x: Array) -> Array:
+    """Orthonormal axes (F, r), r = min(n, F), that span the rows of x (n, F).
+
+    The columns of x @ axes are orthogonal to each other.
+    """
+    if len(x) < x.shape[1]:
+        return np.ascontiguousarray(svd(x, full_matrices=False)[2].T)
+    axes: Array = eigh(x.T @ x)[1]
+    return axes
+
+
+def fit_lines(
+    rows: Array, target: NDArray[np.bool_], known: Bools, ridge: Array, start: Array, tolerance: float = 1e-6
+) -> Array:
+    """For each label the w that minimises its summed log-loss over the rows where it is known + ½ Σ_j ridge_j w_j².
+
+    No label may be constant, for it has no optimum where a coordinate bears no ridge.
+
+    Args:
+        rows: (n, r); on principal axes it goes fastest. An intercept is a column of ones.
+        target: (n, L).
+        known: (n, L).
+        ridge: (r,), at least 0; 0 leaves a coordinate unpenalised.
+        start: (L, r), from which to begin. The nearer it is to the optimum, the sooner that is found.
+        tolerance: the optimum is found where no scaled coordinate has a greater slope; the objective is then above its
+            least value by about the sum of their squares.
+
+    Returns:
+        (L, r).
+    """
+    truth, weight = target.astype(np.float64), known.astype(np.float64)
+    shape, squares = start.shape, rows**2
+
+    def losses_and_slopes(w: Array) -> tuple[Array, Array]:
+        logits = rows @ w.T
+        small = np.exp(-np.abs(logits))
+        losses = np.maximum(logits, 0) + np.log1p(small) - truth * logits
+        return losses, np.where(logits >= 0, 1, small) / (1 + small) - truth
+
+    likely = losses_and_slopes(start)[1] + truth
+    curvature = (likely * (1 - likely) * weight).sum(0) / weight.sum(0)  # of a label, the mean of its rows
+    scale = np.sqrt(np.maximum(curvature, np.finfo(float).eps)[:, None] * (weight.T @ squares) + ridge)
+    scale[scale == 0] = 1  # an axis along which no row extends
+
+    def objective(u: Array) -> tuple[float, Array]:
+        w = u.reshape(shape) / scale
+        losses, slopes = losses_and_slopes(w)
+        value = float((losses * weight).sum() + (ridge * w**2).sum() / 2)
+        return value, (((slopes * weight).T @ rows + ridge * w) / scale).ravel()
+
+    # Without a limit on the decrease, the last steps would be lost in the rounding of the objective.
+    options = {"gtol": tolerance, "ftol": 1e-15, "maxiter": STEPS, "maxfun": 2 * STEPS}
+    found = minimize(objective, (start * scale).ravel(), jac=True, method="L-BFGS-B", options=options)
+    lines: Array = found.x.reshape(shape) / scale
+    return lines
