@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,9 +38,13 @@ class DeepMethod(Method):
         decide: see :class:`retdm.methods.base.Method`.
         optimizer: builds the optimizer from :meth:`parameter_groups` and a rate.
         seed: of dropout and of what the losses draw.
+
+    Attributes:
+        chooses_on_validation: :meth:`choose_on_validation` has something to choose.
     """
 
     loss_names: ClassVar[tuple[str, ...]]
+    chooses_on_validation = False
     encoder: BackboneEncoder
     classifier: nn.Module
 
@@ -148,6 +153,16 @@ class DeepMethod(Method):
         """Prepare for a stage, in evaluation mode, from (a sample of) the training split as test views.
 
         ``batches`` is lazy: unused it costs nothing.
+        """
+
+    def choose_on_validation(self, predict: Callable[[], dict[str, np.ndarray]]) -> None:
+        """Choose what training leaves open, with the weights that will be tested; into buffers, for the checkpoint.
+
+        Called once training is over, where :attr:`chooses_on_validation`.
+
+        Args:
+            predict: gives index (n,), scores, target and known (n, L) of the validation split as the method now stands,
+                alike in all processes.
         """
 
     @property

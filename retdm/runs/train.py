@@ -194,6 +194,11 @@ def _threshold_of_refit(settings: RunSettings, method: Any) -> float | None:
             f"refit=true: stage {watching[0]} ends by its validation split, on which it would be trained",
             f"schedule.{watching[0]}.rule=one_cycle, and the number of epochs that validation chose",
         )
+    if method.chooses_on_validation:
+        raise UserError(
+            "refit=true: method.mixture=null is chosen on the validation split, on which it would be trained",
+            "method.mixture=<share of the classifier, 0 to 1>",
+        )
     return threshold_before(settings)
 
 

@@ -20,8 +20,10 @@ from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader
+from retdm.training.checkpoint_files import save
 from retdm.training.checkpoints import Checkpoints
 from retdm.training.evaluation import Evaluation
+from retdm.training.inference import predict
 from retdm.training.pictures.callback import Pictures
 from retdm.training.progress import EpochBar, EpochLines
 from retdm.training.stages import MEASURED_ROWS, Stages
@@ -110,7 +112,11 @@ def train_deep(
         raise RuntimeError(f"training left no {folder.best}")
     method.to(device)
     earlier = _earlier_stages(settings, method, data, checkpoints)
-    weights_into(method, folder.best, settings.identity)
+    content = weights_into(method, folder.best, settings.identity)
+    if method.chooses_on_validation:
+        method.choose_on_validation(partial(predict, method, data, "validation"))
+        if is_leader():
+            save({**content, "state_dict": method.state_dict()}, folder.best)
     report = evaluate_method(method, data, validation)
     report["stages"] = stages.history
     report["earlier_stages"] = earlier

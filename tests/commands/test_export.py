@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +22,13 @@ from untrained import Untrained
 from retdm.batch import Batch
 from retdm.commands import export as room
 from retdm.commands.export import export
+from retdm.commands.train import train
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.trained.model import load
+from retdm.settings.run_settings import RunSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
 HAS_ONNX = all(find_spec(name) for name in room.EXTRA)
@@ -79,6 +82,15 @@ def test_a_file_gives_the_runs_scores_for_any_number_of_images(tiny_run: Path, o
         found = scores_of(out / name, images)
         assert found.dtype == np.float32
         assert np.abs(found - scores).max() < 1e-5
+
+
+@pytest.mark.parametrize("score", ["label_sets", "both"])
+def test_scores_by_label_sets_are_exported_with_the_sets(
+    tiny: Callable[..., RunSettings], tmp_path: Path, score: str
+) -> None:
+    run = RunFolder(train(tiny("method=retdm", f"method.score={score}", "method.embedding_dim=8")))
+    found = export(run, tmp_path / "out", onnx=HAS_ONNX).differences
+    assert len(found) == 1 + HAS_ONNX and max(found.values()) < 1e-5
 
 
 @pytest.mark.parametrize("name", KINDS)

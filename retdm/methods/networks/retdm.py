@@ -1,14 +1,16 @@
 """RETDM: reconstruction regularised two-way deep distance metric (Li et al., TNNLS 31(7), 2020)."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
 from retdm.batch import AnyBatch, TrainingLabels
+from retdm.errors import UserError
 from retdm.losses import (
     TwoWay,
     binary_cross_entropy,
@@ -18,9 +20,10 @@ from retdm.losses import (
     two_way_terms,
 )
 from retdm.methods.components.heads import InstanceHead
+from retdm.methods.components.label_set_scores import best_mixture, label_set_scores
 from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
-from retdm.ranges import Above, AtLeast
+from retdm.ranges import Above, AtLeast, Between
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +49,21 @@ class RETDM(DeepMethod):
         pool: rivals of way 1 are label sets of the ``batch``, or of the whole ``train`` split.
         rival_image: the image of a neighbouring set in way 2: a ``random`` one of the batch, or the ``first``.
         reduction: ``mean`` or ``sum`` of the classification loss over labels.
+        score: what labels are scored by: the ``classifier``; the ``label_sets`` of the training split, of which the
+            ``k`` nearest to the image are counted (:func:`retdm.methods.components.label_set_scores.label_set_scores`);
+            or ``both``: mixture * classifier + (1 - mixture) * label sets. Until a stage trains the label net, sets lie
+            where its initial weights put them.
+        mixture: the classifier's share in ``both``; None: that of the lowest log-loss on the validation split, with the
+            weights that are tested.
         training: see :class:`retdm.methods.deep.DeepMethod`.
     """
 
     loss_names = ("classification", "metric", "reconstruction")
     unit: Tensor
-    train_sets: Tensor
-    train_counts: Tensor
+    train_sets: Tensor  # bool (S, L), the distinct label sets of the training split
+    train_counts: Tensor  # int64 (S,), how many rows have each
     frequency: Tensor
+    share: Tensor  # (), the classifier's in ``both``
 
     def __init__(
         self,
@@ -69,6 +79,8 @@ class RETDM(DeepMethod):
         pool: Literal["batch", "train"] = "batch",
         rival_image: Literal["random", "first"] = "random",
         reduction: Literal["mean", "sum"] = "mean",
+        score: Literal["classifier", "label_sets", "both"] = "classifier",
+        mixture: Annotated[float, Between(0, 1)] | None = None,
         **training: Any,
     ) -> None:
         super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
@@ -80,6 +92,12 @@ class RETDM(DeepMethod):
         self.pool, self.rival_image, self.reduction = pool, rival_image, reduction
         self.measures_unit = unit == "spread"
         self.register_buffer("unit", torch.tensor(1.0 if unit == "spread" else float(unit)))
+        if mixture is not None and score != "both":
+            raise UserError(f"method.mixture={mixture:g} has no use with method.score={score}", "method.score=both")
+        self.score, self.chooses_on_validation = score, score == "both" and mixture is None
+        self.register_buffer("share", torch.tensor(0.5 if mixture is None else float(mixture)))
+        self.register_buffer("train_sets", torch.zeros(0, len(labels), dtype=torch.bool))
+        self.register_buffer("train_counts", torch.zeros(0, dtype=torch.int64))
 
     @property
     def components(self) -> dict[str, nn.Module]:
@@ -88,10 +106,49 @@ class RETDM(DeepMethod):
     def use_training_labels(self, labels: TrainingLabels) -> None:
         complete = labels.known.all(dim=1)  # a row with an unknown label has no label set
         sets, counts = labels.target[complete].float().unique(dim=0, return_counts=True)
-        # Not in the checkpoint: they belong to the data, and no prediction needs them.
-        self.register_buffer("train_sets", sets, persistent=False)
-        self.register_buffer("train_counts", counts, persistent=False)
-        self.register_buffer("frequency", labels.frequency, persistent=False)
+        if self.score != "classifier" and len(sets) == 0:
+            raise UserError(
+                f"method.score={self.score}: no training image has all its labels known, so there is no label set",
+                "method.score=classifier",
+            )
+        self.train_sets, self.train_counts = sets > 0.5, counts  # in the checkpoint: a search finds them
+        self.register_buffer("frequency", labels.frequency, persistent=False)  # of the data's rows
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
+        if (name := f"{prefix}train_sets") in state_dict:  # a checkpoint may have another number of them
+            size = len(state_dict[name])
+            self.train_sets = self.train_sets.new_empty(size, len(self.labels))
+            self.train_counts = self.train_counts.new_empty(size)
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
+    def embed_label_sets(self, sets: Tensor) -> Tensor:
+        """Label sets (S, L) in the space of the images' embeddings, (S, D)."""
+        embedding: Tensor = self.label_net(sets.float())
+        return embedding
+
+    def scores(self, batch: AnyBatch) -> Tensor:
+        if self.score == "classifier":
+            return super().scores(batch)
+        image, logits = self.embed_and_classify(batch)
+        near = label_set_scores(
+            image,
+            self.embed_label_sets(self.train_sets),
+            self.train_sets,
+            self.train_counts,
+            k=self.k,
+            scale=self.unit * self.temperature,
+        )
+        return near if self.score == "label_sets" else self.share * logits.sigmoid() + (1 - self.share) * near
+
+    def choose_on_validation(self, predict: Callable[[], dict[str, np.ndarray]]) -> None:
+        parts = []
+        for share in (1.0, 0.0):
+            self.share.fill_(share)
+            parts.append(predict())
+        classifier, near = parts
+        share = best_mixture(classifier["scores"], near["scores"], near["target"], near["known"])
+        self.share.fill_(share)
+        log.info("scores: %.1f classifier + %.1f label sets, as chosen on validation", share, 1 - share)
 
     def on_stage_start(self, stage: Stage, batches: Iterable[AnyBatch]) -> None:
         """Measure the unit of the metric where its first stage starts."""
@@ -143,7 +200,11 @@ class RETDM(DeepMethod):
             near = nearest_label_sets(target, self.k, candidates=self.train_sets, frequency=self.train_counts)
             rows = near[near >= 0].unique()
             sets = self.train_sets[rows]
-            pool = {"sets": sets, "set_embedding": self.label_net(sets), "set_frequency": self.train_counts[rows]}
+            pool = {
+                "sets": sets,
+                "set_embedding": self.embed_label_sets(sets),
+                "set_frequency": self.train_counts[rows],
+            }
         return two_way_terms(
             gather_rows(image),
             gather_rows(label),
