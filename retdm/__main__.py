@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 COMMANDS = ("train", "test", "predict", "export", "check", "report", "cache")  # files of retdm/commands
 OF_WORDS = ("report", "cache")  # read their words themselves; for the others Hydra composes the settings
@@ -12,8 +13,12 @@ def run(command: str) -> None:
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):  # at once: the imports below take seconds
         from retdm.commands.help import help_of
+        from retdm.errors import UserError
 
-        _show(help_of(command, words))
+        try:
+            _show(help_of(command, words))
+        except UserError as error:
+            _refuse(error.message, error.hint)
         sys.exit()
     from retdm.stop import listen
 
@@ -29,6 +34,11 @@ def _show(text: str) -> None:
 
     with lasting():
         print(text, flush=True)
+
+
+def _refuse(message: str, hint: str) -> NoReturn:
+    print(f"error: {message}\n  {hint}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _command(command: str, words: list[str]) -> None:
@@ -61,8 +71,7 @@ def main() -> None:
     if sys.argv[1] not in COMMANDS:
         from retdm.registry import nearest
 
-        print(f"error: there is no command {sys.argv[1]!r}\n  {nearest(sys.argv[1], COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"there is no command {sys.argv[1]!r}", nearest(sys.argv[1], COMMANDS))
     run(sys.argv.pop(1))
 
 

@@ -61,8 +61,6 @@ def main(config: DictConfig) -> None:
 def _export(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
     check_command("export", asked, KINDS)
-    if asked["run"] is None:
-        raise UserError("which run? run=<folder> is missing", "python -m retdm export run=outputs/<data>/<method>/…")
     flags = {key: asked[key] for key in ("onnx", "overwrite", "user_classes")}
     prepare_process()
     folder = RunFolder(asked["run"])

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from retdm.errors import UserError
 from retdm.registry import CONF, files_of, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,6 +47,9 @@ def help_of(command: str, words: Sequence[str] = ()) -> str:
     Args:
         command: a file of retdm/commands, whose docstring has the words.
         words: beside ``--help``; where they choose something (``method=bce``), its settings are shown instead.
+
+    Raises:
+        UserError: there is no such choice.
     """
     chosen = [word.partition("=") for word in words]
     files = [CONF / group / f"{name}.yaml" for group, sign, name in chosen if sign and group in GROUPS]
@@ -84,7 +88,7 @@ def _settings(file: Path) -> str:
     group = str(file.parent.relative_to(CONF))
     if not file.is_file():
         names = [each.stem for each in file.parent.glob("*.yaml")]
-        return f"there is no {group} named {file.stem}\n{nearest(file.stem, names)}"
+        raise UserError(f"there is no {group} named {file.stem}", nearest(file.stem, names))
     content = "\n".join(_lines(group, file.stem))
     target = next((line.split()[1] for line in content.splitlines() if line.startswith("_target_:")), "")
     docs = [f"{name}: {doc}" for name, doc in _docstrings(target)]

@@ -107,11 +107,6 @@ def _predict(config: DictConfig) -> None:
 def _checked(asked: Any) -> dict[str, Any]:
     """The command's settings, every key known and every value of its kind."""
     check_command("predict", asked, KINDS)
-    if asked["run"] is None:
-        raise UserError(
-            "which run? run=<folder> is missing",
-            "python -m retdm predict run=outputs/<data>/<method>/<name> images=<…>",
-        )
     if not asked["images"]:
         raise UserError(
             "which images? images=<…> is missing", f"images=<folder, file, glob, or list>, beside run={asked['run']}"
@@ -176,13 +171,18 @@ def _score(
     cards: list[Card] = []
     while batch := list(islice(rows, batch_size)):
         views = torch.stack([each.view for each in batch])
-        scores.append(model.scores(views))
-        decided.append(deciding(scores[-1]))
+        maps: np.ndarray | None = None
+        if gallery and model.method.scores_instances:
+            found, maps = model.scores_and_maps(views)
+        else:
+            found = model.scores(views)
+        scores.append(found)
+        decided.append(deciding(found))
         read_files += [each.file for each in batch]
         if gallery:
-            maps_of = _heat_maps(model, views, scores[-1], decided[-1])
-            rows_of = zip(batch, scores[-1], decided[-1], maps_of, strict=True)
-            cards += [Card(each.file, row, labels, each.thumbnail, maps) for each, row, labels, maps in rows_of]
+            shown = [{}] * len(batch) if maps is None else _heat_maps(maps, found, decided[-1])
+            rows_of = zip(batch, found, decided[-1], shown, strict=True)
+            cards += [Card(each.file, row, labels, each.thumbnail, own) for each, row, labels, own in rows_of]
     if not read_files:
         raise UserError(
             f"none of the {len(files):,} files can be read as an image; "
@@ -192,14 +192,12 @@ def _score(
     return Found(read_files, np.concatenate(scores), np.concatenate(decided), cards, unread)
 
 
-def _heat_maps(model: Model, views: Tensor, scores: np.ndarray, decided: np.ndarray) -> list[dict[int, np.ndarray]]:
-    """Heat maps (h, h) of each image's predicted labels, or of its highest; none where regions have no scores."""
-    if not model.method.scores_instances:
-        return [{} for _ in views]
+def _heat_maps(maps: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> list[dict[int, np.ndarray]]:
+    """Those of the heat maps (B, L, h, h) that are shown: of each image's predicted labels, or of its highest."""
     found = []
-    for row, predicted, maps in zip(scores, decided, model.region_scores(views), strict=True):
+    for own, row, predicted in zip(maps, scores, decided, strict=True):
         shown = np.flatnonzero(predicted) if predicted.any() else [row.argmax()]
-        found.append({int(j): maps[j].copy() for j in shown})  # a view would keep the maps of all labels
+        found.append({int(j): own[j].copy() for j in shown})  # a view would keep the maps of all labels
     return found
 
 

@@ -43,8 +43,6 @@ def main(config: DictConfig) -> None:
 def _test(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
     check_command("test", asked, KINDS)
-    if asked["run"] is None:
-        raise UserError("which run? run=<folder> is missing", "python test.py run=outputs/<data>/<method>/<name>")
     prepare_process()
     folder = RunFolder(asked["run"])
     content = read_config(folder)

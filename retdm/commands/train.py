@@ -42,7 +42,7 @@ def _job(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
     try:
-        settings = settings_of(config, dict(hydra.runtime.choices))
+        settings = settings_of(config, dict(hydra.runtime.choices), list(hydra.overrides.task))
         if in_sweep and settings.run is not None:
             raise UserError("run=<folder> is one run's own place", "leave it out of a sweep")
         if in_sweep and sweep.needs_own_process(settings):

@@ -47,17 +47,28 @@ def check_command(
 
     Args:
         command: its name, for messages.
-        asked: its settings, as composed; a folder that is called 2024 becomes text.
+        asked: its settings, as composed; a folder that is called 2024 becomes text. A ``run`` must be named.
         kinds: key -> annotation.
         choices: group -> name of its YAML file, where the command has any.
 
     Raises:
         UserError: a key is unknown, missing or has another name now, or a value cannot be.
     """
-    refuse_renamed(asked, choices or {})
-    for key in FOLDERS & asked.keys():
-        asked[key] = _as_text(asked[key])
+    refuse_renamed(asked, kinds, choices or {})
+    check_folders(asked)
     check_keys("", asked, kinds, choices or {}, command, complete=True)
+    if "run" in kinds and asked["run"] is None:
+        raise UserError(
+            "which run? run=<folder> is missing", f"python -m retdm {command} run=outputs/<data>/<method>/<name>"
+        )
+
+
+def check_folders(asked: dict[str, Any]) -> None:
+    """Make text of folders that are called 2024, and raise ``UserError`` for one without a name."""
+    for key in sorted(FOLDERS & asked.keys()):
+        asked[key] = _as_text(asked[key])
+        if asked[key] == "":
+            raise UserError(f"{key}= names no folder", f"{key}=<folder>, or leave it out")
 
 
 def _as_text(value: Any) -> Any:

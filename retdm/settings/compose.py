@@ -1,5 +1,6 @@
 """From the YAML files and the command line to the checked settings of a run."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from retdm.criteria.decide import RULES
 from retdm.data.source import data_root
 from retdm.errors import UserError
 from retdm.registry import nearest
-from retdm.settings.checks import RUN, STAGE, check_groups, check_keys, parameters_of, without
+from retdm.settings.checks import RUN, STAGE, check_folders, check_groups, check_keys, parameters_of, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.devices import precision
 from retdm.settings.plain import where_written
@@ -42,21 +43,27 @@ def compose_settings(overrides: list[str]) -> RunSettings:
         config = compose("train", overrides, return_hydra_config=True)
         choices = dict(config.hydra.runtime.choices)
         without_hydra = {key: value for key, value in config.items_ex(resolve=False) if key != "hydra"}
-        return settings_of(OmegaConf.create(without_hydra), choices)
+        return settings_of(OmegaConf.create(without_hydra), choices, overrides)
 
 
-def settings_of(config: DictConfig, chosen: dict[str, Any]) -> RunSettings:
+def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str] = ()) -> RunSettings:
     """Checked and complete settings of one run.
 
+    Args:
+        config: as Hydra composes it.
+        chosen: group -> name of its YAML file.
+        typed: the words of the command.
+
     Raises:
-        UserError: a key is unknown (with file and nearest name) or a value cannot be.
+        UserError: a key is unknown (with file and nearest name), a value cannot be, or a word has no effect.
     """
     content: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    for key in ("outputs", "run"):
-        if fits(content.get(key), int):  # a folder may be called 2024
-            content[key] = str(content[key])
+    for group in sorted(content.keys() & set(GROUPS) - chosen.keys()):  # Hydra records no list of names
+        hint = f"{group}=<name>; as several runs: -m {group}=<a>,<b>"
+        raise UserError(f"several names for {group}: a run has one", hint)
+    check_folders(content)
     choices = {group: str(chosen[group]) for group in GROUPS if chosen.get(group) is not None}
-    refuse_renamed(content, choices)
+    refuse_renamed(content, RUN, choices)
     check_keys("", content, RUN, choices, "a run", complete=True)
     cache_folder(content["data"], content["outputs"])
     classes = resolve_classes(content, ("data", "method"))
@@ -81,6 +88,7 @@ def settings_of(config: DictConfig, chosen: dict[str, Any]) -> RunSettings:
         where = where_written("method.decide", choices, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
     _set_stages(content["method"], content.pop("schedule"), choices)
+    _refuse_idle(typed, content["method"], choices)
     trainer = content["trainer"]
     trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
     return RunSettings(**content, choices=choices, classes=classes)
@@ -118,6 +126,22 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
         check_keys(f"schedule.{name}", lengths, stage_keys, choices, "a stage")
     if "stages" in method:
         method["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
+
+
+def _refuse_idle(typed: Sequence[str], method: dict[str, Any], choices: dict[str, str]) -> None:
+    """Raise ``UserError`` for a word of the command that changes nothing about how the method is trained."""
+    words = {word.lstrip("+~").partition("=")[0]: word for word in typed}
+    if "stages" not in method:
+        for key, word in words.items():
+            if key.partition(".")[0] == "optimizer":
+                raise UserError(f"{word}: method={choices['method']} is fitted, without an optimizer", "leave it out")
+    for stage in method.get("stages", []):
+        key, rule = f"schedule.{stage['name']}.patience", stage.get("rule")
+        if key in words and rule != "plateau":
+            raise UserError(
+                f"{words[key]}: patience is of rule=plateau, and the stage has {rule}",
+                f"leave it out, or schedule.{stage['name']}.rule=plateau",
+            )
 
 
 @cache

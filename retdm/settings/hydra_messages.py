@@ -30,7 +30,7 @@ def explained(error: BaseException) -> UserError:
         return UserError(f"data, method, backbone and other choices are made by name, not by {kind}", HELP)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        hint = renamed(f"{group}={name}") or nearest(name, list(error.options or []))
+        hint = renamed(f"{group}={name}", [group]) or nearest(name, list(error.options or []))
         return UserError(f"there is no {group or 'config'} named {name}", hint)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
@@ -72,7 +72,8 @@ def _unknown_key(full_key: str, parent: object) -> UserError:
     a plus sign; here that is said of the keys alone which are accepted then."""
     message = f"{full_key} is not a setting"
     here = [str(key) for key in parent if key != "hydra"] if isinstance(parent, DictConfig) else []
-    if hint := renamed(full_key, here):
+    known = [str(key) for key in _root(parent)] if isinstance(parent, DictConfig) else []
+    if hint := renamed(full_key, known, here):
         return UserError(message, hint)
     group, _, rest = full_key.rpartition(".")
     near = close_names(rest, here)

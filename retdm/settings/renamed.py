@@ -1,6 +1,7 @@
 """Settings and choices by the names that they had before, and the error that gives the present one."""
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from retdm.errors import UserError
@@ -50,23 +51,30 @@ RENAMED = {
 RENAMED_BESIDE = {"method.grid": "method.tune"}
 
 
-def renamed(word: str, beside: Collection[str] = ()) -> str | None:
-    """A hint at the present name of an unknown ``<key>`` or ``<key>=<value>``, which stands ``beside`` other keys; None
-    where it is no former name."""
+def renamed(word: str, known: Container[str], beside: Container[str] = ()) -> str | None:
+    """A hint at the present name of an unknown ``<key>`` or ``<key>=<value>``; None where it is no former name.
+
+    Args:
+        word: the former name.
+        known: the groups and settings of the command; None, too, where the present name is of another command.
+        beside: the keys that stand beside it.
+    """
     names = RENAMED | {former: now for former, now in RENAMED_BESIDE.items() if now.rpartition(".")[2] in beside}
-    return f"it is {names[word]} now" if word in names else None
+    now = names.get(word, "")
+    return f"it is {now} now" if re.split("[.=]", now)[0] in known else None
 
 
-def refuse_renamed(content: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+def refuse_renamed(content: Mapping[str, Any], known: Container[str], choices: Mapping[str, Any]) -> None:
     """Raise ``UserError`` for the first setting that is given by a former name.
 
     Args:
-        content: settings of a run, as composed.
+        content: settings of a command, as composed.
+        known: as of :func:`renamed`.
         choices: group -> name of its YAML file, by which the message names the file.
     """
     for path, value, word in _words(content):
-        if word in RENAMED:
-            raise UserError(f"{where_written(path, choices, value)}{word} has another name", renamed(word) or "")
+        if hint := renamed(word, known):
+            raise UserError(f"{where_written(path, choices, value)}{word} has another name", hint)
 
 
 def _words(content: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:

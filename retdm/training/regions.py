@@ -10,7 +10,7 @@ from scipy.special import logit
 from torch import Tensor
 from torch.nn import functional as F
 
-from retdm.batch import Batch
+from retdm.batch import Batch, FeatureBatch
 from retdm.data.base_module import Data
 from retdm.data.modules import ImageData
 from retdm.methods.base import Method
@@ -20,7 +20,7 @@ SIDE = 56  # of the maps on which images are evaluated and drawn, in pixels
 FADES = 6.0  # log odds between the brightest region of a map and a black one: odds of 400 to 1
 
 
-def region_maps(method: Method, batch: Batch) -> Tensor:
+def region_maps(method: Method, batch: Batch | FeatureBatch) -> Tensor:
     """Scores (B, L, h, h) in [0, 1] of a square of regions that together are the whole image.
 
     Args:

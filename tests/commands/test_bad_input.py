@@ -195,6 +195,11 @@ def test_data_that_is_not_there_is_told_with_where_it_was_looked_for_and_how_to_
 # Places and disks
 
 
+@pytest.mark.parametrize("key", ["outputs", "run"])
+def test_a_folder_without_a_name_is_refused(refused: Refused, key: str) -> None:
+    assert f"{key}= names no folder" in refused(f"{key}=")
+
+
 @pytest.mark.parametrize("key", ["outputs", "run", "data.cache"])
 def test_a_place_under_a_file_is_no_place(tmp_path: Path, cache: Path, key: str) -> None:
     (tmp_path / "file").write_text("")

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from command_line import check_message, in_process
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -95,12 +96,16 @@ def test_help_is_there_before_anything_heavy_is_imported() -> None:
         ("method=retdm", ["temperature: 0.2", "divides the distances too", "lr_factor: component, or"]),
         ("data=csv", ["stratified: false", "One line an image", "image_column: the column of"]),
         ("schedule=short", ["joint: {lr: 0.005"]),
-        ("method=bec", ["there is no method named bec", "did you mean bce?"]),
     ],
 )
 def test_help_for_one_choice_shows_its_settings_and_what_they_mean(word: str, says: list[str]) -> None:
     text = help_of("train", ["--help", word])
     assert [each for each in says if each not in text] == []
+
+
+def test_help_on_a_choice_that_is_not_there_names_the_nearest_and_fails() -> None:
+    done = in_process("train.py", "--help", "method=bec")
+    assert check_message(done).startswith("error: there is no method named bec\n  did you mean bce? there are: ")
 
 
 def test_help_whose_reader_is_gone_ends_without_a_traceback() -> None:

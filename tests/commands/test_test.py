@@ -6,9 +6,17 @@ import pytest
 from command_line import check_message, in_process
 
 
-@pytest.mark.parametrize("arguments", [(), ("run=null",)])
-def test_testing_asks_for_a_run(arguments: tuple[str, ...]) -> None:
-    assert "which run?" in check_message(in_process("test.py", *arguments))
+@pytest.mark.parametrize("command", ["test.py", "predict", "export"])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "which run? run=<folder> is missing"),
+        (("run=null",), "which run? run=<folder> is missing"),
+        (("run=",), "run= names no folder"),
+    ],
+)
+def test_a_command_on_a_run_asks_for_it(command: str, arguments: tuple[str, ...], says: str) -> None:
+    assert says in check_message(in_process(command, *arguments))
 
 
 def test_testing_refuses_a_folder_without_a_run(tmp_path: Path) -> None:

@@ -73,11 +73,31 @@ def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_l
     [
         ("data=synthetic_bags method=mil precompute=true", "precompute=true: data=synthetic_bags gives bags"),
         ("method=asl threshold=0.5", "threshold=0.5 is of refit=true alone"),
+        ("method=lr optimizer=adamw", "optimizer=adamw: method=lr is fitted, without an optimizer"),
+        ("method=lr optimizer.momentum=0.8", "optimizer.momentum=0.8: method=lr is fitted"),
+        ("method=bce +schedule.end_to_end.patience=3", "patience is of rule=plateau, and the stage has one_cycle"),
+        ("schedule=paper schedule.joint.patience=3 schedule.joint.rule=constant", "and the stage has constant"),
+        ("logger=[csv,none]", "several names for logger: a run has one"),
+        ("method=[bce,retdm]", "several names for method: a run has one"),
     ],
 )
 def test_a_setting_without_effect_is_refused(words: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         compose_settings(words.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "schedule=paper schedule.joint.patience=3",
+        "+schedule.joint.patience=3 schedule.joint.rule=plateau",
+        "schedule=paper schedule.joint.rule=one_cycle",  # the patience is the file's
+        "method=lr",  # the optimizer is the default
+        "experiment=[scene,smoke]",
+    ],
+)
+def test_a_setting_that_nobody_typed_is_not_refused(words: str) -> None:
+    compose_settings(words.split())
 
 
 def test_the_papers_schedule_has_the_papers_batch_and_rates() -> None:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from command_line import check_message, in_process
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
@@ -44,6 +45,19 @@ def test_on_the_command_line(word: str, says: str, hint: str) -> None:
         compose_settings(word.split())
     told = as_user_error(raised.value)
     assert told is not None and says in told.message and hint in told.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("check", "frozen=true"), "frozen is not a setting\n  there are: data, out, outputs, seed"),
+        (("check", "+frozen=true"), "frozen is not a setting of check\n  there are: data, out, outputs, seed"),
+        (("check", "data.faults=skip"), "data.faults is not a setting\n  it is data.on_unreadable now"),
+        (("test", "+own_classes=true"), "own_classes has another name\n  it is user_classes now"),
+    ],
+)
+def test_of_another_command_the_present_name_is_no_help(words: tuple[str, ...], says: str) -> None:
+    assert says in check_message(in_process(*words))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """A trained run as an object that predicts."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -12,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from retdm.backbones.folding import fold_batchnorm
-from retdm.batch import BagBatch, Batch, unlabelled
+from retdm.batch import BagBatch, Batch, FeatureBatch, unlabelled
 from retdm.criteria.decide import decide as decided
 from retdm.data.augment import cached_side, test_view
 from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, checked_range
@@ -141,12 +140,18 @@ class Model:
         """Scores float32 (B, L) in [0, 1] of images uint8 (B, 3, S, S) as ``view`` gives them."""
         return self._computed(unlabelled(views, len(self.labels)), self.method.scores)
 
-    def region_scores(self, views: Tensor) -> np.ndarray:
-        """Scores float32 (B, L, h, h) of h x h regions, which together are the whole image.
+    def scores_and_maps(self, views: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`scores`, and scores float32 (B, L, h, h) of h x h regions, which together are the whole image.
 
-        Of methods with ``scores_instances``.
+        Of methods with ``scores_instances``. The backbone runs once.
         """
-        return self._computed(unlabelled(views, len(self.labels)), partial(region_maps, self.method))
+
+        def both(batch: Batch) -> tuple[Tensor, Tensor]:
+            found = FeatureBatch(batch.index, self.method.encoder.extract(batch.image), batch.target, batch.known)
+            return self.method.scores(found), region_maps(self.method, found)
+
+        ((_, (scores, maps)),) = infer(self.method, [unlabelled(views, len(self.labels))], both)
+        return scores.float().cpu().numpy(), maps.float().cpu().numpy()
 
     def bag_scores(self, bag: np.ndarray, dim: int) -> np.ndarray:
         """Scores float32 (L,) in [0, 1] of a bag (N, D)."""

@@ -14,6 +14,7 @@ from command_line import Done, check_message, in_process, predictions_in
 from PIL import Image
 
 from retdm.commands import predict
+from retdm.methods.components.encoder import BackboneEncoder
 from retdm.methods.networks.retdm import RETDM
 
 
@@ -41,10 +42,18 @@ def test_the_gallery_has_a_small_picture_of_every_image_in_its_proportions(train
 def test_the_gallery_has_a_heat_map_of_each_decided_label_or_of_the_highest_on_all_of_the_picture(
     trained: Path, tmp_path: Path, rows: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    read: list[torch.Tensor] = []  # by the backbone
+    extract = BackboneEncoder.extract
+
+    def extracted(encoder: BackboneEncoder, images: torch.Tensor) -> torch.Tensor:
+        read.append(images)
+        return extract(encoder, images)
+
     def brightness(method: Any, batch: Any) -> torch.Tensor:
-        cells = torch.nn.functional.adaptive_avg_pool2d(batch.image.mean(1, keepdim=True), 4)
+        cells = torch.nn.functional.adaptive_avg_pool2d(read[-1].mean(1, keepdim=True), 4)
         return (10 * cells).sigmoid().flatten(2).transpose(1, 2).expand(-1, -1, len(rows["labels"]))
 
+    monkeypatch.setattr(BackboneEncoder, "extract", extracted)
     monkeypatch.setattr(RETDM, "scores_instances", True)
     monkeypatch.setattr(RETDM, "instance_scores", brightness)
     (tmp_path / "photos").mkdir()
@@ -63,6 +72,7 @@ def test_the_gallery_has_a_heat_map_of_each_decided_label_or_of_the_highest_on_a
             picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))).astype(int).sum(2)
             assert picture.shape == (4, 4)
             assert picture[0, 3] > 500 and np.delete(picture, 3).max() < 100
+    assert len(read) == 2, "the backbone runs once a batch"
     assert 'style="--margins: 12.500% 0.000%"' in page  # 640 x 320 in a frame of 4:3
 
 

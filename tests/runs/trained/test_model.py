@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import Untrained
 
 import retdm
+from retdm.batch import unlabelled
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.runs.trained.model import Model
+from retdm.training.inference import infer
 
 
 @pytest.fixture
@@ -191,3 +194,14 @@ def test_predictions_are_the_rows_of_the_test_part(tiny_run: Path, rows: dict[st
     assert [source.ids[i] for i in rows["index"]] == split["test"]
     assert np.array_equal(rows["target"], source.targets[rows["index"]])
     assert rows["known"].all()
+
+
+@pytest.mark.parametrize("words", [("method=bce", "method.head=csra"), ("method=mil",)])
+def test_scores_and_maps_of_one_pass_are_those_of_two(untrained: Untrained, words: tuple[str, ...]) -> None:
+    model = retdm.load(untrained(*words).path)
+    views = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    scores, maps = model.scores_and_maps(views)
+    assert np.array_equal(scores, model.scores(views))
+    ((_, expected),) = infer(model.method, [unlabelled(views, 3)], model.method.instance_scores)
+    assert maps.shape[:2] == (3, 3) and maps.shape[2] == maps.shape[3]
+    assert np.array_equal(maps.reshape(3, 3, -1), expected.transpose(1, 2).numpy())
