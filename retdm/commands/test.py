@@ -1,6 +1,7 @@
 """Evaluate the best checkpoint of a trained run again.
 
-  python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [user_classes=true]
+  python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [retrieval=true]
+                 [user_classes=true]
 
 It writes test.json into the run folder, beside metrics.json.
 """
@@ -15,12 +16,14 @@ from retdm.commands.output.tables import print_report
 from retdm.data.base_module import Data
 from retdm.errors import UserError
 from retdm.files import write_json
+from retdm.methods.deep import DeepMethod
 from retdm.runs import build
 from retdm.runs.distributed import together
 from retdm.runs.evaluate import evaluate_method
 from retdm.runs.folder.paths import RunFolder, check_split, read_config
 from retdm.runs.folder.saved import settings_of_run, weights_into
 from retdm.runs.process import prepare_process
+from retdm.runs.retrieval import evaluate_retrieval_of
 from retdm.settings.checks import check_command, check_groups
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
@@ -29,6 +32,7 @@ from retdm.stop import is_leader, listening
 KINDS: dict[str, Any] = {
     "run": str | None,
     "per_label": bool,
+    "retrieval": bool,
     "user_classes": bool,
     "data": dict[str, Any],
     "trainer": dict[str, Any],
@@ -54,13 +58,17 @@ def _test(config: DictConfig) -> None:
     data, trainer = (
         {key: value for key, value in asked[group].items() if value is not None} for group in ("data", "trainer")
     )
+    if asked["retrieval"] and not issubclass(settings.classes["method"], DeepMethod):
+        raise UserError(
+            f"retrieval=true: {settings.choices['method']} learns no embedding of images", "methods that do: networks"
+        )
     settings = settings.changed(data=without_places(settings.data) | data, trainer=settings.trainer | trainer)
     check_groups(settings.as_dict(), settings.classes, settings.choices)
     with listening() as request, together(settings.trainer, request):
-        _evaluate(folder, settings, per_label=asked["per_label"])
+        _evaluate(folder, settings, per_label=asked["per_label"], retrieval=asked["retrieval"])
 
 
-def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool) -> None:
+def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool, retrieval: bool) -> None:
     data: Data = build.build_data(settings)
     check_split(folder, data.manifest)
     method = build.build_method(settings, data.labels, dim=data.dim, load=False)
@@ -71,6 +79,9 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool) -> N
     report.pop("predictions")
     if not is_leader():
         return
+    if retrieval:
+        assert isinstance(method, DeepMethod)
+        report["retrieval"] = evaluate_retrieval_of(method, data)
     report["images"] = len(data.source)
     write_json(folder.test, report)
     print_report(

@@ -1,9 +1,14 @@
 """``test.py``: the settings and folders that it refuses."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import check_message, in_process
+
+from retdm.commands.train import train
 
 
 @pytest.mark.parametrize("command", ["test.py", "predict", "export"])
@@ -33,6 +38,31 @@ def test_testing_refuses_a_truncated_checkpoint(copy: Path) -> None:
     best.write_bytes(best.read_bytes()[:1000])
     assert f"the checkpoint cannot be read: {best}" in check_message(in_process("test.py", f"run={copy}"))
     assert not (copy / "test.json").exists()
+
+
+def test_criteria_of_retrieval_are_printed_and_written_where_they_are_asked_for(copy: Path) -> None:
+    assert in_process("test.py", f"run={copy}").code == 0
+    assert "retrieval" not in json.loads((copy / "test.json").read_text())
+    done = in_process("test.py", f"run={copy}", "retrieval=true")
+    assert done.code == 0, done.err
+    found = json.loads((copy / "test.json").read_text())["retrieval"]
+    assert found.keys() == {"by_image", "by_label_set"}
+    for name, row in found.items():
+        words = [
+            f"{row['precision_at_10']:.4f}",
+            f"{row['mAP']:.4f}",
+            str(row["queries"]),
+            str(row["without_relevant"]),
+        ]
+        (line,) = [line for line in done.out.splitlines() if line.startswith(f"retrieval {name.replace('_', ' ')} ")]
+        assert line.split()[-4:] == words
+    assert done.out.splitlines()[-1] == f"wrote {copy / 'test.json'}"
+
+
+def test_retrieval_of_a_method_that_learns_no_embedding_is_refused(tiny_l1lr: Callable[..., Any]) -> None:
+    folder = train(tiny_l1lr())
+    message = check_message(in_process("test.py", f"run={folder}", "retrieval=true"))
+    assert "retrieval=true: l1lr learns no embedding of images" in message
 
 
 @pytest.mark.parametrize(

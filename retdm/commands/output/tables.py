@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from retdm.criteria import CRITERIA, INSTANCE_CRITERIA
+from retdm.criteria.retrieval import Retrieval
 from retdm.display.screen import blocks, console
 from retdm.display.text import printable
 from retdm.runs.folder.paths import RunFolder, shown
@@ -39,6 +40,21 @@ def per_label_table(report: dict[str, Any]) -> Rows:
         for label, row in report["per_label"].items()
     ]
     return ["label", "P", "R", "F1", "AP", "positives", "predicted"], rows
+
+
+def retrieval_table(found: dict[str, Retrieval]) -> Rows:
+    """Criteria of retrieval, a row a kind of query."""
+    rows = [
+        [
+            f"retrieval {name.replace('_', ' ')}",
+            number(row["precision_at_10"]),
+            number(row["mAP"]),
+            str(row["queries"]),
+            str(row["without_relevant"]),
+        ]
+        for name, row in found.items()
+    ]
+    return ["", "precision at 10", "mAP", "queries", "without relevant image"], rows
 
 
 def line_of(title: str, report: dict[str, Any]) -> str:
@@ -82,6 +98,9 @@ def print_report(folder: RunFolder, title: str, report: dict[str, Any], *, per_l
     if per_label:
         out.print()
         print_table(*per_label_table(report))
+    if report.get("retrieval"):
+        out.print()
+        print_table(*retrieval_table(report["retrieval"]))
     left_out = {name: count for name, count in report["left_out"].items() if count}
     if left_out:
         out.print("left out: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left_out.items()))
