@@ -4,8 +4,9 @@
 
 The images are drawn scenes as JPEG of quality 90, ``side`` pixels wide. The pipeline that a user would write is
 torchvision's: Pillow opens, RandomResizedCrop, flip, tensor, normalised. Ours gives the paper's crops as uint8, which
-the network's device normalises. Loaders take turns; the median over rounds is printed, then the share of a training
-step that waits for data, and what the cache of COCO's 123,287 images would take.
+the network's device normalises; other choices of ``augment`` stand beside them. Loaders take turns; the median over
+rounds is printed, then the share of a training step that waits for data, and what the cache of COCO's 123,287 images
+would take.
 """
 
 import statistics
@@ -25,9 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2 as transforms
 
 from retdm.backbones.mobilenet import MobileNetV2
-from retdm.data.augment import cached_side
+from retdm.data.augment import CROPS, Augmentation, Light, Strong, cached_side
 from retdm.data.image_cache import CachedImages, open_images
-from retdm.data.loader import GlobalBatches, Images, handed_over
+from retdm.data.loader import GlobalBatches, TrainingImages, handed_over
 from retdm.data.source import ImageFiles, fingerprint_of
 from retdm.data.synthetic.source import Synthetic
 from retdm.runs.process import keep_freed_memory
@@ -116,16 +117,21 @@ def main() -> None:
         built_jpeg = time.perf_counter() - start
         direct, _ = open_images(source, side, None)
 
-        def ours(images: Any, workers: int) -> DataLoader[Any]:
-            rows = GlobalBatches(np.arange(n), batch, seed=0)
-            data = Images(images, source.targets, source.known, size, seed=0)
-            return DataLoader(data, batch_sampler=rows, num_workers=workers, collate_fn=handed_over)
+        def ours(images: Any, workers: int, how: Augmentation = CROPS) -> DataLoader[Any]:
+            rows = np.arange(n)
+            data = TrainingImages(images, source.targets, source.known, size, augmentation=how, seed=0, rows=rows)
+            batches = GlobalBatches(rows, batch, seed=0)
+            return DataLoader(data, batch_sampler=batches, num_workers=workers, collate_fn=handed_over)
 
         kinds: dict[str, Callable[[int], Iterable[Any]]] = {
             "plain torchvision pipeline": lambda w: DataLoader(Plain(source, size), batch, shuffle=True, num_workers=w),
             "ours, no cache": lambda w: ours(direct, w),
             "ours, JPEG cache": lambda w: ours(jpeg, w),
             "ours, pixel cache": lambda w: ours(plain, w),
+            "ours, pixel cache, augment=light": lambda w: ours(plain, w, Light()),
+            "ours, pixel cache, augment=strong": lambda w: ours(plain, w, Strong()),
+            "ours, pixel cache, augment=light, mixup": lambda w: ours(plain, w, Light(mixup=0.2)),
+            "ours, pixel cache, augment=light, cutmix": lambda w: ours(plain, w, Light(cutmix=1.0)),
         }
         rates: dict[tuple[str, int], list[float]] = {}
         for _ in range(options["rounds"]):

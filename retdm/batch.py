@@ -12,7 +12,7 @@ class Batch(NamedTuple):
     Attributes:
         index: int64 (B,), the row's place in its data set.
         image: (B, 3, H, W); uint8 as loaded, normalised float32 where a method sees it.
-        target: float32 (B, L) of 0 and 1; 0 where unknown.
+        target: float32 (B, L) of 0 and 1, of numbers between them where images are mixed; 0 where unknown.
         known: bool (B, L); False where nobody said whether the label applies. Such cells count in no loss and no
             criterion.
     """

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 GROUPS = {
     "method": "methods",
     "data": "data sets",
+    "augment": "augmentations of training images",
     "backbone": "backbones",
     "optimizer": "optimizers",
     "schedule": "schedules",

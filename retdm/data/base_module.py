@@ -83,8 +83,8 @@ class Data(ABC):
         }
 
     @abstractmethod
-    def rows(self, seed: int | None = None) -> Dataset[Any]:
-        """All rows of the source as batches: augmented by ``seed``, or in their test views."""
+    def rows(self, *, training: bool = False) -> Dataset[Any]:
+        """All rows of the source as batches: of test views, or of views to train on."""
 
     @property
     @abstractmethod
@@ -164,7 +164,7 @@ class Data(ABC):
         """
         batches = self._global_batches("train", self.splits["train"], self.seed)
         batches.start_at(*start)
-        return self._loading(batches, self.rows(self.seed), on_gpu)
+        return self._loading(batches, self.rows(training=True), on_gpu)
 
     def split_loader(self, split: str, most: int | None = None, *, on_gpu: bool = False) -> DataLoader[Any]:
         """This process's share of the test views of a split, in the order of its rows.

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from retdm.batch import Batch, FeatureBatch
-from retdm.data.augment import test_view, train_view
+from retdm.data.augment import Augmentation, mixed, test_view
 from retdm.data.cached_array import CachedArray
 from retdm.data.image_cache import CachedImages, DecodedImages
 
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 Pixels = CachedImages | DecodedImages | np.ndarray  # pixels[i] is image i, uint8 (S, S, 3)
 Key = tuple[int, int]  # (epoch, index): all that workers need to augment by
+MIXING = 1  # tells what is drawn to mix an image from what is drawn for its view
 
 
 class GlobalBatches:
@@ -68,41 +69,67 @@ class GlobalBatches:
 
 
 class Images(Dataset[Batch]):
-    """Rows of a data set as batches of one view.
+    """Rows of a data set as batches of test views.
 
     Args:
         images: N of them.
         target: uint8 (N, L).
         known: bool (N, L).
         size: side of the view in pixels.
-        seed: of the augmentation; None gives the test view.
+    """
+
+    def __init__(self, images: Pixels, target: np.ndarray, known: np.ndarray, size: int) -> None:
+        self.images, self.target, self.known, self.size = images, target, known, size
+
+    def view(self, epoch: int, index: int) -> torch.Tensor:
+        """Image ``index`` as it is shown in an epoch, uint8 (3, size, size)."""
+        return test_view(self.images[index], self.size)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        index = np.array([index for _, index in keys])
+        known = self.known[index]
+        return Batch(
+            torch.from_numpy(index),
+            torch.stack([self.view(epoch, i) for epoch, i in keys]),
+            torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
+            torch.from_numpy(known),
+        )
+
+
+class TrainingImages(Images):
+    """Rows of a data set as batches of training views, each a function of (seed, epoch, index).
+
+    Args:
+        images, target, known, size: see :class:`Images`.
+        augmentation: how they are changed.
+        seed: of all that is drawn.
+        rows: int64 (n,), of the training split, with which images are mixed.
     """
 
     def __init__(
         self,
-        images: CachedImages | DecodedImages | np.ndarray,
+        images: Pixels,
         target: np.ndarray,
         known: np.ndarray,
         size: int,
-        seed: int | None = None,
+        *,
+        augmentation: Augmentation,
+        seed: int,
+        rows: np.ndarray,
     ) -> None:
-        self.images, self.target, self.known, self.size, self.seed = images, target, known, size, seed
+        super().__init__(images, target, known, size)
+        self.augmentation, self.seed, self.rows = augmentation, seed, rows
+
+    def view(self, epoch: int, index: int) -> torch.Tensor:
+        return self.augmentation.view(self.images[index], self.size, np.random.default_rng((self.seed, epoch, index)))
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        index = np.array([index for _, index in keys])
-        views = [
-            test_view(self.images[i], self.size)
-            if self.seed is None
-            else train_view(self.images[i], self.size, self.seed, epoch, i)
-            for epoch, i in keys
-        ]
-        known = self.known[index]
-        return Batch(
-            torch.from_numpy(index),
-            torch.stack(views),
-            torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
-            torch.from_numpy(known),
-        )
+        batch, how = super().__getitems__(keys), self.augmentation
+        if not how.mixes:
+            return batch
+        draws = [np.random.default_rng((self.seed, epoch, index, MIXING)) for epoch, index in keys]
+        others = [(epoch, int(draw.choice(self.rows))) for (epoch, _), draw in zip(keys, draws, strict=True)]
+        return mixed(batch, super().__getitems__(others), draws, mixup=how.mixup, cutmix=how.cutmix)
 
 
 class CachedFeatures(Dataset[FeatureBatch]):

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from retdm.bags import Bags, RegionBags
-from retdm.data.augment import cached_side
+from retdm.data.augment import CROPS, Augmentation, cached_side
 from retdm.data.bag_source import BagRows
 from retdm.data.base_module import Data
 from retdm.data.cached_array import CachedArray
 from retdm.data.duplicates import Duplicates, groups_of
 from retdm.data.image_cache import open_images
-from retdm.data.loader import CachedFeatures, Images
+from retdm.data.loader import CachedFeatures, Images, TrainingImages
 from retdm.data.source import BagSource, ImageSource, Source
 from retdm.ranges import AtLeast
 
@@ -30,6 +30,7 @@ class ImageData(Data):
         cache: folder of the decoded images, never inside the data's folder; ``none`` decodes them at each reading.
         cache_limit: gigabytes of pixels above which the cache holds JPEG.
         group_duplicates: the pairs of images that stay in one split.
+        augmentation: how training images are changed; features in their place are not.
         loading: see :class:`Data`.
 
     Attributes:
@@ -50,10 +51,11 @@ class ImageData(Data):
         cache: str = "outputs/cache",
         cache_limit: float = 8.0,
         group_duplicates: Duplicates = "identical",
+        augmentation: Augmentation = CROPS,
         **loading: Any,
     ) -> None:
         super().__init__(source, **loading)
-        self.image_size = image_size
+        self.image_size, self.augmentation = image_size, augmentation
         folder = None if cache == "none" else Path(cache)
         self.images, scan = open_images(source, cached_side(image_size), folder, cache_limit)
         self.unreadable = scan.faults
@@ -98,10 +100,14 @@ class ImageData(Data):
             found = found[:, self._columns]
         return found, self.source.targets[where], self.source.known[where]
 
-    def rows(self, seed: int | None = None) -> Images | CachedFeatures:
+    def rows(self, *, training: bool = False) -> Images | CachedFeatures:
+        target, known, size = self.source.targets, self.source.known, self.image_size
         if self.features is not None:
-            return CachedFeatures(self.features, self._columns, self.source.targets, self.source.known)
-        return Images(self.images, self.source.targets, self.source.known, self.image_size, seed)
+            return CachedFeatures(self.features, self._columns, target, known)
+        if not training:
+            return Images(self.images, target, known, size)
+        how, rows = self.augmentation, self.splits["train"]
+        return TrainingImages(self.images, target, known, size, augmentation=how, seed=self.seed, rows=rows)
 
 
 class BagData(Data):
@@ -126,7 +132,7 @@ class BagData(Data):
     def bags(self) -> Bags:
         return self._rows.bags
 
-    def rows(self, seed: int | None = None) -> BagRows:
+    def rows(self, *, training: bool = False) -> BagRows:
         return self._rows
 
     def examples(self, *splits: str) -> tuple[Bags, NDArray[np.uint8], NDArray[np.bool_]]:

@@ -9,6 +9,8 @@ from torch import Tensor
 from retdm.losses.cells import check_cells
 from retdm.losses.distributed import mean_over_batch
 
+TAKES_MIXED_TARGETS = True  # linear in the targets
+
 
 def binary_cross_entropy(
     logits: Tensor, target: Tensor, known: Tensor | None = None, *, reduction: Literal["mean", "sum"] = "mean"
@@ -17,7 +19,7 @@ def binary_cross_entropy(
 
     Args:
         logits: (B, L), before the sigmoid.
-        target: (B, L) in {0, 1}, any type; what stands in an unknown cell, NaN included, is never read.
+        target: (B, L) in [0, 1], any type; what stands in an unknown cell, NaN included, is never read.
         known: (B, L) bool, None where every cell is known.
         reduction: "mean" over cells, or "sum": the mean over cells times L. Where all is known that is the sum over
             labels averaged over images; unknown cells lower neither, so both stay comparable between batches.

@@ -75,6 +75,12 @@ class Method(LightningModule):
         raise NotImplementedError
 
     @classmethod
+    def takes_mixed_targets(cls, config: Mapping[str, Any]) -> bool:
+        """True where training makes sense of targets between 0 and 1, as MixUp and CutMix give them; with label sets
+        as they are, most methods compare, rank or count labels. ``config`` are the method's settings."""
+        return False
+
+    @classmethod
     def nested_settings(cls, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Keys of ``config`` that hold settings of their own, with the annotations of these.
 

@@ -19,7 +19,7 @@ from retdm.training.schedule_rules import RULES
 SPLITS = "range(30)"
 # Other places and numbers of workers give the same results; the split is what the command runs over.
 NOT_NAMED = {"data.split", "data.fold", "data.cache", "data.workers", "data.download"}
-GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer")
+GROUPS = ("data", "augment", "backbone", "method", "optimizer", "schedule", "trainer")
 
 
 def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
@@ -171,7 +171,7 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that change results, and where the run lies, flat."""
     kept = {key: settings[key] for key in ("data", "backbone", "method", "seed")}
-    kept["optimizer"] = settings.get("optimizer", {})
+    kept |= {key: settings.get(key, {}) for key in ("augment", "optimizer")}
     if settings.get("run") is None:
         kept["outputs"] = settings["outputs"]  # where the splits lie that were run already
     kept["trainer"] = {"precision": settings["trainer"]["precision"]}

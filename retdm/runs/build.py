@@ -1,6 +1,7 @@
 """Settings to objects: data, method, trainer."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,27 +59,40 @@ def build_data(settings: RunSettings, source: Any = None) -> ImageData | BagData
         source = open_source(settings)
     takes = parameters_of(type(source))
     config = {key: value for key, value in settings.data.items() if key not in takes and key != "_target_"}
+    if settings.augment:
+        config["augmentation"] = settings.classes["augment"](**arguments_of(settings.augment))
     return module_of(type(source))(source, **config, seed=settings.seed)
 
 
 def check_takes(settings: RunSettings) -> None:
-    """Check that the method takes what the data gives, before any file is read.
+    """Check that the method takes what the data gives, and mixed targets where images are mixed, before any file is
+    read.
 
     Raises:
         UserError: it does not; the methods that would are named.
     """
-    given = settings.classes["data"].gives
-    if given in settings.classes["method"].takes:
-        return
+    given, method = settings.classes["data"].gives, settings.choices["method"]
+    if given not in settings.classes["method"].takes:
+        raise UserError(
+            f"data={settings.choices['data']} gives {given.__name__}, not what {method} takes",
+            f"methods that do: {_methods(lambda kind, _: given in kind.takes)}",
+        )
+    mixing = [f"augment.{key}={value}" for key in ("mixup", "cutmix") if (value := settings.augment.get(key))]
+    if mixing and not settings.classes["method"].takes_mixed_targets(settings.method):
+        raise UserError(
+            f"{' '.join(mixing)} mixes label sets, and {method} takes whole ones",
+            f"methods that take mixed targets: {_methods(lambda kind, config: kind.takes_mixed_targets(config))}",
+        )
+
+
+def _methods(accept: Callable[[Any, dict[str, Any]], bool]) -> str:
+    """Names of the methods of conf/method whose class and settings are accepted; their variants are not listed."""
     fitting = []
     for file in sorted((CONF / "method").glob("*.yaml")):
         config = yaml.safe_load(file.read_text()) or {}
-        if "_target_" in config and given in class_of("method", config).takes:
+        if "_target_" in config and accept(class_of("method", config), config):
             fitting.append(file.stem)
-    raise UserError(
-        f"data={settings.choices['data']} gives {given.__name__}, not what {settings.choices['method']} takes",
-        f"methods that do: {', '.join(fitting) or 'none yet'}",
-    )
+    return ", ".join(fitting) or "none yet"
 
 
 def build_method(

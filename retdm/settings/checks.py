@@ -14,7 +14,8 @@ from retdm.settings.renamed import refuse_renamed
 from retdm.settings.types import fits, in_words, mapped
 
 RUN: dict[str, Any] = {
-    **dict.fromkeys(("data", "backbone", "method", "optimizer", "schedule", "trainer", "logger"), dict[str, Any]),
+    **dict.fromkeys(("data", "augment", "backbone", "method", "optimizer"), dict[str, Any]),
+    **dict.fromkeys(("schedule", "trainer", "logger"), dict[str, Any]),
     "seed": Annotated[int, AtLeast(0)],
     "outputs": str,
     "run": str | None,
@@ -109,7 +110,7 @@ def accepted(group: str, kind: Any) -> dict[str, Any]:
     """Keys that a group's class takes, with the annotations of their values."""
     kinds = parameters_of(kind)
     if group == "data":
-        kinds = without(parameters_of(module_of(kind)), "source", "seed") | kinds
+        kinds = without(parameters_of(module_of(kind)), "source", "augmentation", "seed") | kinds
     if group == "method":
         kinds = without(kinds, "backbone", "labels", "optimizer", "seed")
     return without(kinds, "load") | {"_target_": str}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from retdm.backbones.base import Backbone
+from retdm.data.augment import Augmentation
 from retdm.data.source import Source
 from retdm.errors import UserError
 from retdm.methods.base import Method
@@ -13,6 +14,7 @@ from retdm.training.optimizers import OptimizerSettings
 
 EXAMPLES = {
     "data": "retdm.data.user.csv_labels.CsvLabels",
+    "augment": "retdm.data.augment.Light",
     "method": "retdm.methods.networks.classifier.Classifier",
     "backbone": "retdm.backbones.vgg.VGG16",
     "optimizer": "retdm.training.optimizers.SGD",
@@ -20,6 +22,7 @@ EXAMPLES = {
 }
 KINDS = {
     "data": "not a source of images or bags",
+    "augment": "not an augmentation",
     "method": "not a method",
     "backbone": "not a backbone",
     "optimizer": "not the settings of an optimizer",
@@ -27,6 +30,7 @@ KINDS = {
 }
 BASES = {
     "data": Source,
+    "augment": Augmentation,
     "method": Method,
     "backbone": Backbone,
     "optimizer": OptimizerSettings,
@@ -38,7 +42,7 @@ def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = Fals
     """The class that a group's ``_target_`` names, known to be of that group before anything of it is called.
 
     Args:
-        group: ``data``, ``method``, ``backbone``, ``optimizer`` or ``logger``.
+        group: ``data``, ``augment``, ``method``, ``backbone``, ``optimizer`` or ``logger``.
         config: its settings.
         trusted_only: see :func:`retdm.registry.resolve`.
 

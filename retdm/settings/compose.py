@@ -1,6 +1,6 @@
 """From the YAML files and the command line to the checked settings of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from retdm.settings.renamed import refuse_renamed
 from retdm.settings.run_settings import RunSettings
 from retdm.settings.types import fits
 
-GROUPS = ("data", "backbone", "method", "optimizer", "schedule", "trainer", "logger", "experiment")
+GROUPS = ("data", "augment", "backbone", "method", "optimizer", "schedule", "trainer", "logger", "experiment")
 
 
 def register_resolvers() -> None:
@@ -76,22 +76,35 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
             )
     if "stages" not in content["method"]:  # it is fitted, on features of a frozen backbone
         content["optimizer"], content["precompute"] = {}, False
+    if unseen := _why_no_image_is_trained_on(content, classes, choices):
+        content["augment"] = {}
     if content["threshold"] is not None and not content["refit"]:
         raise UserError(
             f"threshold={content['threshold']} is of refit=true alone: without it the run chooses one on validation",
             "leave it out, or refit=true",
         )
-    classes |= resolve_classes(content, ("backbone", "optimizer", "logger"))
+    classes |= resolve_classes(content, ("augment", "backbone", "optimizer", "logger"))
     check_groups(content, classes, choices)
     place(content["data"], classes["data"])
     if (rule := content["method"].get("decide", "half")) not in RULES:
         where = where_written("method.decide", choices, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
     _set_stages(content["method"], content.pop("schedule"), choices)
-    _refuse_idle(typed, content["method"], choices)
+    _refuse_idle(typed, content["method"], choices, unseen)
     trainer = content["trainer"]
     trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
     return RunSettings(**content, choices=choices, classes=classes)
+
+
+def _why_no_image_is_trained_on(
+    content: Mapping[str, Any], classes: Mapping[str, Any], choices: Mapping[str, str]
+) -> str | None:
+    """The reason for which a run has no image to augment; None where it trains on images."""
+    if classes["data"].gives is BagBatch:
+        return f"data={choices['data']} gives bags of features"
+    if "stages" not in content["method"]:
+        return f"method={choices['method']} is fitted to features of whole images"
+    return "precompute=true trains on features of whole images" if content["precompute"] else None
 
 
 def cache_folder(data: dict[str, Any], outputs: str) -> None:
@@ -128,13 +141,17 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
         method["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
 
 
-def _refuse_idle(typed: Sequence[str], method: dict[str, Any], choices: dict[str, str]) -> None:
-    """Raise ``UserError`` for a word of the command that changes nothing about how the method is trained."""
+def _refuse_idle(typed: Sequence[str], method: dict[str, Any], choices: dict[str, str], unseen: str | None) -> None:
+    """Raise ``UserError`` for a word of the command that changes nothing about how the method is trained; ``unseen`` is
+    the reason for which images are not augmented."""
     words = {word.lstrip("+~").partition("=")[0]: word for word in typed}
     if "stages" not in method:
         for key, word in words.items():
             if key.partition(".")[0] == "optimizer":
                 raise UserError(f"{word}: method={choices['method']} is fitted, without an optimizer", "leave it out")
+    for key, word in words.items() if unseen else ():
+        if key.partition(".")[0] == "augment":
+            raise UserError(f"{word}: {unseen}", "leave it out")
     for stage in method.get("stages", []):
         key, rule = f"schedule.{stage['name']}.patience", stage.get("rule")
         if key in words and rule != "plateau":

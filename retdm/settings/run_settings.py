@@ -34,8 +34,9 @@ class RunSettings:
     """The settings of one run, complete and checked.
 
     Attributes:
-        data, method, backbone, optimizer, trainer, logger: the keys of each group with their values; ``backbone`` is
-            empty where the data gives bags, ``optimizer`` where the method is fitted.
+        data, augment, method, backbone, optimizer, trainer, logger: the keys of each group with their values;
+            ``backbone`` is empty where the data gives bags, ``optimizer`` where the method is fitted, ``augment`` where
+            no image is trained on.
         choices: group -> name of the YAML file that was chosen for it.
         classes: group -> the class that its ``_target_`` names.
         recorded: the identity that the run's own files hold; None computes it.
@@ -47,6 +48,7 @@ class RunSettings:
     classes: Mapping[str, Any] = field(repr=False)
     method: dict[str, Any] = field(default_factory=dict)
     backbone: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
@@ -94,6 +96,7 @@ class RunSettings:
         weights = self.backbone and {"weights": weights_hash(self.classes["backbone"], self.backbone)}
         return {
             "data": {"name": self.choices["data"]} | data | self._user_files(),
+            "augment": self.augment,
             "backbone": self.backbone | weights,
             "method": self.method,
             "optimizer": self.optimizer,

@@ -36,13 +36,13 @@ def test_help_on_a_choice_that_changes_another_shows_its_value_first() -> None:
 
 
 def test_help_and_sweeps_list_the_data_sets_and_no_shared_file() -> None:
-    words = help_of("train").split("data sets (data=…)")[1].split("backbones (backbone=…)")[0]
+    words = help_of("train").split("data sets (data=…)")[1].split("augmentations of")[0]
     assert [line.split()[0] for line in words.splitlines() if line.startswith("  ") and line[2] != " "] == SETS
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert GlobalHydra.instance().config_loader().get_group_options("data") == SETS  # as data=glob(*) asks for them
 
 
-GROUPS = ("method", "data", "backbone", "optimizer", "schedule", "trainer", "experiment")
+GROUPS = ("method", "data", "augment", "backbone", "optimizer", "schedule", "trainer", "experiment")
 
 
 def names_of(group: str) -> list[str]:
@@ -95,6 +95,7 @@ def test_help_is_there_before_anything_heavy_is_imported() -> None:
     [
         ("method=retdm", ["temperature: 0.2", "divides the distances too", "lr_factor: component, or"]),
         ("data=csv", ["stratified: false", "One line an image", "image_column: the column of"]),
+        ("augment=strong", ["mixup: 0.0", "scale: 0.35", "alpha of CutMix", "least share of the image"]),
         ("schedule=short", ["joint: {lr: 0.005"]),
     ],
 )

@@ -139,6 +139,15 @@ def test_killed_between_moves_of_its_centres_the_center_loss_ends_bitwise_equal(
     assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best")
 
 
+def test_killed_where_views_are_changed_and_mixed_it_ends_bitwise_equal(cache: Path, tmp_path: Path) -> None:
+    more = ["method=bce", "augment=strong", "augment.mixup=0.4", "augment.cutmix=1", "schedule.end_to_end.max_epochs=4"]
+    assert in_a_process(run, settings_for(tmp_path / "straight", cache, 0, *more)) == 0
+    killed = settings_for(tmp_path / "killed", cache, 2, *more)
+    assert in_a_process(run, killed, 7) == -signal.SIGKILL
+    assert in_a_process(run, killed) == 0
+    assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_where_it_stands_and_the_run_goes_on(
     number: int, straight: Path, cache: Path, tmp_path: Path

@@ -1,4 +1,4 @@
-"""Views of images: crops, flips, and the test view."""
+"""Views of images: crops, flips, changes, mixtures, and the test view."""
 
 from collections import Counter
 
@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as transform
 
+from retdm.batch import Batch
 from retdm.data import augment  # by the module: `test_view` itself would be taken for a test
 
 SIZES = (256, 224, 192, 168)
@@ -61,17 +62,25 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (18, 18, 3), dtype=np.uint8)
 
 
-def test_a_training_view_is_a_function_of_seed_epoch_and_index(image: np.ndarray) -> None:
-    view = augment.train_view(image, 16, 1, 2, 3)
+def drawn(how: augment.Augmentation, image: np.ndarray, *key: int) -> torch.Tensor:
+    return how.view(image, 16, np.random.default_rng(key))
+
+
+@pytest.mark.parametrize("how", [augment.Crops(), augment.Light(), augment.Strong()])
+def test_a_training_view_is_a_function_of_seed_epoch_and_index(how: augment.Augmentation, image: np.ndarray) -> None:
+    before = torch.get_rng_state()
+    view = drawn(how, image, 1, 2, 3)
+    assert torch.equal(torch.get_rng_state(), before)  # torchvision draws from it
     np.random.seed(5)  # noqa: NPY002
-    assert torch.equal(augment.train_view(image, 16, 1, 2, 3), view)
-    for changed in (0, 1, 2):  # of 40 other seeds, epochs or indices some give another window
-        others = [augment.train_view(image, 16, *(n + i * (place == changed) for place, n in enumerate((1, 2, 3))))
+    torch.manual_seed(5)
+    assert torch.equal(drawn(how, image, 1, 2, 3), view)
+    for changed in (0, 1, 2):  # of 40 other seeds, epochs or indices some give another view
+        others = [drawn(how, image, *(n + i * (place == changed) for place, n in enumerate((1, 2, 3))))
                   for i in range(1, 41)]  # fmt: skip
         assert any(not torch.equal(other, view) for other in others)
 
 
-def test_a_training_view_is_a_window_or_its_mirror_image_and_both_come(image: np.ndarray) -> None:
+def test_a_view_of_crops_is_a_window_or_its_mirror_image_and_both_come(image: np.ndarray) -> None:
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     crops = {
         window: transform.resize(
@@ -81,7 +90,7 @@ def test_a_training_view_is_a_window_or_its_mirror_image_and_both_come(image: np
     }
     kinds: Counter[str] = Counter()
     for index in range(200):
-        view = augment.train_view(image, 16, 0, 0, index)
+        view = drawn(augment.Crops(), image, 0, 0, index)
         straight = any(torch.equal(view, crop) for crop in crops.values())
         # Mirrored before it is resized, which may round otherwise than after.
         mirrored = any((view.int() - crop.flip(2).int()).abs().max() <= 1 for crop in crops.values())
@@ -93,7 +102,8 @@ def test_a_training_view_is_a_window_or_its_mirror_image_and_both_come(image: np
 def test_views_are_uint8_of_the_wanted_size_and_leave_the_image_alone(image: np.ndarray) -> None:
     image = image.copy()
     image.flags.writeable = False  # as a memory map that is opened for reading
-    for view in (augment.train_view(image, 16, 0, 0, 0), augment.test_view(image, 16)):
+    kinds = (augment.Crops(), augment.Light(), augment.Strong(), augment.Whole())
+    for view in (*(drawn(how, image, 0, 0, n) for how in kinds for n in range(20)), augment.test_view(image, 16)):
         assert view.dtype == torch.uint8
         assert view.shape == (3, 16, 16)
 
@@ -105,3 +115,129 @@ def test_the_test_view_is_the_whole_image_resized_by_pillow_alone(image: np.ndar
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     other = transform.resize(pixels, [16, 16], antialias=True)
     assert (augment.test_view(image, 16).int() - other.int()).abs().max() <= 2  # the training views' way of resizing
+
+
+def test_whole_images_are_test_views(image: np.ndarray) -> None:
+    assert torch.equal(drawn(augment.Whole(), image, 1, 2, 3), augment.test_view(image, 16))
+
+
+def ramps(side: int) -> np.ndarray:
+    """An image in which red grows to the right and green downwards, by one a pixel."""
+    across = np.arange(side, dtype=np.uint8)
+    return np.stack(np.broadcast_arrays(across, across[:, None], 0), -1)
+
+
+def window_of(view: torch.Tensor) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom of the window of ``ramps`` that a view shows, left above right where mirrored; each
+    to about a pixel, for a pixel at the edge is a mean over several."""
+    red, green = view[0].float().mean(0), view[1].float().mean(1)
+    return red[0].item(), red[-1].item(), green[0].item(), green[-1].item()
+
+
+@pytest.mark.parametrize("scale", [0.35, 0.8, 1.0])
+def test_light_shows_windows_inside_the_image_no_smaller_than_the_scale_and_half_of_them_mirrored(scale: float) -> None:
+    side, how = 200, augment.Light(scale=scale)
+    areas, mirrored = [], 0
+    for index in range(200):
+        view = how.view(ramps(side), 50, np.random.default_rng((0, 0, index)))
+        left, right, top, bottom = window_of(view)
+        mirrored += left > right
+        left, right = sorted((left, right))
+        assert min(left, top) >= 0 and max(right, bottom) <= side - 1 and top < bottom
+        scaled = 50 / 49  # the first and last of 50 pixels lie half a pixel inside the window
+        areas.append((right - left) * scaled * (bottom - top) * scaled / side**2)
+    assert scale - 0.03 < min(areas) < scale + 0.05
+    assert 0.9 < max(areas) < 1.03
+    assert 70 < mirrored < 130
+
+
+def test_strong_is_a_view_of_light_that_is_changed_further_most_of_the_time() -> None:
+    image, light, strong = ramps(200), augment.Light(), augment.Strong()
+    pairs = [
+        (
+            light.view(image, 50, np.random.default_rng((0, 0, i))),
+            strong.view(image, 50, np.random.default_rng((0, 0, i))),
+        )
+        for i in range(200)
+    ]
+    equal = sum(torch.equal(a, b) for a, b in pairs)
+    assert 5 < equal < 80  # one of its fourteen changes is none, others may be of strength 0
+
+
+def batch_of(seed: int, rows: int = 40) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (rows, 3, 12, 12), generator=generator, dtype=torch.uint8)
+    known = torch.rand(rows, 5, generator=generator) < 0.8
+    target = torch.randint(0, 2, (rows, 5), generator=generator).float().where(known, 0)
+    return Batch(torch.arange(rows) + 7, image, target, known)
+
+
+def mix(**alphas: float) -> tuple[Batch, Batch, Batch]:
+    one, other = batch_of(0), batch_of(1)
+    generators = [np.random.default_rng((3, row)) for row in range(40)]
+    return one, other, augment.mixed(one, other, generators, **{"mixup": 0.0, "cutmix": 0.0} | alphas)
+
+
+def shares_of(one: Batch, other: Batch, mixed: Batch) -> list[float | None]:
+    """The first image's share in each row's labels, as a plain loop finds it; None where it cannot be told."""
+    shares: list[float | None] = []
+    for row in range(40):
+        found = set()
+        for label in range(5):
+            a, b, m = (float(batch.target[row, label]) for batch in (one, other, mixed))
+            if not (one.known[row, label] and other.known[row, label]):
+                assert m == 0 and not mixed.known[row, label]
+                continue
+            assert mixed.known[row, label]
+            if a == b:
+                assert m == pytest.approx(a)
+            else:
+                found.add(round(m if a == 1 else 1 - m, 5))
+        assert len(found) <= 1
+        shares.append(found.pop() if found else None)
+    return shares
+
+
+def test_mixup_mixes_pixels_and_labels_in_one_share_a_row() -> None:
+    one, other, mixed = mix(mixup=0.8)
+    assert torch.equal(mixed.index, one.index)
+    shares = shares_of(one, other, mixed)
+    for row, share in enumerate(shares):
+        if share is not None:
+            pixels = one.image[row].double() * share + other.image[row].double() * (1 - share)
+            assert (mixed.image[row].double() - pixels).abs().max() <= 0.51  # rounded
+    told = [share for share in shares if share is not None]
+    assert len(set(told)) > 20 and min(told) < 0.2 and max(told) > 0.8
+
+
+def test_cutmix_shows_a_box_of_the_other_image_and_mixes_labels_by_its_area() -> None:
+    one, other, mixed = mix(cutmix=1)  # a whole number, as a command may give it
+    told = 0
+    for row, share in enumerate(shares_of(one, other, mixed)):
+        own = (mixed.image[row] == one.image[row]).all(0)
+        others = (mixed.image[row] == other.image[row]).all(0)
+        assert (own | others).all()
+        rows, columns = (~own).any(1), (~own).any(0)
+        assert (~own).sum() == rows.sum() * columns.sum()  # a box
+        if share is not None:
+            assert own.double().mean().item() == pytest.approx(share, abs=1e-4)
+            told += 0 < share < 1
+    assert told > 15
+
+
+def test_where_both_are_on_each_row_draws_one_of_them() -> None:
+    one, other, mixed = mix(mixup=0.8, cutmix=1.0)
+    whole = [((m == a) | (m == b)).all() for a, b, m in zip(one.image, other.image, mixed.image, strict=True)]
+    assert 8 < sum(map(bool, whole)) < 32  # cut; the others have pixels of neither image
+
+
+@pytest.mark.parametrize("alphas", [{"mixup": 0.2}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}])
+def test_a_mixed_row_depends_on_its_own_generator_alone(alphas: dict[str, float]) -> None:
+    one, other, mixed = mix(**alphas)
+    before = torch.get_rng_state()
+    rows = torch.tensor([31, 4, 17])
+    parts = [Batch(*(column[rows] for column in batch)) for batch in (one, other, mixed)]
+    generators = [np.random.default_rng((3, int(row))) for row in rows]
+    again = augment.mixed(parts[0], parts[1], generators, **{"mixup": 0.0, "cutmix": 0.0} | alphas)
+    assert all(torch.equal(a, b) for a, b in zip(again, parts[2], strict=True))
+    assert torch.equal(torch.get_rng_state(), before)

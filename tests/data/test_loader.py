@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from retdm.batch import Batch
-from retdm.data.loader import GlobalBatches, Images, _warn_of_pipes, handed_over
+from retdm.data.augment import CROPS, Augmentation, Strong
+from retdm.data.loader import GlobalBatches, Images, TrainingImages, _warn_of_pipes, handed_over
 
 ROWS = np.arange(100, 143)  # 43 rows, none of which is its own place
 
@@ -107,9 +108,12 @@ def arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return images, rng.integers(0, 2, (143, 5), dtype=np.uint8), rng.random((143, 5)) < 0.7
 
 
-def loaded(arrays: tuple[np.ndarray, ...], workers: int, seed: int | None = 0) -> list[Batch]:
+def loaded(
+    arrays: tuple[np.ndarray, ...], workers: int, seed: int | None = 0, how: Augmentation = CROPS
+) -> list[Batch]:
+    views = Images(*arrays, 16) if seed is None else TrainingImages(*arrays, 16, augmentation=how, seed=seed, rows=ROWS)
     loader: DataLoader[Batch] = DataLoader(
-        Images(*arrays, 16, seed),
+        views,
         batch_sampler=GlobalBatches(ROWS, 16, seed=seed),
         num_workers=workers,
         collate_fn=handed_over,  # type: ignore[arg-type]
@@ -122,8 +126,11 @@ def loaded(arrays: tuple[np.ndarray, ...], workers: int, seed: int | None = 0) -
     return found
 
 
-def test_two_workers_give_the_batches_of_none(arrays: tuple[np.ndarray, ...]) -> None:
-    none, two = loaded(arrays, 0), loaded(arrays, 2)
+@pytest.mark.parametrize("how", [CROPS, Strong(mixup=0.2, cutmix=1.0)])
+def test_two_workers_give_the_batches_of_none(arrays: tuple[np.ndarray, ...], how: Augmentation) -> None:
+    none = loaded(arrays, 0, how=how)
+    torch.manual_seed(1)  # of which a worker's own generator is a function
+    two = loaded(arrays, 2, how=how)
     assert len(none) == len(two) == 6
     for a, b in zip(none, two, strict=True):
         for x, y in zip(a, b, strict=True):
@@ -166,3 +173,20 @@ def test_a_batch_holds_the_rows_that_its_index_names_and_zero_where_unknown(arra
 def test_images_without_a_seed_do_not_change_from_epoch_to_epoch(arrays: tuple[np.ndarray, ...]) -> None:
     batches = loaded(arrays, 0, seed=None)
     assert torch.equal(batches[0].image, batches[3].image)
+
+
+def test_an_image_is_mixed_with_one_of_the_training_split_alike_in_every_batch(arrays: tuple[np.ndarray, ...]) -> None:
+    """A label that each training image has and no other one, stays whole; one that no training image has stays away."""
+    images, target, known = (array.copy() for array in arrays)
+    known[:] = True
+    target[:, 0], target[:, 1] = np.isin(np.arange(143), ROWS), ~np.isin(np.arange(143), ROWS)
+    found = loaded((images, target, known), 0, how=Strong(mixup=1.0))
+    for batch in found:
+        assert torch.equal(batch.target[:, 0], torch.ones(len(batch.index)))
+        assert not batch.target[:, 1].any()
+    assert sum(((batch.target > 0) & (batch.target < 1)).any().item() for batch in found) == len(found)
+    views = TrainingImages(images, target, known, 16, augmentation=Strong(mixup=1.0), seed=0, rows=ROWS)
+    for batch in found[3:]:
+        for row, index in enumerate(batch.index.tolist()):
+            alone = views.__getitems__([(1, index)])
+            assert torch.equal(alone.image[0], batch.image[row]) and torch.equal(alone.target[0], batch.target[row])

@@ -42,6 +42,8 @@ MOBILE = {"_target_": "retdm.backbones.mobilenet.MobileNetV2", "weights": "none"
         ),
         (["method=bce", "refit=true", "schedule.end_to_end.rule=plateau"], None, "refit=true: stage end_to_end"),
         (["method=asl", "refit=true"], None, "cannot choose a threshold on it"),
+        (["method=retdm", "augment.mixup=0.2"], None, "augment.mixup=0.2 mixes label sets, and retdm takes whole ones"),
+        (["method=asl", "augment.cutmix=1"], None, "augment.cutmix=1 mixes label sets, and asl takes whole ones"),
         (["method=lr", "trainer.devices=2"], None, "lr is fitted by one process, not by 2"),
         (["data.image_size=32", "trainer.devices=2"], MOBILE, "trains its BatchNorm"),
     ],

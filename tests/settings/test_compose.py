@@ -46,7 +46,7 @@ def test_every_experiment_composes_with_its_own_method_with_those_it_sweeps_and_
         check_takes(found)
 
 
-@pytest.mark.parametrize("group", ["data", "backbone", "optimizer", "trainer"])
+@pytest.mark.parametrize("group", ["data", "augment", "backbone", "optimizer", "trainer"])
 def test_every_other_choice_composes(group: str) -> None:
     for name in choices(group):
         settings = compose_settings([f"{group}={name}"])
@@ -79,6 +79,9 @@ def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_l
         ("schedule=paper schedule.joint.patience=3 schedule.joint.rule=constant", "and the stage has constant"),
         ("logger=[csv,none]", "several names for logger: a run has one"),
         ("method=[bce,retdm]", "several names for method: a run has one"),
+        ("method=bce precompute=true augment=strong", "augment=strong: precompute=true trains"),
+        ("method=lr augment.mixup=0.2", "augment.mixup=0.2: method=lr is fitted"),
+        ("data=synthetic_bags method=mil augment=light", "augment=light: data=synthetic_bags gives"),
     ],
 )
 def test_a_setting_without_effect_is_refused(words: str, says: str) -> None:
@@ -100,9 +103,28 @@ def test_a_setting_that_nobody_typed_is_not_refused(words: str) -> None:
     compose_settings(words.split())
 
 
-def test_the_papers_schedule_has_the_papers_batch_and_rates() -> None:
+@pytest.mark.parametrize("words", ["method=bce precompute=true", "method=lr", "data=synthetic_bags method=mil"])
+def test_a_run_without_training_images_has_no_augmentation(words: str) -> None:
+    assert compose_settings(words.split()).augment == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("augment.mixup=-1", r"augment\.mixup=-1 is not a number of at least 0"),
+        ("augment=light augment.scale=0", r"augment\.scale=0 is not a number above 0 to 1"),
+    ],
+)
+def test_an_augmentation_that_cannot_be_is_refused(words: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        compose_settings(words.split())
+
+
+def test_the_papers_schedule_has_the_papers_batch_crops_and_rates() -> None:
     settings = compose_settings(["schedule=paper", "data=scene", "data.root=/"])
     assert settings.data["batch_size"] == 256
+    assert settings.choices["augment"] == "crops" and not settings.augment["mixup"]
+    assert compose_settings(["schedule=paper", "augment=light"]).choices["augment"] == "light"
     stages = settings.method["stages"]
     assert [stage["name"] for stage in stages] == ["classification", "label_embedding", "joint"]
     assert all(stage["lr"] == 0.1 and stage["rule"] == "plateau" for stage in stages)  # a tenth of it is the floor

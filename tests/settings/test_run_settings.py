@@ -67,6 +67,8 @@ def test_a_fitted_method_is_one_run_whether_its_features_are_said_to_be_precompu
         "data.image_size=64",
         "data.on_unreadable=skip",
         "data.group_duplicates=near",
+        "augment=light",
+        "augment.mixup=0.2",
         "method=bce",
         "method.k=9",
         "method.weights.metric=0.2",

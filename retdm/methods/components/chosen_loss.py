@@ -15,6 +15,7 @@ from retdm.registry import nearest
 
 CELLS = ("logits", "target", "known")
 DRAWS = ("index", "seed")  # arguments of losses that draw at random, which the method gives
+MIXED = "TAKES_MIXED_TARGETS"  # stands, true, in the file of a loss that is linear in the targets
 
 Choice = str | Mapping[str, Any]
 
@@ -24,6 +25,9 @@ class ChosenLoss:
 
     Args:
         choice: its name; or a mapping of ``name`` and of the function's own settings.
+
+    Attributes:
+        takes_mixed_targets: a target between 0 and 1 costs what lies between the costs of 0 and of 1.
 
     Raises:
         UserError: there is no such loss, or the mapping has no name.
@@ -40,6 +44,7 @@ class ChosenLoss:
             names = [each.name for each in pkgutil.iter_modules(retdm.losses.__path__) if _function(each.name)]
             raise UserError(f"method.loss={self.name} is no loss of logits", nearest(self.name, names))
         self.function = function
+        self.takes_mixed_targets: bool = getattr(inspect.getmodule(function), MIXED, False)
         self.draws = [key for key in DRAWS if key in inspect.signature(function).parameters]
 
     def __call__(self, logits: Tensor, batch: AnyBatch, seed: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The base of networks on bags: bags that the data gives, or images as bags of their regions."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
@@ -57,6 +58,10 @@ class BagNet(DeepMethod):
 
     def make_head(self) -> InstanceHead:
         raise NotImplementedError
+
+    @classmethod
+    def takes_mixed_targets(cls, config: Mapping[str, Any]) -> bool:
+        return True
 
     def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         _, logits = self.embed_and_classify(batch)

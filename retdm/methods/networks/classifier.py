@@ -37,6 +37,10 @@ class Classifier(DeepMethod):
         self.loss, self.activation = ChosenLoss(loss), activation
 
     @classmethod
+    def takes_mixed_targets(cls, config: Mapping[str, Any]) -> bool:
+        return ChosenLoss(config.get("loss", "binary_cross_entropy")).takes_mixed_targets
+
+    @classmethod
     def nested_settings(cls, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         return {"loss": ChosenLoss(config["loss"]).kinds()} if "loss" in config else {}
 

@@ -71,7 +71,7 @@ def log_hparams(logger: Logger | None, settings: RunSettings, report: dict[str, 
     """
     names, split = settings.choices, settings.split
     first = {"1 method": names["method"], "2 data": names["data"], "3 split": split, "4 backbone": names["backbone"]}
-    groups = {key: getattr(settings, key) for key in ("data", "backbone", "method", "optimizer", "seed")}
+    groups = {key: getattr(settings, key) for key in ("data", "augment", "backbone", "method", "optimizer", "seed")}
     values = {name: value for name, value in flat(groups) if not isinstance(value, Mapping)}
     hparams = first | {
         name: value if isinstance(value, int | float | str | bool) else str(value)
