@@ -1,9 +1,10 @@
 """Read every file of a data set; print counts and problems, and draw one picture of it.
 
-  python -m retdm check data=<name> [data.root=<folder>] [out=<folder>] [data.<key>=<value>] …
+  python -m retdm check data=<name> [data.root=<folder>] [augment=<name>] [out=<folder>] [data.<key>=<value>] …
 
-It writes overview.png and findings.csv (files that cannot be read, pairs that show the same picture) and exits with 1
-if a file cannot be read. `python train.py --help` lists the data sets.
+It writes overview.png, where training views are drawn as augment=<name> gives them, and findings.csv (files that cannot
+be read, pairs that show the same picture). It exits with 1 if a file cannot be read. `python train.py --help` lists the
+data sets and augmentations.
 """
 
 import logging
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from retdm.batch import BagBatch
 from retdm.commands.guard import guarded
 from retdm.commands.output.tables import print_table
 from retdm.data import overview
@@ -37,6 +39,7 @@ from retdm.settings.run_settings import RunSettings
 
 KINDS: dict[str, Any] = {
     "data": dict[str, Any],
+    "augment": dict[str, Any],
     "out": str | None,
     "outputs": str,
     "seed": Annotated[int, AtLeast(0)],
@@ -52,22 +55,26 @@ def main(config: DictConfig) -> None:
 def _check(config: DictConfig) -> None:
     prepare_process()
     asked: Any = OmegaConf.to_container(config, resolve=True)
-    name = HydraConfig.get().runtime.choices["data"]
-    check_command("check", asked, KINDS, {"data": name})
+    choices = {group: str(HydraConfig.get().runtime.choices[group]) for group in ("data", "augment")}
+    name = choices["data"]
+    check_command("check", asked, KINDS, choices)
     cache_folder(asked["data"], asked["outputs"])
-    classes = resolve_classes(asked, ["data"])
-    check_group("data", asked["data"], classes["data"], {"data": name})
+    classes = resolve_classes(asked, choices)
+    for group, kind in classes.items():
+        check_group(group, asked[group], kind, choices)
+    if classes["data"].gives is BagBatch:
+        asked["augment"] = {}
     if "on_unreadable" in asked["data"]:
         asked["data"]["on_unreadable"] = "skip"  # they are what this command lists
     with _log_on_screen():
-        data = build_data(RunSettings(asked["data"], {"data": name}, classes, seed=asked["seed"]))
+        data = build_data(RunSettings(asked["data"], choices, classes, augment=asked["augment"], seed=asked["seed"]))
     out = Path(asked["out"] or Path(asked["outputs"], "check", name))
     found, title = overview.findings(data), _title(data, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
         overview.write_findings(out / "findings.csv", found)
         with atomic(out / "overview.png") as part:
-            overview.draw(data, title).savefig(part, format="png")
+            overview.draw(data, title, f"augment={choices['augment']}").savefig(part, format="png")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}", "choose another with out=") from error
     _print(data, title, found)

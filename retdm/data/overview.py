@@ -15,6 +15,8 @@ from retdm.files import atomic
 
 FLAT = 8  # of 255: an image whose colours all span at most this is nearly of one colour
 SHOWN = 18  # images of the sample
+VIEWED = 2  # images of which training views are drawn
+COLUMNS = 9  # of images in a row
 NAMED = 30  # labels whose names and counts are written large
 MOST = 60  # labels that are shown
 WIDE = 24  # characters of a line over an image
@@ -86,10 +88,15 @@ def write_findings(path: Path, found: list[Finding]) -> None:
         writer.writerows([Finding._fields, *(map(safe_cell, each) for each in found)])
 
 
-def draw(data: Data, title: str) -> Figure:
-    """Sample images with their labels, label frequencies, label co-occurrence, labels per image.
+def draw(data: Data, title: str, augmentation: str = "") -> Figure:
+    """Sample images with their labels, training views, label frequencies, label co-occurrence, labels per image.
 
     Of very many labels the most frequent and the rarest.
+
+    Args:
+        data: the set.
+        title: of the figure.
+        augmentation: its name, over the training views.
     """
     targets, known, labels = data.source.targets, data.source.known, label_names(data.labels, 40)
     numbers = targets.sum(0, dtype=int)
@@ -97,13 +104,14 @@ def draw(data: Data, title: str) -> Figure:
     if len(order) > MOST:
         order = np.concatenate([order[: MOST // 2], order[-MOST // 2 :]])
     tall = max(3.4, 0.19 * len(order))
-    sample = 4.3 if isinstance(data, ImageData) else 0.0
-    figure = Figure(figsize=(14, sample + tall + 1.3), dpi=100, layout="constrained")
+    sample, views = (4.3, 4.3) if isinstance(data, ImageData) else (0.0, 0.0)
+    figure = Figure(figsize=(14, sample + views + tall + 1.3), dpi=100, layout="constrained")
     figure.suptitle(plain(title, 160), size=14)
     bottom: Any = figure
     if isinstance(data, ImageData):
-        top, bottom = figure.subfigures(2, 1, height_ratios=[sample, tall + 0.8])  # type: ignore[misc]
+        top, middle, bottom = figure.subfigures(3, 1, height_ratios=[sample, views, tall + 0.8])  # type: ignore[misc]
         _draw_sample(top, data)
+        _draw_views(middle, data, augmentation)
     frequency, together, number = bottom.subplots(1, 3, width_ratios=[1.15, 1.25, 0.8])
     few = f"the {MOST // 2} most frequent and rarest of {len(labels):,}" if len(order) < len(labels) else ""
     _draw_frequencies(frequency, numbers[order], [labels[j] for j in order], few)
@@ -122,8 +130,8 @@ def _draw_sample(figure: Any, data: ImageData) -> None:
     """Rows spread evenly over those that can be read."""
     rows = data.rows_of("train", "validation", "test")
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))]
-    labels, columns = label_names(data.labels, WIDE), 9
-    grid = figure.subplots(-(-len(rows) // columns), columns, squeeze=False)
+    labels = label_names(data.labels, WIDE)
+    grid = figure.subplots(-(-len(rows) // COLUMNS), COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, row in zip(grid.flat, rows, strict=False):
@@ -133,6 +141,24 @@ def _draw_sample(figure: Any, data: ImageData) -> None:
             names.append("?")
         axes.imshow(data.images[int(row)], interpolation="bilinear")
         axes.set_title(_wrapped(names or ["(no label)"]), size=8)
+
+
+def _draw_views(figure: Any, data: ImageData, augmentation: str) -> None:
+    """What training shows of the first images of the training split, an epoch a column; of mixed ones the labels'
+    shares."""
+    figure.suptitle(f"training views of {VIEWED} images in {COLUMNS} epochs   {augmentation}", size=11)
+    labels = label_names(data.labels, WIDE)
+    images: Any = data.rows(training=True)
+    grid = figure.subplots(VIEWED, COLUMNS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for line, row in zip(grid, data.splits["train"], strict=False):
+        for epoch, axes in enumerate(line):
+            batch = images.__getitems__([(epoch, int(row))])
+            axes.imshow(batch.image[0].permute(1, 2, 0).numpy(), interpolation="bilinear")
+            shares = {labels[j]: float(share) for j, share in enumerate(batch.target[0]) if share > 0}
+            names = [name if share == 1 else f"{name} {share:.2f}" for name, share in shares.items()]
+            axes.set_title(_wrapped(names or ["(no label)"]), size=8)
 
 
 def _wrapped(names: list[str], most: int = 3) -> str:

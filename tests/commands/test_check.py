@@ -38,6 +38,18 @@ def test_a_sound_set_is_counted_and_drawn(scene: Path) -> None:
     assert Image.open(scene / "outputs" / "check" / "scene" / "overview.png").width > 500
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["augment.scale=2", "augment=light"], "augment.scale=2 is not a number above 0 to 1"),
+        (["+augment.sclae=1", "augment=light"], "augment.sclae is not a setting of light"),
+    ],
+)
+def test_an_augmentation_that_cannot_be_is_refused(scene: Path, words: list[str], says: str) -> None:
+    done = in_process("check", *arguments(scene), *words)
+    assert done.code == 2 and says in done.err
+
+
 def test_broken_files_are_listed_and_the_exit_says_so(scene: Path) -> None:
     images = scene / "data" / "scene" / "original"
     (images / "3.jpg").write_bytes(b"")

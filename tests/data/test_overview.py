@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 from PIL import Image
 
 from retdm.data import overview
+from retdm.data.augment import Light
 from retdm.data.images import UnreadableImage
 from retdm.data.modules import BagData, ImageData
 from retdm.data.overview import draw
@@ -92,13 +94,26 @@ def test_the_picture_is_drawn(data: ImageData, tmp_path: Path, kind: str) -> Non
     if kind == "one image":
         shown = copy.copy(data)
         shown.parts = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([2])}
-    figure = draw(shown, "title")
+    figure = draw(shown, "title", "augment=light")
     figure.savefig(tmp_path / "overview.png")
     assert np.asarray(Image.open(tmp_path / "overview.png").convert("L")).std() > 5
+    lines = {text.get_text() for text in figure.findobj(Text)}
+    assert ("training views of 2 images in 9 epochs   augment=light" in lines) == (kind != "bags")
     titles = {axes.get_title() for axes in figure.findobj(lambda artist: hasattr(artist, "get_title"))}
     assert {"images per label", "labels per image"} <= titles
     if kind == "images":
         assert any(r"costs \$5 or \$6" in title for title in titles)
+
+
+def test_training_views_are_drawn_with_the_shares_of_mixed_labels(data: ImageData) -> None:
+    shown = copy.copy(data)
+    shown.augmentation = Light(mixup=1.0)
+    titles = [axes.get_title() for axes in draw(shown, "title").findobj(Axes)]
+    batches = [
+        shown.rows(training=True).__getitems__([(e, int(i))]) for i in data.splits["train"][:2] for e in range(9)
+    ]
+    shares = {f"a {batch.target[0, 0]:.2f}" for batch in batches if 0 < batch.target[0, 0] < 1}
+    assert shares and all(any(share in title for title in titles) for share in shares)
 
 
 def test_of_many_labels_the_most_frequent_and_the_rarest_are_drawn() -> None:
