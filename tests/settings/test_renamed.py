@@ -50,8 +50,8 @@ def test_on_the_command_line(word: str, says: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("check", "frozen=true"), "frozen is not a setting\n  there are: data, out, outputs, seed"),
-        (("check", "+frozen=true"), "frozen is not a setting of check\n  there are: data, out, outputs, seed"),
+        (("check", "frozen=true"), "frozen is not a setting\n  there are: augment, data, out, outputs, seed"),
+        (("check", "+frozen=true"), "frozen is not a setting of check\n  there are: augment, data, out, outputs, seed"),
         (("check", "data.faults=skip"), "data.faults is not a setting\n  it is data.on_unreadable now"),
         (("test", "+own_classes=true"), "own_classes has another name\n  it is user_classes now"),
     ],
