@@ -8,26 +8,22 @@ examples
   python -m retdm predict run=outputs/scene/retdm/<name> "images='my photos (1)/*.jpg'"
 """
 
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from retdm.commands.guard import guarded
+from retdm.commands.image_files import Unread, batches_of, device_named, print_unread, takes_images, writable
 from retdm.commands.output.gallery import MOST, Card, gallery_page, thumbnail
-from retdm.commands.output.predictions import Found, Unread, predictions
+from retdm.commands.output.predictions import Found, predictions
 from retdm.criteria import decide
 from retdm.criteria.decide import RULES
-from retdm.data.images import UnreadableImage, checked_range, read_image
-from retdm.display.screen import track
+from retdm.data.images import checked_range
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import all_or_none
@@ -35,7 +31,7 @@ from retdm.registry import nearest
 from retdm.runs.folder.paths import RunFolder, shown
 from retdm.runs.process import prepare_process
 from retdm.runs.trained.decisions import in_plain_words, threshold_of
-from retdm.runs.trained.inputs import find_images, read_ahead
+from retdm.runs.trained.inputs import find_images
 from retdm.runs.trained.model import Model
 from retdm.settings.checks import check_command
 
@@ -59,7 +55,7 @@ def main(config: DictConfig) -> None:
 
 def _predict(config: DictConfig) -> None:
     asked = _checked(OmegaConf.to_container(config, resolve=True))
-    device = _device(asked["device"])
+    device = device_named(asked["device"])
     files = find_images([asked["images"]] if isinstance(asked["images"], str) else asked["images"])
     if asked["gallery"] and len(files) > MOST:
         raise UserError(
@@ -70,14 +66,10 @@ def _predict(config: DictConfig) -> None:
     run = RunFolder(asked["run"])
     model = Model(run.path, device, user_classes=asked["user_classes"])
     model.value_range = checked_range(asked["value_range"]) or model.value_range
-    if model.dim is not None:
-        raise UserError(
-            f"{printable(run.path)} was trained on bags of instances, not on images",
-            'retdm.load("<run>").predict([array of (instances, features), …]) gives its scores',
-        )
+    takes_images(model)
     rule = asked["decide"] or model.method.decide
     threshold = threshold_of(run, rule, model.method)
-    out = _writable(Path(asked["out"] or run.path / "predictions"))
+    out = writable(Path(asked["out"] or run.path / "predictions"))
 
     print(f"{len(files):,} files, on {device}; {in_plain_words(rule, threshold)}", flush=True)
     started = time.monotonic()
@@ -89,7 +81,7 @@ def _predict(config: DictConfig) -> None:
         gallery=asked["gallery"],
     )
     seconds = time.monotonic() - started
-    _print_unreadable(found.unreadable, len(files))
+    print_unread(found.unreadable, len(files), "predictions.json")
     print(f"{len(found.files):,} images in {seconds:.1f} s: {len(found.files) / seconds:.1f} images/s", flush=True)
 
     about = {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
@@ -118,58 +110,16 @@ def _checked(asked: Any) -> dict[str, Any]:
     return dict(asked)
 
 
-def _device(asked: str) -> str:
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={asked} is not known", "it is one of: auto, cpu, cuda")
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise UserError("device=cuda: there is no GPU that PyTorch can use", "device=cpu")
-    return asked if asked != "auto" else "cuda" if there else "cpu"
-
-
-def _writable(out: Path) -> Path:
-    """The folder, made before any work is done."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        reason = "" if os.access(out, os.W_OK) else "it may not be written"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    if reason:
-        raise UserError(f"cannot write to {printable(out)}: {reason}", "choose another place: out=<folder>")
-    return out
-
-
-class _Read(NamedTuple):
-    file: Path
-    view: Tensor
-    thumbnail: bytes
-
-
 def _score(
     model: Model, files: list[Path], batch_size: int, deciding: Callable[[np.ndarray], np.ndarray], *, gallery: bool
 ) -> Found:
-    def read(file: Path) -> _Read | Unread:
-        try:
-            image = read_image(file, model.value_range)
-        except UnreadableImage as error:
-            return Unread(file, error.message.removeprefix(f"{file} "))
-        return _Read(file, model.view(image), thumbnail(image) if gallery else b"")
-
     unread: list[Unread] = []
-
-    def readable() -> Iterator[_Read]:
-        for each in track(read_ahead(files, read, 2 * batch_size), "predicting", len(files)):
-            if isinstance(each, _Read):
-                yield each
-            else:
-                unread.append(each)
-
-    rows = readable()
     read_files: list[Path] = []
     scores: list[np.ndarray] = []
     decided: list[np.ndarray] = []
     cards: list[Card] = []
-    while batch := list(islice(rows, batch_size)):
+    pictured = {"thumbnail": thumbnail} if gallery else {}
+    for batch in batches_of(model, files, batch_size, "predicting", unread, **pictured):
         views = torch.stack([each.view for each in batch])
         maps: np.ndarray | None = None
         if gallery and model.method.scores_instances:
@@ -183,12 +133,6 @@ def _score(
             shown = [{}] * len(batch) if maps is None else _heat_maps(maps, found, decided[-1])
             rows_of = zip(batch, found, decided[-1], shown, strict=True)
             cards += [Card(each.file, row, labels, each.thumbnail, own) for each, row, labels, own in rows_of]
-    if not read_files:
-        raise UserError(
-            f"none of the {len(files):,} files can be read as an image; "
-            f"first: {printable(unread[0].file)} {printable(unread[0].reason)}",
-            "give image files, such as JPEG or PNG",
-        )
     return Found(read_files, np.concatenate(scores), np.concatenate(decided), cards, unread)
 
 
@@ -199,16 +143,3 @@ def _heat_maps(maps: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> lis
         shown = np.flatnonzero(predicted) if predicted.any() else [row.argmax()]
         found.append({int(j): own[j].copy() for j in shown})  # a view would keep the maps of all labels
     return found
-
-
-def _print_unreadable(unreadable: list[Unread], files: int) -> None:
-    if not unreadable:
-        return
-    print(f"{len(unreadable):,} of {files:,} files could not be read and are left out:", file=sys.stderr)
-    for file, reason in unreadable[:10]:
-        print(f"  {printable(file)} {printable(reason)}", file=sys.stderr)
-    if len(unreadable) > 10:
-        print(f"  … and {len(unreadable) - 10:,} more, in predictions.json", file=sys.stderr)
-    if any("range is not stated" in reason for _, reason in unreadable):
-        print("value_range=[lowest,highest] states which values are black and white", file=sys.stderr)
-    sys.stderr.flush()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from command_line import Done, check_message, in_process, predictions_in
 
-from retdm.commands import predict
+from retdm.commands import image_files, predict
 
 
 def command(*arguments: str) -> Done:
@@ -273,13 +273,13 @@ def test_a_folder_that_may_not_be_written_is_told_before_any_image_is_read(
     trained: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # who is root may write everywhere
-    monkeypatch.setattr(predict, "read_image", None)
+    monkeypatch.setattr(image_files, "read_image", None)
     message = check_message(command(f"run={trained}", f"images={photos}"))
     assert f"cannot write to {trained / 'predictions'}: it may not be written" in message
 
 
 def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert predict._device("auto") == "cpu"
+    assert image_files.device_named("auto") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert predict._device("auto") == predict._device("cuda") == "cuda"
-    assert predict._device("cpu") == "cpu"
+    assert image_files.device_named("auto") == image_files.device_named("cuda") == "cuda"
+    assert image_files.device_named("cpu") == "cpu"

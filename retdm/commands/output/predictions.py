@@ -8,15 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from retdm.commands.image_files import Unread
 from retdm.commands.output.gallery import Card
 from retdm.display.text import path_cell, safe_cell
-
-
-class Unread(NamedTuple):
-    """A file that cannot be read as an image, and why."""
-
-    file: Path
-    reason: str
 
 
 class Found(NamedTuple):

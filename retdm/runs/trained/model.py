@@ -17,6 +17,8 @@ from retdm.data.augment import cached_side, test_view
 from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, checked_range
 from retdm.display.text import printable
 from retdm.errors import UserError
+from retdm.methods.networks.retdm import RETDM
+from retdm.registry import nearest
 from retdm.runs import build
 from retdm.runs.folder.paths import RunFolder, read_config
 from retdm.runs.folder.saved import check_same, description_of, settings_of_run, take
@@ -100,22 +102,79 @@ class Model:
             UserError: an image cannot be read, a bag does not fit, the run's rule has no threshold.
         """
         threshold = threshold_of(self.run, self.method.decide, self.method) if decide else None
-        found = list(self._batches(images, batch_size))
+        found = [self._computed(batch, self.method.scores) for batch in self._batches(images, batch_size)]
         scores = np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
         if not decide:
             return scores
         predicted = decided(scores, self.method.decide, 0.5 if threshold is None else np.array(threshold))
         return [[self.labels[j] for j in np.flatnonzero(row)] for row in predicted]
 
-    def _batches(self, given: Any, batch_size: int) -> Iterable[np.ndarray]:
+    def embed(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:
+        """Embeddings of images, or of bags, in their order: the vectors that the network's head classifies.
+
+        Images that look alike to the network are near to each other by Euclidean distance.
+
+        Args:
+            images, batch_size: as of :meth:`predict`.
+
+        Returns:
+            float32 (n, D).
+
+        Raises:
+            UserError: an image cannot be read, a bag does not fit.
+        """
+        found = [self._computed(batch, self.method.encoder) for batch in self._batches(images, batch_size)]
+        return np.concatenate(found) if found else np.zeros((0, self.method.encoder.width), np.float32)
+
+    def embed_labels(self, sets: Iterable[Iterable[str]]) -> np.ndarray:
+        """Label sets in the space of the images' embeddings, near to the images that have them; RETDM alone does this.
+
+        Args:
+            sets: names of the labels of each; ``[]`` is the set without any label.
+
+        Returns:
+            float32 (sets, D).
+
+        Raises:
+            UserError: the run's method embeds no label sets, or has no such label.
+        """
+        rows = [self._label_set(names) for names in sets]
+        return self.set_embeddings(np.array(rows, bool).reshape(len(rows), len(self.labels)))
+
+    def set_embeddings(self, sets: np.ndarray) -> np.ndarray:
+        """Embeddings float32 (S, D) of label sets (S, L) of 0 and 1; see :meth:`embed_labels`."""
+        if not isinstance(self.method, RETDM):
+            raise UserError(
+                f"{self.settings.choices['method']} embeds no label sets", "retdm and retdm_oneway do; others images"
+            )
+        with torch.inference_mode():
+            found = self.method.embed_label_sets(torch.from_numpy(sets).to(self.method.device))
+        return np.asarray(found.float().cpu().numpy())
+
+    def _label_set(self, names: Iterable[str]) -> np.ndarray:
+        asked = set(names)
+        if unknown := sorted(asked - set(self.labels)):
+            raise UserError(f"there is no label {printable(unknown[0])!r}", printable(nearest(unknown[0], self.labels)))
+        return np.array([label in asked for label in self.labels])
+
+    def training_sets(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct label sets of the training split, bool (S, L), and how many images had each, int64 (S,).
+
+        Where the method embeds no label sets there are none.
+        """
+        if not isinstance(self.method, RETDM):
+            return np.zeros((0, len(self.labels)), bool), np.zeros(0, np.int64)
+        return self.method.train_sets.cpu().numpy(), self.method.train_counts.cpu().numpy()
+
+    def _batches(self, given: Any, batch_size: int) -> Iterable[Batch | BagBatch]:
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size} is out of range", "it is 1 or more")
         if self.dim is not None:
-            yield from (self.bag_scores(np.asarray(bag), self.dim)[None] for bag in bags(given))
+            yield from (self._bag(np.asarray(bag), self.dim) for bag in bags(given))
             return
         views = read_ahead(enumerate(pictures(given)), self._view_of, 2 * batch_size)
         while batch := list(islice(views, batch_size)):
-            yield self.scores(torch.stack(batch))
+            yield unlabelled(torch.stack(batch), len(self.labels))
 
     def _view_of(self, numbered: tuple[int, Picture]) -> Tensor:
         number, picture = numbered
@@ -153,16 +212,17 @@ class Model:
         ((_, (scores, maps)),) = infer(self.method, [unlabelled(views, len(self.labels))], both)
         return scores.float().cpu().numpy(), maps.float().cpu().numpy()
 
-    def bag_scores(self, bag: np.ndarray, dim: int) -> np.ndarray:
-        """Scores float32 (L,) in [0, 1] of a bag (N, D)."""
+    def embeddings(self, views: Tensor) -> np.ndarray:
+        """Embeddings float32 (B, D) of images as :meth:`scores` takes them."""
+        return self._computed(unlabelled(views, len(self.labels)), self.method.encoder)
+
+    def _bag(self, bag: np.ndarray, dim: int) -> BagBatch:
         if bag.ndim != 2 or bag.shape[1] != dim or len(bag) == 0:
             raise UserError(f"a bag has shape {bag.shape}", f"expected (instances, {dim}) with at least one instance")
         rows = torch.from_numpy(bag.astype(np.float32))[None]
         unknown = torch.zeros(1, len(self.labels))
         mask = torch.ones(1, len(bag), dtype=torch.bool)
-        batch = BagBatch(torch.full((1,), -1), rows, mask, unknown, unknown.bool())
-        (scores,) = self._computed(batch, self.method.scores)
-        return np.asarray(scores)
+        return BagBatch(torch.full((1,), -1), rows, mask, unknown, unknown.bool())
 
     def _computed(self, batch: Batch | BagBatch, compute: Callable[[Any], Tensor]) -> np.ndarray:
         ((_, found),) = infer(self.method, [batch], compute)
