@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-COMMANDS = ("train", "test", "predict", "export", "check", "report", "cache")  # files of retdm/commands
+COMMANDS = ("train", "test", "predict", "search", "export", "check", "report", "cache")  # files of retdm/commands
 OF_WORDS = ("report", "cache")  # read their words themselves; for the others Hydra composes the settings
 
 
@@ -58,6 +58,10 @@ def _command(command: str, words: list[str]) -> None:
         from retdm.commands.sweep import per_job
 
         sys.argv[1:] = per_job(words)
+    elif command == "search":
+        from retdm.commands.search import with_labels_quoted
+
+        sys.argv[1:] = with_labels_quoted(words)
     hydra.main(str(CONF), command, version_base="1.3")(main)()
 
 

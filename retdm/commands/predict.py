@@ -18,7 +18,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
-from retdm.commands.image_files import Unread, batches_of, device_named, print_unread, takes_images, writable
+from retdm.commands.output.files import print_unread, writable
 from retdm.commands.output.gallery import MOST, Card, gallery_page, thumbnail
 from retdm.commands.output.predictions import Found, predictions
 from retdm.criteria import decide
@@ -31,9 +31,11 @@ from retdm.registry import nearest
 from retdm.runs.folder.paths import RunFolder, shown
 from retdm.runs.process import prepare_process
 from retdm.runs.trained.decisions import in_plain_words, threshold_of
+from retdm.runs.trained.image_files import Unread, batches_of, takes_images
 from retdm.runs.trained.inputs import find_images
 from retdm.runs.trained.model import Model
 from retdm.settings.checks import check_command
+from retdm.settings.devices import device_named
 
 KINDS: dict[str, Any] = {
     "run": str | None,

@@ -6,7 +6,6 @@
 It writes test.json into the run folder, beside metrics.json.
 """
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +20,7 @@ from retdm.runs import build
 from retdm.runs.distributed import together
 from retdm.runs.evaluate import evaluate_method
 from retdm.runs.folder.paths import RunFolder, check_split, read_config
-from retdm.runs.folder.saved import settings_of_run, weights_into
+from retdm.runs.folder.saved import settings_of_run, weights_into, without_places
 from retdm.runs.process import prepare_process
 from retdm.runs.retrieval import evaluate_retrieval_of
 from retdm.settings.checks import check_command, check_groups
@@ -91,11 +90,3 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool, retr
         per_label=per_label,
         next_command=f"wrote {folder.test}",
     )
-
-
-def without_places(data: dict[str, Any]) -> dict[str, Any]:
-    """The data settings of a run folder without its download, and with a cache only where its folder is there."""
-    here: dict[str, Any] = {"download": False} if data.get("download") else {}
-    if data.get("cache", "none") != "none" and not Path(data["cache"]).is_dir():
-        here["cache"] = str(Path("outputs", "cache"))
-    return data | here

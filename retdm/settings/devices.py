@@ -40,6 +40,20 @@ def device_of(trainer: Mapping[str, Any]) -> torch.device:
     return torch.device("cuda", devices[local] if isinstance(devices, list) else local)
 
 
+def device_named(asked: str) -> str:
+    """``cpu`` or ``cuda``; ``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: it is another name, or a GPU that is not there.
+    """
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={asked} is not known", "it is one of: auto, cpu, cuda")
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise UserError("device=cuda: there is no GPU that PyTorch can use", "device=cpu")
+    return asked if asked != "auto" else "cuda" if there else "cpu"
+
+
 def count_of(devices: int | list[int]) -> int:
     """Number of devices that ``trainer.devices`` names."""
     return len(devices) if isinstance(devices, list) else torch.cuda.device_count() if devices == -1 else devices

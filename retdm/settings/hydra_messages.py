@@ -53,16 +53,17 @@ def _unreadable(word: str) -> UserError:
     key, sign, value = word.partition("=")
     if not sign or not key:
         return UserError(f"{word}: a setting is written <key>=<value>", HELP)
-    quoted = f"{key}={_quoted(value)}"
+    mended = f"{key}={quoted(value)}"
     try:
-        OverridesParser.create().parse_override(quoted)
+        OverridesParser.create().parse_override(mended)
     except HydraException:
         return UserError(f"{word}: {key} is no name of a setting", HELP)
     several = f"; as several runs: -m {word}" if "," in value else ""
-    return UserError(f"{word} cannot be read as it stands", f"quote the value: {shlex.quote(quoted)}{several}")
+    return UserError(f"{word} cannot be read as it stands", f"quote the value: {shlex.quote(mended)}{several}")
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """A value as one text of Hydra's grammar, whatever is in it; quotes around it are replaced."""
     escaped = value.strip("\"'").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

@@ -12,9 +12,9 @@ import yaml
 from command_line import in_process
 
 import retdm
-from retdm.commands.test import without_places
 from retdm.errors import UserError
 from retdm.runs.folder.paths import RunFolder, read_config
+from retdm.runs.folder.saved import without_places
 from retdm.settings.classes import class_of, resolve_classes
 
 Damage = Callable[[Path], None]

@@ -14,7 +14,8 @@ import pytest
 import torch
 from command_line import Done, check_message, in_process, predictions_in
 
-from retdm.commands import image_files, predict
+from retdm.commands import predict
+from retdm.runs.trained import image_files
 
 
 def command(*arguments: str) -> Done:
@@ -276,10 +277,3 @@ def test_a_folder_that_may_not_be_written_is_told_before_any_image_is_read(
     monkeypatch.setattr(image_files, "read_image", None)
     message = check_message(command(f"run={trained}", f"images={photos}"))
     assert f"cannot write to {trained / 'predictions'}: it may not be written" in message
-
-
-def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert image_files.device_named("auto") == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert image_files.device_named("auto") == image_files.device_named("cuda") == "cuda"
-    assert image_files.device_named("cpu") == "cpu"

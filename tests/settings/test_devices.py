@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retdm.settings import devices
-from retdm.settings.devices import precision
+from retdm.settings.devices import device_named, precision
 
 
 def test_precision_is_chosen_by_what_the_processor_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +29,11 @@ def test_a_cpu_has_bfloat16_where_its_flags_say_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(Path, "read_text", lambda self: f"model name : any\nflags : {flags}\n")
     assert devices._has_bfloat16("cpu") == devices._has_bfloat16("auto") == able
+
+
+def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_named("auto") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_named("auto") == device_named("cuda") == "cuda"
+    assert device_named("cpu") == "cpu"

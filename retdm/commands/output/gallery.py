@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib import colormaps
 from PIL import Image
 
@@ -68,39 +68,46 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
         run: folder of the run that predicted, named in the heading.
         rule: how labels were decided, in words.
     """
-    template = Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     places = [os.path.abspath(card.file) for card in cards]
     root = os.path.commonpath([os.path.dirname(place) for place in places])
     shown = [_shown(card, os.path.relpath(place, root)) for card, place in zip(cards, places, strict=True)]
     counts = np.sum([card.decided for card in cards], axis=0)
-    return (
-        environment.from_string(template)
-        .render(
-            cards=shown,
-            side=SIDE,
-            labels=labels,
-            counts=[int(count) for count in counts],
-            without=sum(not card.decided.any() for card in cards),
-            run=printable(run),
-            folder=printable(Path(root)),
-            rule=rule,
-            has_maps=any(card.maps for card in cards),
-        )
-        .encode()
+    return rendered(
+        "gallery.html",
+        cards=shown,
+        side=SIDE,
+        labels=labels,
+        counts=[int(count) for count in counts],
+        without=sum(not card.decided.any() for card in cards),
+        run=printable(run),
+        folder=printable(Path(root)),
+        rule=rule,
+        has_maps=any(card.maps for card in cards),
     )
+
+
+def rendered(template: str, **values: object) -> bytes:
+    """A page from a template of this folder; values are escaped, and each that the template names must be there."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values).encode()
 
 
 def _shown(card: Card, name: str) -> dict[str, object]:
     best = np.argsort(-card.scores, kind="stable")
     bars = [int(j) for place, j in enumerate(best) if place < BARS or card.decided[j]]
-    maps = {j: (f"{scores.max():.2f}", _text(heat_map(scores))) for j, scores in card.maps.items()}
+    maps = {j: (f"{scores.max():.2f}", base64_text(heat_map(scores))) for j, scores in card.maps.items()}
     return {
         "name": printable(Path(name)),
         "decided": [int(j) for j in np.flatnonzero(card.decided)],
         "scores": [f"{score:.4f}" for score in card.scores],
         "bars": [(j, float(card.scores[j]), bool(card.decided[j]), maps.get(j)) for j in bars],
-        "thumbnail": _text(card.thumbnail),
+        "thumbnail": base64_text(card.thumbnail),
         "margins": margins(card.thumbnail) if maps else None,
     }
 
@@ -112,5 +119,6 @@ def margins(picture: bytes) -> tuple[float, float]:
         return 12.5 * (3 - scale * image.height), 12.5 * (4 - scale * image.width)
 
 
-def _text(content: bytes) -> str:
+def base64_text(content: bytes) -> str:
+    """A picture as a page holds it."""
     return base64.b64encode(content).decode()

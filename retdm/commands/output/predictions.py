@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from retdm.commands.image_files import Unread
 from retdm.commands.output.gallery import Card
 from retdm.display.text import path_cell, safe_cell
+from retdm.runs.trained.image_files import Unread
 
 
 class Found(NamedTuple):

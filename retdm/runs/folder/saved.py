@@ -112,3 +112,11 @@ def take(method: Method, content: dict[str, Any], path: Path) -> None:
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: its weights do not fit its settings: {reason}", ANEW) from error
+
+
+def without_places(data: dict[str, Any]) -> dict[str, Any]:
+    """The data settings of a run folder without its download, and with a cache only where its folder is there."""
+    here: dict[str, Any] = {"download": False} if data.get("download") else {}
+    if data.get("cache", "none") != "none" and not Path(data["cache"]).is_dir():
+        here["cache"] = str(Path("outputs", "cache"))
+    return data | here

@@ -127,6 +127,37 @@ def test_the_labels_are_those_that_the_runs_rule_gives(moved: Path, pictures: li
     assert decided == [[model.labels[j] for j in np.flatnonzero(row >= threshold)] for row in scores] != named
 
 
+def test_embeddings_are_the_encoders_and_label_sets_lie_among_them(moved: Path, pictures: list[Image.Image]) -> None:
+    model = retdm.load(moved)
+    embedded = model.embed(pictures, batch_size=5)
+    views = torch.stack([model.view(picture) for picture in pictures])
+    batch = model.method.prepared(unlabelled(views, 5))
+    with torch.no_grad():
+        assert np.allclose(embedded, model.method.encoder(batch).numpy(), atol=1e-5)
+        sets = model.method.label_net(torch.tensor([[0.0, 0, 1, 1, 0], [0, 0, 0, 0, 0]])).numpy()  # type: ignore[operator]
+    assert np.allclose(model.embed_labels([["sunset", "sea"], []]), sets, atol=1e-6)
+    assert embedded.dtype == model.embed_labels([["sea"]]).dtype == np.float32
+    assert model.embed([]).shape == model.embed_labels([]).shape == (0, embedded.shape[1])
+    assert np.allclose(model.embed(pictures[0]), embedded[:1], atol=1e-5)
+
+
+def test_a_label_that_is_not_there_and_a_method_that_embeds_none_are_named(moved: Path, untrained: Untrained) -> None:
+    with pytest.raises(UserError, match="there is no label 'see'") as error:
+        retdm.load(moved).embed_labels([["sea", "see"]])
+    assert "did you mean sea?" in error.value.hint
+    with pytest.raises(UserError, match="bce embeds no label sets"):
+        retdm.load(untrained("method=bce").path).embed_labels([["a"]])
+
+
+def test_the_label_sets_of_the_training_split_are_in_the_checkpoint(tiny_run: Path, moved: Path) -> None:
+    source, split = Synthetic(60, side=18), json.loads((tiny_run / "split.json").read_text())
+    rows = [source.ids.index(name) for name in split["train"]]
+    for found, expected in zip(
+        retdm.load(moved).training_sets(), np.unique(source.targets[rows], axis=0, return_counts=True), strict=True
+    ):
+        assert np.array_equal(found, expected)
+
+
 def test_it_says_what_it_is(moved: Path) -> None:
     labels = "desert, mountains, sea, sunset, trees"
     model = retdm.load(moved)

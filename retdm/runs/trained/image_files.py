@@ -1,13 +1,10 @@
-"""Image files that a command takes, the device it computes on and the folder it writes to."""
+"""Image files, read for a trained run; those that cannot be read are left out and told."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -85,50 +82,6 @@ def batches_of(
             f"first: {printable(unread[0].file)} {printable(unread[0].reason)}",
             "give image files, such as JPEG or PNG",
         )
-
-
-def print_unread(unread: Sequence[Unread], files: int, listed: str) -> None:
-    """Print how many of all files could not be read, and the first ten; ``listed`` names the file that has them all."""
-    if not unread:
-        return
-    print(f"{len(unread):,} of {files:,} files could not be read and are left out:", file=sys.stderr)
-    for file, reason in unread[:10]:
-        print(f"  {printable(file)} {printable(reason)}", file=sys.stderr)
-    if len(unread) > 10:
-        print(f"  … and {len(unread) - 10:,} more, in {listed}", file=sys.stderr)
-    if any("range is not stated" in reason for _, reason in unread):
-        print("value_range=[lowest,highest] states which values are black and white", file=sys.stderr)
-    sys.stderr.flush()
-
-
-def device_named(asked: str) -> str:
-    """``cpu`` or ``cuda``; ``auto`` is a GPU where there is one.
-
-    Raises:
-        UserError: it is another name, or a GPU that is not there.
-    """
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={asked} is not known", "it is one of: auto, cpu, cuda")
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise UserError("device=cuda: there is no GPU that PyTorch can use", "device=cpu")
-    return asked if asked != "auto" else "cuda" if there else "cpu"
-
-
-def writable(out: Path) -> Path:
-    """The folder, made before any work is done.
-
-    Raises:
-        UserError: it cannot be made, or written to.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        reason = "" if os.access(out, os.W_OK) else "it may not be written"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    if reason:
-        raise UserError(f"cannot write to {printable(out)}: {reason}", "choose another place: out=<folder>")
-    return out
 
 
 def takes_images(model: Model) -> None:
