@@ -3,7 +3,7 @@
 Notation: n rows, F features, L labels.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
-from retdm.methods.components.logistic_solver import fit_lines, principal_axes
+from retdm.methods.components.labels import Array, Bools, smoothed_prior
+from retdm.methods.components.logistic_solver import fit_lines, principal_axes, with_ones
 from retdm.methods.components.standardise import standardised
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -74,7 +74,7 @@ def fit_probe(
     truth, given = target.numpy() > 0, known.numpy().astype(bool)
     unit = np.sqrt(x.shape[1])
     axes = principal_axes(x / unit)
-    rows = np.concatenate([x @ axes / unit, np.ones((len(x), 1))], 1)
+    rows = with_ones(x @ axes / unit)
 
     path = sorted(strengths, reverse=True)
     rng = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def fit_probe(
         strength = _best(path, trials, truth, given)
         logits = trials[path.index(strength)]
 
-    lines = _path_of_lines(rows, truth, given, [strength], EXACT)[0]
+    lines = fit_lines(rows, truth, given, strength * len(rows), tolerance=EXACT)
     prior = smoothed_prior(truth, given)
 
     def tensor(values: Array) -> Tensor:
@@ -124,19 +124,11 @@ def _best(path: Sequence[float], logits: Array, target: Bools, known: Bools) -> 
     return path[int(np.argmin(losses))]
 
 
-def _path_of_lines(rows: Array, target: Bools, known: Bools, path: Sequence[float], tolerance: float) -> list[Array]:
-    """Lines (L, r) of each strength, each fit from the one before; the last column of rows is ones, for the bias."""
-    prior = smoothed_prior(target, known)
-    lines = np.zeros((target.shape[1], rows.shape[1]))
-    lines[:, -1] = np.log(prior / (1 - prior))
-    fits = np.flatnonzero(~constant_labels(target, known))
-    ridge = np.ones(rows.shape[1])
-    ridge[-1] = 0
-    found = []
+def _path_of_lines(
+    rows: Array, target: Bools, known: Bools, path: Sequence[float], tolerance: float
+) -> Iterator[Array]:
+    """Weights and bias (L, r + 1) at each strength, each fit from the one before."""
+    lines = None
     for strength in path:
-        if len(fits):
-            lines = lines.copy()
-            ridges = ridge * strength * len(rows)
-            lines[fits] = fit_lines(rows, target[:, fits], known[:, fits], ridges, lines[fits], tolerance)
-        found.append(lines)
-    return found
+        lines = fit_lines(rows, target, known, strength * len(rows), start=lines, tolerance=tolerance)
+        yield lines

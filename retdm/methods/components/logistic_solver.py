@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, svd
 from scipy.optimize import minimize
 
-from retdm.methods.components.labels import Array, Bools
+from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
 
-STEPS = 10_000  # at most; some tens are usual
+STEPS = 10_000  # at most; some tens are usual, some hundreds where the penalty is weak
 
 
 def principal_axes(x: Array) -> Array:
@@ -26,27 +26,53 @@ def principal_axes(x: Array) -> Array:
     return axes
 
 
-def fit_lines(
-    rows: Array, target: NDArray[np.bool_], known: Bools, ridge: Array, start: Array, tolerance: float = 1e-6
-) -> Array:
-    """For each label the w that minimises its summed log-loss over the rows where it is known + ½ Σ_j ridge_j w_j².
+def with_ones(x: Array) -> Array:
+    """Rows (n, F) with a column of ones behind them, for :func:`fit_lines`."""
+    return np.concatenate([x, np.ones((len(x), 1))], 1)
 
-    No label may be constant, for it has no optimum where a coordinate bears no ridge.
+
+def fit_lines(
+    rows: Array,
+    target: NDArray[np.bool_],
+    known: Bools,
+    penalty: float,
+    intercept_penalty: float = 0.0,
+    *,
+    start: Array | None = None,
+    tolerance: float = 1e-6,
+) -> Array:
+    """For each label, the w and b that minimise its log-loss summed over the rows where it is known, plus
+    penalty/2 ‖w‖² + intercept_penalty/2 b².
+
+    A constant label has w = 0 and the log-odds of its smoothed prior.
 
     Args:
-        rows: (n, r); on principal axes it goes fastest. An intercept is a column of ones.
+        rows: (n, F + 1), the last column ones; on principal axes it goes fastest.
         target: (n, L).
         known: (n, L).
-        ridge: (r,), at least 0; 0 leaves a coordinate unpenalised.
-        start: (L, r), from which to begin. The nearer it is to the optimum, the sooner that is found.
+        penalty: above 0.
+        intercept_penalty: at least 0.
+        start: (L, F + 1), from which to begin: the nearer to the optimum, the sooner that is found.
         tolerance: the optimum is found where no scaled coordinate has a greater slope; the objective is then above its
             least value by about the sum of their squares.
 
     Returns:
-        (L, r).
+        w and b of each label in one row (L, F + 1).
     """
-    truth, weight = target.astype(np.float64), known.astype(np.float64)
-    shape, squares = start.shape, rows**2
+    fits, prior = ~constant_labels(target, known), smoothed_prior(target, known)
+    lines = np.zeros((target.shape[1], rows.shape[1]))
+    lines[:, -1] = np.log(prior / (1 - prior))
+    if fits.any():
+        ridge = np.append(np.full(rows.shape[1] - 1, penalty), intercept_penalty)
+        begin = (lines if start is None else start)[fits]
+        lines[fits] = _minimise(rows, target[:, fits], known[:, fits], ridge, begin, tolerance)
+    return lines
+
+
+def _minimise(
+    rows: Array, target: NDArray[np.bool_], known: Bools, ridge: Array, start: Array, tolerance: float
+) -> Array:
+    truth, weight, shape = target.astype(np.float64), known.astype(np.float64), start.shape
 
     def losses_and_slopes(w: Array) -> tuple[Array, Array]:
         logits = rows @ w.T
@@ -56,8 +82,7 @@ def fit_lines(
 
     likely = losses_and_slopes(start)[1] + truth
     curvature = (likely * (1 - likely) * weight).sum(0) / weight.sum(0)  # of a label, the mean of its rows
-    scale = np.sqrt(np.maximum(curvature, np.finfo(float).eps)[:, None] * (weight.T @ squares) + ridge)
-    scale[scale == 0] = 1  # an axis along which no row extends
+    scale = np.sqrt(np.maximum(curvature, np.finfo(float).eps)[:, None] * (weight.T @ rows**2) + ridge)
 
     def objective(u: Array) -> tuple[float, Array]:
         w = u.reshape(shape) / scale

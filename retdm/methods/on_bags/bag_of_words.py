@@ -5,15 +5,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import chi2_kernel
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.bags import Bags
-from retdm.methods.components.classifiers import fit_machines, logistic_lines
+from retdm.methods.components.classifiers import fit_machines
 from retdm.methods.components.clustering import k_means
 from retdm.methods.components.labels import Bools
+from retdm.methods.components.logistic_solver import fit_lines, with_ones
 from retdm.methods.components.softsign import softsign_score
 from retdm.methods.components.standardise import standardised
 from retdm.methods.on_bags.base import BagMethod, over_bags
@@ -70,8 +70,8 @@ class BagOfWords(BagMethod):
             support = machines.support
             self.set_fitted(support=x[support], coefficients=machines.duals[:, support], intercepts=machines.intercepts)
         else:
-            coefficients, intercepts = logistic_lines(LogisticRegression(C=self.C, max_iter=1000), x, target, known)
-            self.set_fitted(support=x[:0], coefficients=coefficients, intercepts=intercepts)
+            lines = fit_lines(with_ones(x), target > 0, known, 1 / self.C)
+            self.set_fitted(support=x[:0], coefficients=lines[:, :-1], intercepts=lines[:, -1])
 
     def histograms(self, bag: Tensor, mask: Tensor) -> Tensor:
         """The share of a bag's instances nearest to each word (B, K), of bags (B, N, D) with their mask (B, N)."""

@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import sklearn
 import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.methods.components.classifiers import logistic_lines
-from retdm.methods.components.labels import Array, Bools
+from retdm.methods.components.labels import Array, Bools, constant_labels, smoothed_prior
+from retdm.methods.components.logistic_solver import fit_lines, principal_axes, with_ones
 from retdm.methods.components.standardise import standardised
 from retdm.methods.on_features.base import FeatureMethod
 from retdm.methods.tuning import FoldScores
@@ -22,16 +23,18 @@ NEW_NAMES = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)  # `pe
 
 
 class Logistic(FeatureMethod):
-    """One liblinear logistic regression a label: penalty(w, b) + C * sum of log-losses over the rows where it is known.
+    """A logistic regression of each label: penalty(w, b) + C * sum of log-losses over the rows where it is known.
 
     The paper's eq. 1 divides by C * n: its lambda is 1 / (C n), its "default of 1" liblinear's C = 1. As in liblinear
     the intercept is penalised like a coefficient. A constant label has coefficients of 0 and scores
-    (positives + 1) / (rows + 2) everywhere.
+    (positives + 1) / (rows + 2) everywhere. L1 is fitted by liblinear, a label at a time; L2, to the same optimum as
+    liblinear's, for all labels at once in a fraction of the time.
 
     Args:
         penalty: ``l1`` (the sum of absolute values) or ``l2`` (half the sum of squares).
         C: weight of the losses against the penalty.
-        tolerance: liblinear's; it decides how many coefficients of an L1 fit are zero.
+        tolerance: of the solver. For L1 it decides how many coefficients are zero; for L2 see
+            :func:`retdm.methods.components.logistic_solver.fit_lines`.
         standardise: subtract each feature's mean over the training rows and divide by its deviation.
         fitted: see :class:`retdm.methods.on_features.base.FeatureMethod`. C is tuned by the log-loss of all labels
             together.
@@ -99,25 +102,59 @@ class Logistic(FeatureMethod):
 
     def _lines(self, x: Array, target: NDArray[Any], known: Bools) -> tuple[Array, Array]:
         """Coefficients (L, F) and intercepts (L,) on the rows x (n, F)."""
-        kind: dict[str, Any] = {"l1_ratio": float(self.penalty == "l1")} if NEW_NAMES else {"penalty": self.penalty}
+        if self.penalty == "l1":
+            return self._sparse_lines(x, target, known)
+        axes = principal_axes(x)
+        lines = self._dense_lines(with_ones(x @ axes), target, known)
+        return lines[:, :-1] @ axes.T, lines[:, -1]
+
+    def _dense_lines(self, rows: Array, target: NDArray[Any], known: Bools, start: Array | None = None) -> Array:
+        ridge = 1 / self.C
+        return fit_lines(rows, target > 0, known, ridge, ridge, start=start, tolerance=self.tolerance)
+
+    def _sparse_lines(self, x: Array, target: NDArray[Any], known: Bools) -> tuple[Array, Array]:
+        kind: dict[str, Any] = {"l1_ratio": 1.0} if NEW_NAMES else {"penalty": "l1"}
         # The seed is of liblinear's order of coordinates.
         model = LogisticRegression(
             solver="liblinear", C=self.C, tol=self.tolerance, max_iter=1000, random_state=self.seed, **kind
         )
         # Processes, which share the features as a memory map: threads would share liblinear's one random order, and
         # results would change from run to run. Small problems are done before the processes have started.
-        return logistic_lines(model, x, target, known, jobs=-1 if x.size > SMALL else 1)
+        jobs = -1 if x.size > SMALL else 1
+        fits = np.flatnonzero(~constant_labels(target, known))
+        found = Parallel(n_jobs=jobs)(delayed(_line)(model, x, target[:, j], known[:, j]) for j in fits)
+        prior = smoothed_prior(target, known)
+        coefficients, intercepts = np.zeros((target.shape[1], x.shape[1])), np.log(prior / (1 - prior))
+        for j, (line, intercept) in zip(fits, found, strict=True):
+            coefficients[j], intercepts[j] = line, intercept
+        return coefficients, intercepts
 
     def fold_scores(self, examples: NDArray[Any], target: NDArray[Any], known: Bools) -> FoldScores:
-        """Logits, of lines on features that are standardised once for all folds."""
+        """Logits, of lines on features that are standardised, and for L2 turned to their axes, once for all folds."""
         x, _, _ = self._standardised(examples)
+        if self.penalty == "l1":
 
-        def logits(fitted: Bools, held: Bools) -> Array:
-            lines = zip(*self._lines(x[fitted], target[fitted], known[fitted]), strict=True)
-            return np.stack([x[held] @ coefficients + intercept for coefficients, intercept in lines], 1)
+            def logits(fitted: Bools, held: Bools) -> Array:
+                lines = zip(*self._sparse_lines(x[fitted], target[fitted], known[fitted]), strict=True)
+                return np.stack([x[held] @ coefficients + intercept for coefficients, intercept in lines], 1)
+
+        else:
+            rows = with_ones(x @ principal_axes(x))
+            before: dict[bytes, Array] = {}  # of each fold the last lines, from which those of the next C are not far
+
+            def logits(fitted: Bools, held: Bools) -> Array:
+                fold = fitted.tobytes()
+                before[fold] = self._dense_lines(rows[fitted], target[fitted], known[fitted], before.get(fold))
+                found: Array = rows[held] @ before[fold].T
+                return found
 
         return logits
 
     def cross_validation_loss(self, scores: Array, target: NDArray[Any], known: Bools) -> float:
         losses = np.logaddexp(0, -np.where(target > 0, 1.0, -1.0) * scores) * known
         return sum(float(losses[:, j].sum()) for j in range(losses.shape[1]))
+
+
+def _line(model: LogisticRegression, x: Array, target: NDArray[Any], known: Bools) -> tuple[Array, float]:
+    model.fit(x if known.all() else x[known], target[known] > 0)
+    return model.coef_[0].copy(), float(model.intercept_[0])

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from retdm.methods.components.logistic_solver import fit_lines, principal_axes
+from retdm.methods.components.logistic_solver import fit_lines, principal_axes, with_ones
 
 
 def drawn(n: int, width: int, labels: int, seed: int = 0) -> tuple[Any, Any, Any]:
@@ -42,43 +42,49 @@ def test_axes_are_orthonormal_span_the_rows_and_leave_them_uncorrelated(n: int, 
     np.testing.assert_allclose(products, np.diag(products.diagonal()), atol=1e-10)
 
 
-@pytest.mark.parametrize("ridge", [1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("penalty", [1e-3, 1.0, 100.0])
 @pytest.mark.parametrize(("n", "width", "labels"), [(80, 10, 3), (40, 70, 2), (50, 1, 1)])
-def test_the_gradient_vanishes_where_it_stops(n: int, width: int, labels: int, ridge: float) -> None:
+def test_the_gradient_vanishes_where_it_stops(n: int, width: int, labels: int, penalty: float, free: bool) -> None:
     x, target, known = drawn(n, width, labels)
-    rows = np.concatenate([x @ principal_axes(x), np.ones((n, 1))], 1)
-    ridges = np.append(np.full(rows.shape[1] - 1, ridge), 0)
-    start = np.zeros((labels, rows.shape[1]))
-    lines = fit_lines(rows, target, known, ridges, start)
-    at_start = np.abs(gradient(start, rows, target, known, ridges)).max()
-    assert np.abs(gradient(lines, rows, target, known, ridges)).max() < 1e-5 * at_start
+    rows, own = with_ones(x @ principal_axes(x)), 0.0 if free else penalty
+    lines = fit_lines(rows, target, known, penalty, own)
+    ridge = np.append(np.full(rows.shape[1] - 1, penalty), own)
+    at_zero = np.abs(gradient(np.zeros_like(lines), rows, target, known, ridge)).max()
+    assert np.abs(gradient(lines, rows, target, known, ridge)).max() < 1e-5 * at_zero
 
 
-@pytest.mark.parametrize("ridge", [0.05, 1.0])
-def test_lines_are_those_of_scikit_learn_label_by_label(ridge: float) -> None:
+@pytest.mark.parametrize("penalty", [0.05, 1.0])
+def test_lines_are_those_of_scikit_learn_label_by_label(penalty: float) -> None:
     x, target, known = drawn(80, 10, 3)
-    rows = np.concatenate([x, np.ones((80, 1))], 1)
-    lines = fit_lines(rows, target, known, np.append(np.full(10, ridge), 0), np.zeros((3, 11)))
+    lines = fit_lines(with_ones(x), target, known, penalty)
     for j, line in enumerate(lines):
-        model = LogisticRegression(C=1 / ridge, tol=1e-10, max_iter=10_000)
+        model = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000)
         model.fit(x[known[:, j]], target[known[:, j], j])
         np.testing.assert_allclose(line, [*model.coef_[0], *model.intercept_], atol=1e-4)
 
 
 def test_neither_other_labels_nor_the_start_nor_the_axes_move_the_optimum() -> None:
     x, target, known = drawn(60, 12, 4)
-    ridge = np.full(12, 0.3)
-    lines = fit_lines(x, target, known, ridge, np.zeros((4, 12)))
-    alone = [fit_lines(x, target[:, [j]], known[:, [j]], ridge, np.zeros((1, 12)))[0] for j in range(4)]
+    rows, axes = with_ones(x), principal_axes(x)
+    lines = fit_lines(rows, target, known, 0.3)
+    alone = [fit_lines(rows, target[:, [j]], known[:, [j]], 0.3)[0] for j in range(4)]
     np.testing.assert_allclose(lines, alone, atol=1e-5)
-    elsewhere = fit_lines(x, target, known, ridge, np.random.default_rng(1).normal(size=(4, 12)))
-    np.testing.assert_allclose(lines, elsewhere, atol=1e-5)
-    axes = principal_axes(x)
-    turned = fit_lines(x @ axes, target, known, ridge, np.zeros((4, 12)))
-    np.testing.assert_allclose(lines, turned @ axes.T, atol=1e-5)
+    start = np.random.default_rng(1).normal(size=lines.shape)
+    np.testing.assert_allclose(lines, fit_lines(rows, target, known, 0.3, start=start), atol=1e-5)
+    turned = fit_lines(with_ones(x @ axes), target, known, 0.3)
+    np.testing.assert_allclose(lines, np.append(turned[:, :-1] @ axes.T, turned[:, -1:], 1), atol=1e-5)
 
 
 def test_what_an_unknown_cell_says_changes_nothing() -> None:
     x, target, known = drawn(60, 12, 2)
-    fits = [fit_lines(x, target ^ flip, known, np.full(12, 0.3), np.zeros((2, 12))) for flip in (False, ~known)]
-    np.testing.assert_array_equal(*fits)
+    np.testing.assert_array_equal(*(fit_lines(with_ones(x), target ^ flip, known, 0.3) for flip in (False, ~known)))
+
+
+def test_a_constant_label_has_the_odds_of_its_prior_from_wherever_it_starts() -> None:
+    x, target, known = drawn(30, 5, 3)
+    target[:, 0], known[:, 0], known[:, 2] = True, True, False
+    for start in (None, np.ones((3, 6))):
+        lines = fit_lines(with_ones(x), target, known, 0.3, start=start)
+        assert not lines[[0, 2], :-1].any() and lines[1, :-1].all()
+        np.testing.assert_allclose(lines[[0, 2], -1], [np.log(31), 0])

@@ -21,3 +21,10 @@ def test_the_scale_is_that_of_all_blocks_and_a_constant_feature_is_not_divided(s
     expected = {"minmax": (x - [1, 5]) / [6, 1], "standard": (x - x.mean(0)) / [x[:, 0].std(), 1], "none": x}[scale]
     shift, spread = shift_and_spread(scale, [x[:1], x[1:]])
     np.testing.assert_allclose((x - shift) / spread, expected, rtol=1e-6)
+
+
+def test_what_rounding_leaves_of_a_constant_features_deviation_divides_nothing() -> None:
+    x = np.full((20, 1), 0.1)
+    assert x.std(0) > 0
+    z, mean, deviation = standardised(x)
+    assert deviation == 1 and np.abs(z).max() < 1e-15 and mean == pytest.approx(0.1)

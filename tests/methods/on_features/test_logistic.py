@@ -32,17 +32,63 @@ def logits_of(scores: np.ndarray) -> np.ndarray:
     return np.log(scores / (1 - scores))
 
 
-@pytest.mark.parametrize("penalty", ["l1", "l2"])
-@pytest.mark.parametrize("standardise", [False, True])
-def test_scores_are_those_of_scikit_learn(given: Toy, penalty: str, standardise: bool) -> None:
-    scores = scored(fitted("logistic", given, penalty=penalty, standardise=standardise, C=0.7), given.examples)
+def liblinear(penalty: str, standardise: bool, tolerance: float) -> Any:
     kind = {"l1_ratio": float(penalty == "l1")} if logistic.NEW_NAMES else {"penalty": penalty}
+    model = LogisticRegression(solver="liblinear", C=0.7, tol=tolerance, max_iter=10_000, random_state=0, **kind)
+    return make_pipeline(StandardScaler(), model) if standardise else model
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_l1_scores_are_those_of_liblinear(given: Toy, standardise: bool) -> None:
+    scores = scored(fitted("logistic", given, standardise=standardise, C=0.7), given.examples)
     x = given.examples.astype(np.float64)
     for label in (0, 1):
-        model: Any = LogisticRegression(solver="liblinear", C=0.7, tol=1e-4, max_iter=1000, random_state=0, **kind)
-        model = make_pipeline(StandardScaler(), model) if standardise else model
+        model = liblinear("l1", standardise, 1e-4)
         expected = model.fit(x, given.target[:, label]).predict_proba(x)[:, 1]
         np.testing.assert_allclose(scores[:, label], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_l2_has_the_optimum_of_liblinear(given: Toy, standardise: bool) -> None:
+    settings = {"penalty": "l2", "standardise": standardise, "tolerance": 1e-6, "C": 0.7}
+    scores = scored(fitted("logistic", given, **settings), given.examples)
+    x = given.examples.astype(np.float64)
+    for label in (0, 1):
+        model = liblinear("l2", standardise, 1e-10)
+        expected = model.fit(x, given.target[:, label]).predict_proba(x)[:, 1]
+        np.testing.assert_allclose(scores[:, label], expected, atol=1e-5)
+
+
+def test_the_coarser_the_tolerance_the_further_l2_stays_from_its_optimum(given: Toy) -> None:
+    given.target[:, 2] = given.target[:, 0]
+
+    def objective(tolerance: float) -> float:
+        method = fitted("logistic", given, penalty="l2", C=0.7, tolerance=tolerance)
+        lines = torch.cat([method.coefficients, method.intercepts[:, None]], 1)
+        logits = torch.from_numpy(given.examples).double() @ lines[:, :-1].T + lines[:, -1]
+        signs = 1 - 2.0 * torch.from_numpy(given.target)
+        return float((lines**2).sum() / 2 + 0.7 * torch.nn.functional.softplus(signs * logits).sum())
+
+    found = [objective(tolerance) for tolerance in (1e-8, 1e-4, 1e-1)]
+    assert found == sorted(found) and found[0] < found[2]
+    assert found[1] - found[0] < 1e-6 * found[0]
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2"])
+def test_tuning_chooses_the_c_of_a_plain_cross_validation(given: Toy, penalty: str) -> None:
+    given.known[::5, 1] = False
+    method = fitted("logistic", given, penalty=penalty, tolerance=1e-6, tune=True)
+    fold = np.random.default_rng(0).permutation(60) % 5
+    losses = {}
+    for C in method.candidates["C"]:
+        losses[C] = 0.0
+        for held in range(5):
+            part = fitted("logistic", given.take(fold != held), penalty=penalty, tolerance=1e-6, C=C)
+            rest = given.take(fold == held)
+            scores = scored(part, rest.examples)
+            wrong = np.where(rest.target > 0, 1 - scores, scores)
+            losses[C] -= np.log1p(-wrong[rest.known]).sum()
+    assert min(losses, key=lambda C: losses[C]) == method.C
 
 
 def test_a_label_is_fitted_to_the_rows_where_it_is_known(given: Toy) -> None:
