@@ -13,7 +13,8 @@ from retdm.errors import UserError
 from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder, mean_instance
 from retdm.methods.components.heads import Head, InstanceHead, head_of
-from retdm.methods.stage import Stage, parse_stages
+from retdm.methods.components.linear_probe import Probe, fit_probe
+from retdm.methods.stage import UNTRAINED, Stage, parse_stages
 from retdm.ranges import Above, AtLeast
 
 
@@ -76,7 +77,7 @@ class DeepMethod(Method):
                 )
         self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
         self.build_optimizer = optimizer
-        self.stage = self.stages[-1]
+        self.stage = self.stages[-1] if self.stages else UNTRAINED
         self.stage_step = 0
         self.diagnostics: dict[str, Tensor] = {}
 
@@ -148,6 +149,33 @@ class DeepMethod(Method):
 
     def use_training_labels(self, labels: TrainingLabels) -> None:
         """Read the label sets of the training split, before training starts or resumes."""
+
+    @torch.no_grad()
+    def start_at_probe(self, features: Tensor, target: Tensor, known: Tensor) -> Probe:
+        """Begin where a logistic regression of the backbone's features ends, instead of at random.
+
+        The encoder standardises features, its layer becomes an orthogonal map of them, and the head takes over the
+        classifier, as far as it is a linear one.
+
+        Args:
+            features: (n, F) of the training split, float32, see :meth:`BackboneEncoder.pooled`.
+            target: (n, L).
+            known: (n, L), bool.
+        """
+        probe = fit_probe(features, target, known, seed=self.seed)
+        self.encoder.set_moments(probe.mean, probe.deviation)
+        weight = self.encoder.start_linear((features - probe.mean) / probe.deviation, probe.weight)
+        bias = probe.bias
+        if weight is None:
+            probe = fit_probe(self.encoder.layers(features), target, known, seed=self.seed)
+            weight = probe.weight / probe.deviation
+            bias = probe.bias - weight @ probe.mean
+        if isinstance(self.classifier, nn.Linear):
+            self.classifier.weight.copy_(weight)
+            self.classifier.bias.copy_(bias)
+        elif isinstance(self.classifier, InstanceHead):
+            self.classifier.start_at(weight, bias, probe.log_odds)
+        return probe
 
     def on_stage_start(self, stage: Stage, batches: Iterable[AnyBatch]) -> None:
         """Prepare for a stage, in evaluation mode, from (a sample of) the training split as test views.
@@ -246,18 +274,23 @@ class DeepMethod(Method):
         return self.build_optimizer(self.parameter_groups(), self.stages[0].lr)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """A group a component, and one a layer that ``lr_factor`` names, with ``name``, ``params`` and ``lr_factor``.
+        """Two groups a component, and two a layer that ``lr_factor`` names: its matrices and its vectors, which are
+        biases and scales, with ``name``, ``params``, ``lr_factor`` and ``is_vectors``.
 
         All components from the start, so that a resumed run finds the groups it saved, whatever its stage.
         """
-        groups: dict[str, list[nn.Parameter]] = {name: [] for name in {**self.components, **self.lr_factor}}
+        names = {**self.components, **self.lr_factor}
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = {
+            (name, is_vectors): [] for name in names for is_vectors in (False, True)
+        }
         for component, module in self.components.items():
             for name, parameter in module.named_parameters(prefix=component):
-                owners = [group for group in groups if name == group or name.startswith(f"{group}.")]
-                groups[max(owners, key=len)].append(parameter)
+                owners = [group for group in names if name == group or name.startswith(f"{group}.")]
+                groups[max(owners, key=len), parameter.ndim < 2].append(parameter)
         return [
-            {"params": params, "name": name, "lr_factor": self.lr_factor.get(name, 1.0)}
-            for name, params in groups.items()
+            {"params": params, "name": name, "lr_factor": self.lr_factor.get(name, 1.0), "is_vectors": is_vectors}
+            for (name, is_vectors), params in groups.items()
+            if params
         ]
 
     def _is_layer(self, name: str) -> bool:

@@ -1,7 +1,7 @@
 """One stage of a training schedule, as a method's YAML writes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from retdm.errors import UserError
@@ -23,6 +23,9 @@ class Stage:
         rule: ``plateau``: a tenth of the rate when the stage's validation loss has not fallen for ``patience`` epochs,
             and the end when it has not again (RETDM section III: 0.1 down to 0.01). ``one_cycle``: up and down once
             over ``max_epochs``. ``constant``: one rate for ``max_epochs``.
+        min_steps: optimizer steps that the stage makes at least, on small sets by more epochs than ``max_epochs``.
+        inputs: ``images``, augmented; ``features``: those of the backbone as it started, which a stage can read that
+            trains nothing of the encoder. Such stages come first.
         patience: epochs without a lower validation loss for which the plateau rule waits, at least 1.
         warmup: share of the steps of ``max_epochs`` over which the rate climbs; None is the rule's default: .3 of
             one_cycle, 0 of the others.
@@ -36,13 +39,22 @@ class Stage:
     rule: RuleName = "plateau"
     patience: Annotated[int, AtLeast(1)] = 2
     warmup: Annotated[float, Between(0, 1)] | None = None
+    min_steps: Annotated[int, AtLeast(0)] = 0
+    inputs: Literal["images", "features"] = "images"
+
+    def lengthened(self, steps: int) -> "Stage":
+        """The stage with as many epochs of ``steps`` steps as ``min_steps`` needs."""
+        return replace(self, max_epochs=max(self.max_epochs, -(-self.min_steps // steps)))
+
+
+UNTRAINED = Stage("none", train=(), losses=(), lr=1.0, max_epochs=0)  # of a method that no stage trains
 
 
 def parse_stages(stages: list[Mapping[str, Any]]) -> list[Stage]:
     """The stages of a method, without those that have no epochs.
 
     Raises:
-        UserError: a setting is missing; two stages have one name; no stage is left.
+        UserError: a setting is missing; two stages have one name; a stage cannot read features.
     """
     names = [field.name for field in fields(Stage)]
     parsed: list[Stage] = []
@@ -53,8 +65,13 @@ def parse_stages(stages: list[Mapping[str, Any]]) -> list[Stage]:
         stage = Stage(**{**settings, "train": tuple(settings["train"]), "losses": tuple(settings["losses"])})
         if any(stage.name == earlier.name for earlier in parsed):  # settings and checkpoints go by the name
             raise UserError(f"two stages are called {stage.name}", "give each a name of its own in method.stages")
-        if stage.max_epochs > 0:
-            parsed.append(stage)
-    if not parsed:
-        raise UserError("no stage has an epoch to train", "set schedule.<stage>.max_epochs above 0")
+        if stage.max_epochs == 0:
+            continue
+        if stage.inputs == "features" and ("encoder" in stage.train or any(each.inputs == "images" for each in parsed)):
+            raise UserError(
+                f"stage {stage.name}: inputs=features are those of the backbone at the start, which "
+                + ("the stage would train" if "encoder" in stage.train else "an earlier stage has changed"),
+                f"schedule.{stage.name}.inputs=images",
+            )
+        parsed.append(stage)
     return parsed

@@ -187,12 +187,29 @@ def precompute(settings: RunSettings, data: Data, method: Method) -> Data:
         data: of the run.
         method: with its backbone's weights.
     """
-    cache = None if settings.data.get("cache", "none") == "none" else Path(settings.data["cache"])
-    if method.encoder.backbone.frozen and isinstance(data, ImageData):
-        method.to(device_of(settings.trainer))
-        backbone = settings.identity["backbone"]
-        of = {"backbone": backbone, "seed": settings.seed if backbone["weights"] == "none" else None}
-        data = precompute_features(data, method, of, cache)
+    if method.encoder.backbone.frozen:
+        data = features_of(settings, data, method)
     if isinstance(method, DistanceMethod):
-        method.use_distances(*precompute_distances(data, method.distance, method.scale, cache))
+        method.use_distances(*precompute_distances(data, method.distance, method.scale, _cache_of(settings)))
     return data
+
+
+def features_of(settings: RunSettings, data: Data, method: Method) -> Data:
+    """The data with features of the method's backbone, as it is now, in the place of images; other data as it is.
+
+    Args:
+        settings: of the run.
+        data: of the run.
+        method: with its backbone's weights as they were loaded: what is cached goes by their file.
+    """
+    if not isinstance(data, ImageData) or data.features is not None:
+        return data
+    method.to(device_of(settings.trainer))
+    backbone = settings.identity["backbone"]
+    of = {"backbone": backbone, "seed": settings.seed if backbone["weights"] == "none" else None}
+    return precompute_features(data, method, of, _cache_of(settings))
+
+
+def _cache_of(settings: RunSettings) -> Path | None:
+    """The folder of the cache; None caches nothing."""
+    return None if settings.data.get("cache", "none") == "none" else Path(settings.data["cache"])

@@ -50,9 +50,10 @@ def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | Non
     }
 
 
-def evaluate_validation(rows: dict[str, np.ndarray], method: Method) -> dict[str, Any]:
-    """``criteria`` of a method's predictions of the validation split, and the ``threshold`` that is best on them."""
-    threshold = threshold_on(rows)
+def evaluate_validation(rows: dict[str, np.ndarray], method: Method, threshold: float | None = None) -> dict[str, Any]:
+    """``criteria`` of a method's predictions of the validation split, and the ``threshold``: None takes the one that is
+    best on them."""
+    threshold = threshold_on(rows) if threshold is None else threshold
     return {"criteria": criteria_of(rows, method, method.decide, threshold)["criteria"], "threshold": threshold}
 
 

@@ -13,14 +13,16 @@ from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
 from retdm.runs.advice import warn_of_few_steps
 from retdm.runs.build import describe
-from retdm.runs.evaluate import evaluate_method
+from retdm.runs.distributed import broadcast
+from retdm.runs.evaluate import evaluate_method, evaluate_validation
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.saved import weights_into
+from retdm.runs.start import FEW, Start, average_with_start, criteria_of_end, read_start, start_at_probe
 from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader
-from retdm.training.checkpoint_files import save
+from retdm.training.checkpoint_files import read_checkpoint, save
 from retdm.training.checkpoints import Checkpoints
 from retdm.training.evaluation import Evaluation
 from retdm.training.inference import predict
@@ -60,14 +62,24 @@ def train_deep(
     """
     device = device_of(settings.trainer)
     on_gpu = device.type == "cuda"
-    if method.encoder.backbone.frozen and not resume:
-        method.encoder.set_moments(*data.moments())
     method.use_training_labels(data.training_labels())
+    start: Start | None = None
+    if settings.start == "probe":
+        start = read_start(folder) if resume else start_at_probe(folder, settings, data, method)
+    elif method.encoder.backbone.frozen and not resume:
+        method.encoder.set_moments(*data.moments())
+    planned = [stage for stage in method.stages if stage.inputs == "images"]
+    if not planned:  # the start is all there is
+        if is_leader():
+            save(read_checkpoint(folder.start), folder.best)
+        broadcast(None)
+        return _report(folder, settings, data, method, start, validation, [], {})
     # Lightning reads it again: here it is checked.
     state = weights_into(method, folder.last, settings.identity) if resume else None
     try:
         epoch, batch = map(int, state["callbacks"]["Checkpoints"]["position"]) if state else (0, 0)
         loader = data.train_loader((epoch, batch), on_gpu=on_gpu)
+        method.stages = [stage.lengthened(len(loader)) for stage in planned]
         stages = Stages(method.stages, partial(data.split_loader, "train", MEASURED_ROWS, on_gpu=on_gpu))
         checkpoints = Checkpoints(
             folder.checkpoints,
@@ -99,7 +111,17 @@ def train_deep(
     if state:
         log.info("continuing at epoch %d, batch %d, stage %s", epoch + 1, batch + 1, stages.stage.name)
     elif is_leader():
-        warn_of_few_steps(method, data)
+        for stage, longer in zip(planned, method.stages, strict=True):
+            if longer != stage:
+                log.info(
+                    "stage %s: %d epochs instead of %d, to make %d steps",
+                    stage.name,
+                    longer.max_epochs,
+                    stage.max_epochs,
+                    stage.min_steps,
+                )
+        if start is None:
+            warn_of_few_steps(method, data)
     if not stages.finished:
         trainer.fit(
             method,
@@ -112,16 +134,52 @@ def train_deep(
         raise RuntimeError(f"training left no {folder.best}")
     method.to(device)
     earlier = _earlier_stages(settings, method, data, checkpoints)
+    if settings.average:
+        if is_leader():
+            average_with_start(folder, settings)
+        broadcast(None)
+        earlier["not_averaged"] = criteria_of_end(folder, settings, method, data)
+    return _report(folder, settings, data, method, start, validation, stages.history, earlier)
+
+
+def _report(
+    folder: RunFolder,
+    settings: RunSettings,
+    data: Data,
+    method: DeepMethod,
+    start: Start | None,
+    validation: dict[str, Any] | None,
+    history: list[dict[str, Any]],
+    earlier: dict[str, Any],
+) -> dict[str, Any]:
+    """The report of ``best.ckpt``, see :func:`train_deep`; ``earlier`` has the criteria of other weights, by name."""
     content = weights_into(method, folder.best, settings.identity)
     if method.chooses_on_validation:
         method.choose_on_validation(partial(predict, method, data, "validation"))
         if is_leader():
             save({**content, "state_dict": method.state_dict()}, folder.best)
-    report = evaluate_method(method, data, validation)
-    report["stages"] = stages.history
-    report["earlier_stages"] = earlier
-    report["seconds"] = sum(row["minutes"] for row in stages.history) * 60
-    return report
+    if start is not None:
+        history, earlier = start.stages + history, {"probe": start.criteria} | earlier
+        validation = validation or _validation_by_probe(method, data, start)
+    seconds = sum(row["minutes"] for row in history) * 60
+    return evaluate_method(method, data, validation) | {
+        "stages": history,
+        "earlier_stages": earlier,
+        "seconds": seconds,
+    }
+
+
+def _validation_by_probe(method: DeepMethod, data: Data, start: Start) -> dict[str, Any] | None:
+    """Criteria of a small validation split at the threshold of the probe; None where that split chooses its own."""
+    count = len(data.splits["validation"])
+    if count >= FEW or start.threshold is None:
+        return None
+    log.info(
+        "threshold %.2f: the best on the probe's out-of-fold scores, for %d images of validation choose none",
+        start.threshold,
+        count,
+    )
+    return evaluate_validation(predict(method, data, "validation"), method, start.threshold)
 
 
 def _earlier_stages(

@@ -15,7 +15,7 @@ from retdm.criteria.decide import RULES
 from retdm.data.source import data_root
 from retdm.errors import UserError
 from retdm.registry import nearest
-from retdm.settings.checks import RUN, STAGE, check_folders, check_groups, check_keys, parameters_of, without
+from retdm.settings.checks import RUN, STAGE, START, check_folders, check_groups, check_keys, parameters_of, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.devices import precision
 from retdm.settings.plain import where_written
@@ -89,8 +89,13 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
     if (rule := content["method"].get("decide", "half")) not in RULES:
         where = where_written("method.decide", choices, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
-    _set_stages(content["method"], content.pop("schedule"), choices)
+    content |= _set_stages(content["method"], content.pop("schedule"), choices)
     _refuse_idle(typed, content["method"], choices, unseen)
+    if content["start"] == "probe" and classes["data"].gives is BagBatch:
+        raise UserError(
+            f"schedule.start=probe: data={choices['data']} gives bags of features, which no backbone computes",
+            "schedule=bags",
+        )
     trainer = content["trainer"]
     trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
     return RunSettings(**content, choices=choices, classes=classes)
@@ -127,18 +132,39 @@ def place(data: dict[str, Any], kind: Any) -> None:
         data["cache"] = str(Path(data["cache"]).absolute())
 
 
-def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[str, str]) -> None:
-    """Give each stage of the method its rate and length out of the schedule, every key of which is checked."""
+def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
+    """Give each stage of the method its rate and length out of the schedule, every key of which is checked.
+
+    Returns:
+        ``start`` and ``average`` of the schedule; nothing of a fitted method.
+    """
     stages = method.get("stages", [])
     names = _stage_names() | {str(stage.get("name")) for stage in stages}
-    check_keys(
-        "schedule", schedule, dict.fromkeys(names, dict[str, Any]), choices, f"schedule {choices.get('schedule')}"
-    )
+    kinds = START | dict.fromkeys(names, dict[str, Any])
+    check_keys("schedule", schedule, kinds, choices, f"schedule {choices.get('schedule')}")
     stage_keys = without(STAGE, "name", "train", "losses")
+    start = {key: schedule.pop(key) for key in START if key in schedule}
     for name, lengths in schedule.items():
         check_keys(f"schedule.{name}", lengths, stage_keys, choices, "a stage")
-    if "stages" in method:
-        method["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
+    if "stages" not in method:
+        return {"start": "random", "average": 0.0}
+    start = {"start": "random", "average": 0.0} | start
+    method["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
+    if start["start"] == "random":
+        for stage in method["stages"]:
+            if stage.get("inputs") == "features" and stage.get("max_epochs"):
+                raise UserError(
+                    f"schedule.{stage['name']}.inputs=features: features are extracted for a probe alone",
+                    f"schedule.start=probe, or schedule.{stage['name']}.inputs=images",
+                )
+        if all(stage.get("max_epochs") == 0 for stage in method["stages"]):
+            raise UserError("no stage has an epoch to train", "set schedule.<stage>.max_epochs above 0")
+        if start["average"]:
+            raise UserError(
+                f"schedule.average={start['average']}: weights that start at random are no part of what is tested",
+                "schedule.start=probe, or schedule.average=0",
+            )
+    return start
 
 
 def _refuse_idle(typed: Sequence[str], method: dict[str, Any], choices: dict[str, str], unseen: str | None) -> None:

@@ -15,7 +15,7 @@ from retdm.backbones.weights import file_hash
 from retdm.errors import UserError
 from retdm.settings.classes import resolve_classes
 
-FORMAT = 2  # of a run's config.yaml; a folder of another one is trained anew
+FORMAT = 3  # of a run's config.yaml; a folder of another one is trained anew
 # Where a run keeps its files and how many hands work on it changes no result.
 NOT_RESULTS = {"root", "cache", "workers", "download"}
 
@@ -37,6 +37,9 @@ class RunSettings:
         data, augment, method, backbone, optimizer, trainer, logger: the keys of each group with their values;
             ``backbone`` is empty where the data gives bags, ``optimizer`` where the method is fitted, ``augment`` where
             no image is trained on.
+        start: of a network's weights: ``random``, but for those of the backbone; or ``probe``, a logistic regression
+            of the backbone's features.
+        average: share of the starting weights in those that are tested, from 0 to below 1.
         choices: group -> name of the YAML file that was chosen for it.
         classes: group -> the class that its ``_target_`` names.
         recorded: the identity that the run's own files hold; None computes it.
@@ -50,6 +53,8 @@ class RunSettings:
     backbone: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    start: str = "random"
+    average: float = 0.0
     trainer: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -100,6 +105,8 @@ class RunSettings:
             "backbone": self.backbone | weights,
             "method": self.method,
             "optimizer": self.optimizer,
+            "start": self.start,
+            "average": self.average,
             "seed": self.seed,
             "refit": self.refit,
             "precompute": self.precompute,

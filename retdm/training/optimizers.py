@@ -50,7 +50,7 @@ class AdamW(OptimizerSettings):
     Args:
         beta1, beta2: of the running means of the gradient and of its square, from 0 to below 1.
         eps: added to the root of the second mean, above 0.
-        weight_decay: taken off the weights themselves, times the rate.
+        weight_decay: taken off the weights themselves, times the rate; off matrices alone, not off biases and scales.
     """
 
     beta1: Annotated[float, Between(0, 1, with_high=False)] = 0.9
@@ -60,4 +60,5 @@ class AdamW(OptimizerSettings):
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
         betas = (self.beta1, self.beta2)
+        groups = [group | ({"weight_decay": 0.0} if group["is_vectors"] else {}) for group in groups]
         return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=self.eps, weight_decay=self.weight_decay)

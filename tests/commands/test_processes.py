@@ -88,6 +88,18 @@ def test_two_processes_end_where_one_does(way: str, one: Path, folder: Path) -> 
     assert len(list((two / "tensorboard").glob("events*"))) >= 1
 
 
+def test_two_processes_begin_at_the_probe_where_one_does(folder: Path) -> None:
+    runs = [folder / "probe1", folder / "probe2"]
+    more = ["schedule=fine_tune", "schedule.joint.max_epochs=1", "schedule.label_embedding.min_steps=8"]
+    more += [f"data.cache={folder / 'cache'}", "data.batch_size=11", "optimizer=sgd", "schedule.joint.lr=0.01"]
+    command([sys.executable, TRAIN], f"run={runs[0]}", *more)
+    command([sys.executable, TRAIN], f"run={runs[1]}", "trainer.devices=2", *more)
+    for name in ("start", "end", "best"):
+        a, b = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"] for run in runs)
+        for key in a:
+            torch.testing.assert_close(a[key], b[key], rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
 @pytest.mark.slow
 def test_two_processes_choose_the_mixture_that_one_does(folder: Path) -> None:
     found = []

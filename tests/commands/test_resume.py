@@ -139,6 +139,29 @@ def test_killed_between_moves_of_its_centres_the_center_loss_ends_bitwise_equal(
     assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best")
 
 
+@pytest.mark.parametrize("step", [None, 9, 13])  # the stage on features has 8
+def test_killed_in_a_run_from_a_probe_it_ends_bitwise_equal(step: int | None, cache: Path, tmp_path: Path) -> None:
+    """A kill before the first checkpoint of gradient training, at which the start is made anew, and two after it."""
+    more = ["schedule=fine_tune", "schedule.joint.max_epochs=4", "schedule.label_embedding.min_steps=6"]
+    more += ["data.batch_size=12", "+schedule.joint.min_steps=13"]
+    straight, killed = (settings_for(tmp_path / name, cache, 0, *more) for name in ("straight", "killed"))
+    assert in_a_process(run, straight) == 0
+    code = in_a_process(kill_at_the_start, killed) if step is None else in_a_process(run, killed, step)
+    assert code == -signal.SIGKILL
+    assert (tmp_path / "killed/checkpoints/start.ckpt").exists()
+    assert in_a_process(run, killed) == 0
+    assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best", "start", "end")
+
+
+def kill_at_the_start(settings: RunSettings) -> None:
+    """Train until ``start.ckpt`` is there."""
+    torch.set_num_threads(1)
+    Stages.on_train_start = lambda self, trainer, method: (  # type: ignore[method-assign,assignment]
+        os.kill(os.getpid(), signal.SIGKILL) if trainer.checkpoint_callback else None
+    )
+    train(settings)
+
+
 def test_killed_where_views_are_changed_and_mixed_it_ends_bitwise_equal(cache: Path, tmp_path: Path) -> None:
     more = ["method=bce", "augment=strong", "augment.mixup=0.4", "augment.cutmix=1", "schedule.end_to_end.max_epochs=4"]
     assert in_a_process(run, settings_for(tmp_path / "straight", cache, 0, *more)) == 0

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,10 +29,25 @@ def test_a_stage_of_no_epochs_is_left_out() -> None:
     assert [stage.name for stage in parsed] == ["joint"]
 
 
-@pytest.mark.parametrize("stages", [[], [WHOLE | {"max_epochs": 0}]])
-def test_at_least_one_stage_must_be_left(stages: list[dict[str, Any]]) -> None:
-    with pytest.raises(UserError, match="no stage has an epoch to train"):
+def test_a_stage_is_as_long_as_its_least_steps_need() -> None:
+    stage = replace(parse_stages([WHOLE])[0], min_steps=20)
+    assert [stage.lengthened(steps).max_epochs for steps in (1, 3, 6, 7, 20, 100)] == [20, 7, 4, 3, 3, 3]
+    assert parse_stages([WHOLE])[0].lengthened(1) == parse_stages([WHOLE])[0]
+
+
+@pytest.mark.parametrize(
+    "stages, reason",
+    [
+        ([WHOLE | {"inputs": "features"}], "the stage would train"),
+        ([WHOLE, WHOLE | {"name": "later", "train": ["classifier"], "inputs": "features"}], "an earlier stage has"),
+    ],
+)
+def test_features_are_those_of_the_start_and_no_stage_may_read_them_that_changes_them(
+    stages: list[dict[str, Any]], reason: str
+) -> None:
+    with pytest.raises(UserError, match=f"inputs=features are those of the backbone at the start, which {reason}"):
         parse_stages(stages)
+    assert parse_stages([WHOLE | {"train": ["classifier"], "inputs": "features"}, WHOLE | {"name": "later"}])
 
 
 @pytest.mark.parametrize("key", ["train", "losses", "lr", "max_epochs"])

@@ -68,7 +68,7 @@ def stages_table(history: list[dict[str, Any]]) -> Rows:
         [
             row["stage"],
             str(row["epochs"]),
-            f"{row['lr']:.1e}",
+            f"{row['lr']:.1e}" if "lr" in row else "",
             number(row.get("train_loss")),
             number(row.get("validation_loss")),
             number(row.get("validation_mAP"), 3),

@@ -58,8 +58,9 @@ class BackboneEncoder(nn.Module):
 
     The backbone may compute in bfloat16; the layers behind it never do, or scores would tie.
 
-    Where the backbone does not learn, because it is frozen or because the data gives instances instead of images, its
-    features are standardised by the training split, and the layer becomes two with a ReLU between them.
+    Features are standardised by :meth:`set_moments`, and stay as they are until it is called. Where the backbone does
+    not learn, because it is frozen or because the data gives instances instead of images, the layer becomes two with a
+    ReLU between them.
 
     Args:
         backbone: the network.
@@ -85,13 +86,12 @@ class BackboneEncoder(nn.Module):
         self.autocast: torch.dtype | None = None
         extracted = backbone.channels if view == "cells" else backbone.dim
         self.width = width or extracted
-        self.layers: nn.Module
-        if backbone.frozen:
-            between = [] if width is None else [nn.Linear(extracted, width), nn.ReLU(), nn.Linear(width, width)]
-            self.layers = nn.Sequential(Standardise(extracted), *between)
-        else:
-            fits = width is None or (view == "embedding" and backbone.projects and backbone.dim == width)
-            self.layers = nn.Identity() if fits else nn.Linear(extracted, self.width)
+        behind: list[nn.Module] = []
+        if width is not None and backbone.frozen:
+            behind = [nn.Linear(extracted, width), nn.ReLU(), nn.Linear(width, width)]
+        elif width is not None and not (view == "embedding" and backbone.projects and backbone.dim == width):
+            behind = [nn.Linear(extracted, width)]
+        self.layers = nn.Sequential(Standardise(extracted), *behind)
 
     def requires_grad_(self, requires_grad: bool = True) -> "BackboneEncoder":
         super().requires_grad_(requires_grad)
@@ -100,9 +100,34 @@ class BackboneEncoder(nn.Module):
         return self
 
     def set_moments(self, mean: Tensor, deviation: Tensor) -> None:
-        """Set what the features of a frozen backbone are standardised by: mean and deviation over the training split,
-        (F,) each."""
-        self.layers[0].set_moments(mean, deviation)  # type: ignore[index]
+        """Set what features are standardised by: mean and deviation over the training split, (F,) each."""
+        self.layers[0].set_moments(mean, deviation)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def start_linear(self, features: Tensor, weight: Tensor) -> Tensor | None:
+        """Let the layer begin as an orthogonal map that loses nothing of a linear classifier of standardised features.
+
+        Its first rows are the principal directions of the training features, as many as there are; the others are
+        orthogonal to them and to each other.
+
+        Args:
+            features: (n, F), standardised, of the training split.
+            weight: (L, F) of the classifier.
+
+        Returns:
+            The classifier (L, D) of what the encoder gives; None where two layers with a ReLU between them stand
+            there, and the classifier cannot be mapped through them.
+        """
+        behind = list(self.layers)[1:]
+        if not behind:
+            return weight
+        if len(behind) > 1:
+            return None
+        (layer,) = behind
+        assert isinstance(layer, nn.Linear)
+        layer.weight.copy_(orthogonal_rows(features, len(layer.weight)))
+        layer.bias.zero_()
+        return weight @ layer.weight.T
 
     @property
     def cached_as(self) -> str:
@@ -137,11 +162,14 @@ class BackboneEncoder(nn.Module):
         """One vector a row (B, D): an image's features, pooled over its regions; the mean of a bag's instances."""
         if isinstance(batch, BagBatch):
             return mean_instance(*self.instances(batch))
-        features = self._features(batch)
-        if features.ndim == 4:
-            features = features.amax((2, 3)) if self.pool == "max" else features.mean((2, 3))
-        embedding: Tensor = self.layers(features)
+        embedding: Tensor = self.layers(self.pooled(self._features(batch)))
         return embedding
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """One vector a row (B, F) of extracted features: as they are, or pooled over their map's places."""
+        if features.ndim == 2:
+            return features
+        return features.amax((2, 3)) if self.pool == "max" else features.mean((2, 3))
 
     def instances(self, batch: AnyBatch) -> tuple[Tensor, Tensor]:
         """Instances (B, N, D) of bags, or of images' regions row by row, and the mask (B, N) of those that exist."""
@@ -173,6 +201,27 @@ class Standardise(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.deviation
+
+
+def orthogonal_rows(features: Tensor, count: int) -> Tensor:
+    """Orthonormal rows (``count``, F) that begin with the principal directions of features (n, F).
+
+    Where ``count`` is above F the columns are orthonormal instead. What the features do not determine is drawn from
+    PyTorch's generator.
+    """
+    width = features.shape[1]
+    if count >= width:
+        return torch.nn.init.orthogonal_(features.new_empty(count, width))
+    centred = features.double() - features.double().mean(0)
+    if len(centred) > width:  # the same directions, from a matrix that does not grow with the rows
+        squares, columns = torch.linalg.eigh(centred.T @ centred)
+        lengths, directions = squares.flip(0).clamp(min=0).sqrt(), columns.T.flip(0)
+    else:
+        _, lengths, directions = torch.linalg.svd(centred, full_matrices=False)
+    found = directions[: min(count, int((lengths > lengths[0] * 1e-6).sum()))]
+    drawn = torch.randn(width, count - len(found), dtype=torch.float64)
+    drawn = torch.linalg.qr(drawn - found.T @ (found @ drawn)).Q
+    return torch.cat([found, drawn.T]).to(features.dtype)
 
 
 def mean_instance(instances: Tensor, mask: Tensor) -> Tensor:

@@ -38,6 +38,15 @@ class InstanceHead(nn.Module):
         """(B, N, D) -> logits (B, L)"""
         raise NotImplementedError
 
+    def start_at(self, weight: Tensor, bias: Tensor, log_odds: Tensor) -> None:
+        """Begin at a linear classifier of the mean instance, as far as this head is one; the default does nothing.
+
+        Args:
+            weight: (L, D).
+            bias: (L,)
+            log_odds: (L,) of each label's prior, the bias of a head that does not take the weights.
+        """
+
     def instance_logits(self, instances: Tensor) -> Tensor:
         """Logits of each instance by itself, (B, N, D) -> (B, N, L)."""
         raise NotImplementedError
@@ -76,6 +85,11 @@ class CSRA(InstanceHead):
             attention = log_attention(self.temperature * scores, mask).exp()
             attended = (attention * scores.where(mask[..., None], 0)).sum(1)
         return pool(scores, mask, "mean") + self.share * attended
+
+    def start_at(self, weight: Tensor, bias: Tensor, log_odds: Tensor) -> None:
+        """The classifier's directions; their lengths have no place here."""
+        self.weight.copy_(weight)
+        self.bias.copy_(log_odds / (1 + self.share))
 
     def instance_logits(self, instances: Tensor) -> Tensor:
         return F.linear(instances, F.normalize(self.weight, dim=1), self.bias)
@@ -122,6 +136,9 @@ class MLDecoder(InstanceHead):
         logits = torch.einsum("bqd,qds->bqs", answer, self.weight).flatten(1)
         return logits[:, : self.labels] + self.bias
 
+    def start_at(self, weight: Tensor, bias: Tensor, log_odds: Tensor) -> None:
+        self.bias.copy_(log_odds)
+
 
 class Pooled(InstanceHead):
     """A linear classifier of instances, and a pooling of its scores or of what it reads.
@@ -162,6 +179,12 @@ class Pooled(InstanceHead):
         logits: Tensor = self.linear(self._pooled(instances, mask))
         return logits
 
+    def start_at(self, weight: Tensor, bias: Tensor, log_odds: Tensor) -> None:
+        """The classifier where instances are averaged; other poolings would give another score of it."""
+        if self.pooling == "mean":
+            self.linear.weight.copy_(weight)
+        self.linear.bias.copy_(bias if self.pooling == "mean" else log_odds)
+
     def _pooled(self, values: Tensor, mask: Tensor) -> Tensor:
         return pool(values, mask, self.pooling, sharpness=self.sharpness, top=self.top)
 
@@ -190,6 +213,9 @@ class DetectorClassifier(InstanceHead):
     def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) -> logits (B, L)"""
         return attended_score(self.linear(instances), self.detector(instances), mask)
+
+    def start_at(self, weight: Tensor, bias: Tensor, log_odds: Tensor) -> None:
+        self.linear.bias.copy_(log_odds)
 
     def attention_weights(self, instances: Tensor, mask: Tensor) -> Tensor:
         return log_attention(self.detector(instances), mask).exp()
@@ -243,6 +269,11 @@ class GatedAttention(InstanceHead):
         """(B, N, D) -> logits (B, L)"""
         logits = self.instance_logits(instances).where(mask[..., None], 0)  # linear of the mean is the mean of linear
         return (self.attention_weights(instances, mask) * logits).sum(1)
+
+    def start_at(self, weight: Tensor, bias: Tensor, log_odds: Tensor) -> None:
+        """The classifier, which is exact while every instance has the same attention."""
+        self.linear.weight.copy_(weight)
+        self.linear.bias.copy_(bias)
 
     def attention_weights(self, instances: Tensor, mask: Tensor) -> Tensor:
         return log_attention(self.relevance(instances), mask).exp()

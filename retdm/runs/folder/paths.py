@@ -41,6 +41,8 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
+        self.start = self.checkpoints / "start.ckpt"  # weights where gradient training began, see runs/start.py
+        self.end = self.checkpoints / "end.ckpt"  # weights where it ended, before they were averaged with the start
         self.metrics = self.path / "metrics.json"
         self.test = self.path / "test.json"
         self.predictions = self.path / "predictions.npz"

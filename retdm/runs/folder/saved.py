@@ -6,7 +6,7 @@ from typing import Any
 
 from retdm.errors import UserError
 from retdm.methods.base import Method
-from retdm.settings.checks import RUN, check_groups, check_keys, without
+from retdm.settings.checks import RUN, START, check_groups, check_keys, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.plain import differences
 from retdm.settings.run_settings import RunSettings, check_format
@@ -15,8 +15,7 @@ from retdm.training.checkpoint_files import read_checkpoint
 
 GROUPS = ("data", "augment", "method", "backbone", "optimizer")
 NAMED = ("data", "method", "backbone")
-NEEDED = without(RUN, "schedule")  # which is in the method's stages
-OLDER: dict[str, Any] = {"augment": {}}  # of runs before there was a choice
+NEEDED = without(RUN, "schedule") | START  # the rest of the schedule is in the method's stages
 DESCRIPTION: dict[str, Any] = {"labels": list[str], "dim": int | None, "image_size": int | None}
 ANEW = "train anew with overwrite=true"
 
@@ -43,7 +42,7 @@ def settings_of_run(
     """
     check_format(content, where)
     try:
-        found = OLDER | {key: content[key] for key in NEEDED if key in content}
+        found = {key: content[key] for key in NEEDED if key in content}
         check_keys("", found, NEEDED, {}, "a run", complete=True)
         choices = content.get("choices")
         if not isinstance(choices, dict) or not all(isinstance(choices.get(group), str) for group in NAMED):

@@ -1,0 +1,160 @@
+"""The start of a network at a probe: a logistic regression of the backbone's features, and the stages that read them.
+
+Everything here takes seconds and is in ``start.ckpt``: a run that is killed before that file begins anew.
+"""
+
+import logging
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retdm.criteria import best_threshold
+from retdm.data.base_module import Data
+from retdm.errors import UserError
+from retdm.methods.deep import DeepMethod
+from retdm.methods.stage import Stage
+from retdm.runs.build import describe, features_of
+from retdm.runs.evaluate import evaluate_method
+from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.saved import weights_into
+from retdm.runs.trainer import build_trainer
+from retdm.settings.devices import device_of
+from retdm.settings.run_settings import RunSettings
+from retdm.stop import is_leader
+from retdm.training.checkpoint_files import read_checkpoint, save, save_fitted
+from retdm.training.evaluation import Evaluation
+from retdm.training.stages import Stages
+
+log = logging.getLogger("retdm")
+
+FEW = 50  # images of the validation split, below which a threshold chosen on them is mostly chance
+SHOWN = ("validation", "test", "test_validation_threshold")  # of a report, for each of the weights that a run compares
+
+
+class Start(NamedTuple):
+    """Where the gradient training of images begins.
+
+    Attributes:
+        threshold: that is best on the probe's out-of-fold scores of the training split.
+        criteria: of the starting weights, see :func:`retdm.runs.evaluate.evaluate_method`.
+        stages: history of the probe and of the stages on features.
+    """
+
+    threshold: float | None
+    criteria: dict[str, Any]
+    stages: list[dict[str, Any]]
+
+
+def feature_stages(method: DeepMethod) -> list[Stage]:
+    """The method's stages that read the features of the backbone as it started."""
+    return [stage for stage in method.stages if stage.inputs == "features"]
+
+
+def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method: DeepMethod) -> Start:
+    """Set a network's weights by a probe, train the stages on features, and write ``start.ckpt``.
+
+    Args:
+        folder: of the run.
+        settings: of the run.
+        data: images, or their features.
+        method: with the backbone's weights.
+    """
+    begun = time.monotonic()
+    featured = features_of(settings, data, method)
+    method.to("cpu")
+    features, target, known = _training_features(featured, method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        probe = method.start_at_probe(features, target, known)
+    threshold = best_threshold(probe.scores.numpy(), target.numpy(), known.numpy())
+    minutes = (time.monotonic() - begun) / 60
+    log.info("probe: %d rows of %d features, L2 strength %g by cross-validation", *features.shape, probe.strength)
+    history = [{"stage": "probe", "epochs": 0, "minutes": minutes, "strength": probe.strength}]
+    if stages := feature_stages(method):
+        history += _train_on_features(settings, featured, method, stages)
+    method.to(device_of(settings.trainer))
+    report = evaluate_method(method, featured, None)
+    start = Start(threshold, {key: report[key] for key in SHOWN}, history)
+    if is_leader():
+        description = describe(settings, method, data.dim, None) | {"start": start._asdict()}
+        save_fitted(method, description, folder.start)
+    return start
+
+
+def read_start(folder: RunFolder) -> Start:
+    """What ``start.ckpt`` says of a run that is continued.
+
+    Raises:
+        UserError: it is not there, or does not say it.
+    """
+    try:
+        return Start(**read_checkpoint(folder.start)["retdm"]["start"])
+    except (KeyError, TypeError, OSError) as error:
+        raise UserError(
+            f"{folder.start} does not say where training began", "train anew with overwrite=true"
+        ) from error
+
+
+def average_with_start(folder: RunFolder, settings: RunSettings) -> None:
+    """Make ``best.ckpt`` the mean of the weights before and after the gradient training of images, by their shares.
+
+    The weights after it stay in ``end.ckpt``. Nothing is done where that was done before.
+    """
+    content = read_checkpoint(folder.best)
+    if "averaged" in content["retdm"]:
+        return
+    save(content, folder.end)
+    start, end = read_checkpoint(folder.start)["state_dict"], content["state_dict"]
+    share = settings.average
+    mean = {
+        name: (share * start[name].double() + (1 - share) * value.double()).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in end.items()
+    }
+    save(content | {"state_dict": mean, "retdm": content["retdm"] | {"averaged": share}}, folder.best)
+
+
+def criteria_of_end(
+    folder: RunFolder, settings: RunSettings, method: DeepMethod, data: Data
+) -> dict[str, dict[str, Any]]:
+    """Criteria of the weights before they were averaged with the start."""
+    weights_into(method, folder.end, settings.identity)
+    report = evaluate_method(method, data, None)
+    return {key: report[key] for key in SHOWN}
+
+
+def _training_features(data: Data, method: DeepMethod) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (n, F), targets (n, L) and which of these are known (n, L) of the training split."""
+    found = [
+        (method.encoder.pooled(batch.features.float()), batch.target, batch.known)
+        for batch in data.batches_of(np.sort(data.splits["train"]))
+    ]
+    features, target, known = (torch.cat(column) for column in zip(*found, strict=True))
+    return features, target, known
+
+
+def _train_on_features(
+    settings: RunSettings, data: Data, method: DeepMethod, stages: list[Stage]
+) -> list[dict[str, Any]]:
+    """Train some stages on features, and return their history."""
+    on_gpu = device_of(settings.trainer).type == "cuda"
+    loader = data.train_loader(on_gpu=on_gpu)
+    stages = [stage.lengthened(len(loader)) for stage in stages]
+    walk = Stages(stages, lambda: data.split_loader("train", on_gpu=on_gpu))
+    epochs = sum(stage.max_epochs for stage in stages)
+    trainer = build_trainer(settings, [Evaluation(), walk], epochs, None, {})
+    trainer.fit(method, loader, data.split_loader("validation", on_gpu=on_gpu))
+    for component in method.components.values():  # several processes share gradients of what can train at a fit's start
+        component.requires_grad_(True)
+    for record in walk.history:
+        log.info(
+            "stage %s: %d epochs on features of the probe's backbone, validation loss %.4f",
+            record["stage"],
+            record["epochs"],
+            record["validation_loss"],
+        )
+    return walk.history

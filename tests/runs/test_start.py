@@ -1,0 +1,170 @@
+"""Runs that begin at a probe: what they start from, what they average, what a small validation split may choose."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from retdm.batch import FeatureBatch
+from retdm.commands.train import train
+from retdm.criteria import best_threshold
+from retdm.errors import UserError
+from retdm.methods.components.linear_probe import fit_probe
+from retdm.methods.components.standardise import standardised
+from retdm.methods.deep import DeepMethod
+from retdm.runs.build import build_data, build_method, features_of
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
+
+Tiny = Callable[..., RunSettings]
+FINE = ["schedule=fine_tune", "data.batch_size=16"]
+SHORT = ["schedule.joint.max_epochs=1", "schedule.end_to_end.max_epochs=1", "schedule.label_embedding.min_steps=3"]
+
+
+def weights(folder: Path, name: str) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+    return found
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+def started(settings: RunSettings) -> tuple[DeepMethod, FeatureBatch, Tensor]:
+    """A method that begins at a probe of its training features, these as a batch, and pooled."""
+    data = build_data(settings)
+    method = build_method(settings, data.labels)
+    assert isinstance(method, DeepMethod)
+    featured = features_of(settings, data, method)
+    (batch,) = featured.batches_of(np.sort(featured.splits["train"])[:40])
+    features = method.encoder.pooled(batch.features.float())
+    method.start_at_probe(features, batch.target, batch.known)
+    return method.eval(), batch, features
+
+
+def probed(method: DeepMethod, features: Tensor, batch: FeatureBatch) -> Tensor:
+    """Logits of a probe of these features."""
+    probe = fit_probe(features, batch.target, batch.known, seed=method.seed)
+    return (features - probe.mean) / probe.deviation @ probe.weight.T + probe.bias
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["method=bce"],
+        ["method=bce", "method.head=max"],
+        ["method=center"],
+        ["method=retdm"],
+        ["method=mil", "method.pooling=mean"],
+    ],
+    ids=" ".join,
+)
+@torch.no_grad()
+def test_the_network_begins_with_the_logits_of_the_probe(tiny: Tiny, words: list[str]) -> None:
+    method, batch, features = started(tiny(*FINE, "data.batch_size=64", *words))
+    _, found = method.embed_and_classify(batch)
+    torch.testing.assert_close(found, probed(method, features, batch), atol=2e-4, rtol=1e-3)
+    assert found.std() > 0.1
+
+
+@torch.no_grad()
+def test_a_layer_narrower_than_the_features_keeps_their_principal_directions(tiny: Tiny) -> None:
+    method, batch, _ = started(tiny(*FINE, "data.batch_size=64", "method=retdm", "method.embedding_dim=4"))
+    layer = method.encoder.layers[1]
+    assert isinstance(layer, nn.Linear)
+    torch.testing.assert_close(layer.weight @ layer.weight.T, torch.eye(4), atol=1e-5, rtol=0)
+    x = standardised(batch.features.double().numpy())[0]
+    values = np.linalg.eigvalsh(x.T @ x)
+    inside = torch.from_numpy(x).float() @ layer.weight.T
+    assert float(inside.square().sum()) == pytest.approx(values[-4:].sum(), rel=1e-4)
+
+
+@torch.no_grad()
+def test_two_layers_behind_frozen_features_begin_at_a_probe_of_what_they_give(tiny: Tiny) -> None:
+    method, batch, _ = started(tiny(*FINE, "data.batch_size=64", "method=retdm", "precompute=true"))
+    embedding, found = method.embed_and_classify(batch)
+    torch.testing.assert_close(found, probed(method, embedding, batch), atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("head, linear", [("csra", True), ("ml_decoder", False)])
+@torch.no_grad()
+def test_a_head_that_is_no_linear_classifier_takes_what_applies(tiny: Tiny, head: str, linear: bool) -> None:
+    method, batch, features = started(tiny(*FINE, "data.batch_size=64", "method=bce", f"method.head={head}"))
+    prior = (batch.target.sum(0) + 1) / (len(batch.target) + 2)
+    bias = method.classifier.bias * (1 + (method.classifier.share if linear else 0))  # type: ignore[operator]
+    torch.testing.assert_close(bias, (prior / (1 - prior)).log())
+    if linear:
+        torch.testing.assert_close(method.classifier.weight, fit_probe(features, batch.target, batch.known).weight)
+
+
+def test_the_tested_weights_are_the_mean_of_start_and_end_by_their_shares(tiny: Tiny) -> None:
+    folder = train(tiny(*FINE, *SHORT, "method=bce", "schedule.average=0.3", "schedule.end_to_end.lr=0.01"))
+    start, end, tested = (weights(folder, name) for name in ("start", "end", "best"))
+    assert not torch.equal(start["classifier.weight"], end["classifier.weight"])
+    for name, value in tested.items():
+        torch.testing.assert_close(value, 0.3 * start[name] + 0.7 * end[name])
+    report = metrics(folder)
+    assert list(report["earlier_stages"]) == ["probe", "not_averaged"]
+    assert [stage["stage"] for stage in report["stages"]] == ["probe", "end_to_end"]
+
+
+def test_nothing_is_averaged_twice_when_a_run_that_was_averaged_is_evaluated_again(tiny: Tiny) -> None:
+    settings = tiny(*FINE, *SHORT, "method=bce", "schedule.end_to_end.lr=0.01")
+    folder = train(settings)
+    before, report = weights(folder, "best"), metrics(folder)
+    (folder / "metrics.json").unlink()
+    train(settings)
+    assert all(torch.equal(value, before[name]) for name, value in weights(folder, "best").items())
+    assert metrics(folder)["test"] == report["test"]
+    assert metrics(folder)["earlier_stages"] == report["earlier_stages"]
+
+
+def test_stages_on_features_train_their_components_and_leave_the_encoder(tiny: Tiny) -> None:
+    quick = train(tiny("schedule=quick", "data.batch_size=16", "method=retdm", "schedule.label_embedding.min_steps=9"))
+    found = metrics(quick)
+    assert [(stage["stage"], stage["epochs"]) for stage in found["stages"]] == [("probe", 0), ("label_embedding", 3)]
+    untrained = train(tiny("schedule=quick", "method=retdm", "schedule.label_embedding.max_epochs=0"))
+    one, other = weights(quick, "best"), weights(untrained, "best")
+    changed = {name.split(".")[0] for name in one if name in other and not torch.equal(one[name], other[name])}
+    assert changed == {"label_net", "reconstruction", "unit"}
+    assert found["test"]["mAP"] == metrics(untrained)["test"]["mAP"]
+
+
+def test_a_small_validation_split_chooses_no_threshold(tiny: Tiny) -> None:
+    settings = tiny("schedule=quick", "method=bce", "data.batch_size=64")
+    folder = train(settings)
+    data = build_data(settings)
+    assert len(data.splits["validation"]) < 50
+    method = build_method(settings, data.labels)
+    (batch,) = features_of(settings, data, method).batches_of(np.sort(data.splits["train"])[:64])
+    probe = fit_probe(batch.features, batch.target, batch.known, seed=settings.seed)
+    expected = best_threshold(probe.scores.numpy(), batch.target.numpy(), batch.known.numpy())
+    assert metrics(folder)["threshold"] == expected
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["schedule=short", "+schedule.average=0.5"], "schedule.average=0.5: weights that start at random"),
+        (["schedule=fine_tune", "schedule.average=1"], "schedule.average=1 is not a number from 0 to below 1"),
+        (["schedule=fine_tune", "schedule.start=middle"], "schedule.start=middle is not"),
+        (["schedule=fine_tune", "schedule.start=random", "schedule.average=0"], "inputs=features: features are"),
+        (["schedule=short", *(f"schedule.{n}.max_epochs=0" for n in ("classification", "label_embedding", "joint"))],
+         "no stage has an epoch to train"),
+    ],
+)  # fmt: skip
+def test_a_start_that_cannot_be_is_refused_before_anything_is_read(tiny: Tiny, words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        tiny("method=retdm", *words)
+    assert message in error.value.message
+
+
+def test_bags_have_no_backbone_whose_features_a_probe_could_read() -> None:
+    with pytest.raises(UserError, match="schedule.start=probe: data=synthetic_bags gives bags of features"):
+        compose_settings(["data=synthetic_bags", "method=mil", "schedule=fine_tune"])
