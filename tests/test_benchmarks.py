@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "step": "batch=8 size=32 steps=1 rounds=1",
     "loading": "images=32 side=64 size=32 batch=8 rounds=1",
-    "logistic": "rows=200 features=200 labels=2 splits=1",
+    "logistic": "penalty=l2 rows=200 features=200 labels=2 splits=1",
     "growth": "methods=bag_embedding bags=12 instances=3 features=3 labels=2 limit=0 repeat=1",
     "fuzz": "files=2",
     "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
