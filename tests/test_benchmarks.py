@@ -1,8 +1,10 @@
 """Every script under benchmarks/ runs in its smallest setting, so that published figures can be made again."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rich
@@ -14,6 +16,8 @@ SMALLEST = {
     "logistic": "penalty=l2 rows=200 features=200 labels=2 splits=1",
     "growth": "methods=bag_embedding bags=12 instances=3 features=3 labels=2 limit=0 repeat=1",
     "fuzz": "files=2",
+    "against_scripts": "set=synthetic size=40 passes=1 seeds=0 splits=0 ways=probe,adamw,fastai,bce,retdm,control "
+    "backbone=vgg_small weights=none image_size=32 root= words= folder=there",
     "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
 }
 NOT_HERE = {
@@ -32,11 +36,35 @@ def test_every_benchmark_is_known_here() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "step" else pytest.mark.slow) for name in SMALLEST]
 )
-def test_a_benchmark_runs(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_benchmark_runs(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # given back at the end, as what is set here by growth.py
     monkeypatch.setattr(rich.get_console(), "quiet", False)
     monkeypatch.setattr(sys, "argv", [name, *SMALLEST[name].split()])
+    monkeypatch.chdir(tmp_path)
     importlib.import_module(name).main()
     said = capsys.readouterr().out
     assert any(character.isdigit() for character in said), "no figure was printed"
+
+
+def test_a_comparison_with_scripts_continues_where_it_was_killed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    against: Any = importlib.import_module("against_scripts")
+    words = SMALLEST["against_scripts"].split()
+    lines = []
+    for ways in ("probe", "probe,adamw", "adamw,probe"):
+        asked = [f"ways={ways}" if word.startswith("ways=") else word for word in words]
+        monkeypatch.setattr(sys, "argv", ["against_scripts", *asked, f"folder={tmp_path}"])
+        against.main()
+        lines.append((tmp_path / "results.jsonl").read_text().splitlines())
+    assert lines[0] == lines[1][:1] and lines[1] == lines[2]
+    found = [json.loads(line) for line in lines[2]]
+    assert [line["way"] for line in found] == ["probe", "adamw"]
+    printed = {row[0]: row[1] for row in map(str.split, capsys.readouterr().out.splitlines()) if row}
+    for line in found:
+        assert 0 < line["mAP"] <= 1 and line["cpu"] > 0 and line["images"]["train"] == 29
+        assert printed[line["way"]] == f"{line['mAP']:.3f}"
