@@ -163,6 +163,31 @@ class Backbone(nn.Module, ABC):
             features.append(self.vector(level))
         return torch.cat(features, 1)
 
+    def depths(self) -> dict[str, int]:
+        """How far from the head each parameter stands, by its name: 1 for the last of the network, one more for each
+        stage before it. A parameter belongs to the first stage whose map it changes; those that change no map, such as
+        fully connected layers, are the last."""
+        side, some = self.smallest, next(self.parameters())
+        parameters: dict[Tensor, str] = {parameter: name for name, parameter in self.named_parameters()}
+        trained = [parameter.requires_grad for parameter in parameters]
+        mode = self.training
+        self.eval().requires_grad_()
+        try:
+            with torch.enable_grad():
+                maps = list(self._bare_levels(some.new_zeros(1, 3, side, side)))
+            known: set[Any] = set()
+            places = [[parameters.pop(leaf) for leaf in _leaves(level, known)] for level in maps]
+        finally:
+            self.train(mode)
+            for parameter, requires_grad in zip(self.parameters(), trained, strict=True):
+                parameter.requires_grad_(requires_grad)
+        places = [names for names in (*places, list(parameters.values())) if names]
+        return {name: depth for depth, names in enumerate(reversed(places), 1) for name in names}
+
+    def _bare_levels(self, image: Tensor) -> Iterator[Tensor]:
+        """The maps of ``stages``, each a function of the parameters up to its own stage alone."""
+        return (level for name, level in self.levels(image) if name in self.stages)
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode and not self.frozen)
         if self.batchnorm == "frozen":
@@ -228,6 +253,18 @@ def _quadrants(level: Tensor) -> Tensor:
     tops = (slice(0, -(-height // 2)), slice(height // 2, None))
     lefts = (slice(0, -(-width // 2)), slice(width // 2, None))
     return torch.stack([level[:, :, top, left].amax((2, 3)) for top in tops for left in lefts], 2).flatten(1)
+
+
+def _leaves(output: Tensor, known: set[Any]) -> Iterator[Tensor]:
+    """The parameters on which ``output`` depends, by autograd's graph, without the part in ``known``, which grows."""
+    todo: list[Any] = [output.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in known:
+            known.add(node)
+            todo += [following for following, _ in node.next_functions]
+            if hasattr(node, "variable"):
+                yield node.variable
 
 
 def _is_batchnorm(module: nn.Module) -> bool:

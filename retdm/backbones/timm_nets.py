@@ -65,10 +65,18 @@ class Timm(Backbone):
         return _source(_created(name, pretrained=False))
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        self._check_side(image)
-        maps = self.net.forward_intermediates(image, norm=True, output_fmt="NCHW", intermediates_only=True)
-        for number, level in enumerate(maps):
+        for number, level in enumerate(self._maps(image, norm=True)):
             yield str(number + 1), level
+
+    def _bare_levels(self, image: Tensor) -> Iterator[Tensor]:
+        return iter(self._maps(image, norm=False))  # a transformer's last normalisation is in each of its levels
+
+    def _maps(self, image: Tensor, *, norm: bool) -> list[Tensor]:
+        self._check_side(image)
+        maps: list[Tensor] = self.net.forward_intermediates(
+            image, norm=norm, output_fmt="NCHW", intermediates_only=True
+        )
+        return maps
 
     def embedding(self, image: Tensor) -> Tensor:
         self._check_size(image)

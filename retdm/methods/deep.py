@@ -14,8 +14,9 @@ from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder, mean_instance
 from retdm.methods.components.heads import Head, InstanceHead, head_of
 from retdm.methods.components.linear_probe import Probe, fit_probe
+from retdm.methods.parameter_groups import parameter_groups
 from retdm.methods.stage import UNTRAINED, Stage, parse_stages
-from retdm.ranges import Above, AtLeast
+from retdm.ranges import Above, AtLeast, Between
 
 
 class DeepMethod(Method):
@@ -36,8 +37,10 @@ class DeepMethod(Method):
             ``retdm.methods.components.heads``.
         lr_factor: component, or a layer of one by its dotted name (``encoder.backbone``), -> what the stage's rate is
             multiplied by for it; 1 where none is named. A new layer may be trained faster than pretrained ones.
+        layer_decay: what the rate is multiplied by from each stage of the backbone to the one before it, so that the
+            first ones, which are the most general, move the least; see :meth:`retdm.backbones.base.Backbone.depths`.
         decide: see :class:`retdm.methods.base.Method`.
-        optimizer: builds the optimizer from :meth:`parameter_groups` and a rate.
+        optimizer: builds the optimizer from :func:`retdm.methods.parameter_groups.parameter_groups` and a rate.
         seed: of dropout and of what the losses draw.
 
     Attributes:
@@ -58,6 +61,7 @@ class DeepMethod(Method):
         weights: Mapping[str, Annotated[float, AtLeast(0)]] | None = None,
         clip: Mapping[str, Annotated[float, Above(0)]] | None = None,
         lr_factor: Mapping[str, Annotated[float, Above(0)]] | None = None,
+        layer_decay: Annotated[float, Between(0, 1, with_low=False)] = 1.0,
         head: Head = "average",
         decide: str = "half",
         optimizer: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer] = torch.optim.SGD,
@@ -75,7 +79,7 @@ class DeepMethod(Method):
                 raise UserError(
                     f"method.weights.{name}: there is no such loss", f"losses: {', '.join(self.loss_names)}"
                 )
-        self.clip, self.lr_factor = dict(clip or {}), dict(lr_factor or {})
+        self.clip, self.lr_factor, self.layer_decay = dict(clip or {}), dict(lr_factor or {}), layer_decay
         self.build_optimizer = optimizer
         self.stage = self.stages[-1] if self.stages else UNTRAINED
         self.stage_step = 0
@@ -271,27 +275,8 @@ class DeepMethod(Method):
                 nn.utils.clip_grad_norm_(self.components[name].parameters(), norm)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.build_optimizer(self.parameter_groups(), self.stages[0].lr)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Two groups a component, and two a layer that ``lr_factor`` names: its matrices and its vectors, which are
-        biases and scales, with ``name``, ``params``, ``lr_factor`` and ``is_vectors``.
-
-        All components from the start, so that a resumed run finds the groups it saved, whatever its stage.
-        """
-        names = {**self.components, **self.lr_factor}
-        groups: dict[tuple[str, bool], list[nn.Parameter]] = {
-            (name, is_vectors): [] for name in names for is_vectors in (False, True)
-        }
-        for component, module in self.components.items():
-            for name, parameter in module.named_parameters(prefix=component):
-                owners = [group for group in names if name == group or name.startswith(f"{group}.")]
-                groups[max(owners, key=len), parameter.ndim < 2].append(parameter)
-        return [
-            {"params": params, "name": name, "lr_factor": self.lr_factor.get(name, 1.0), "is_vectors": is_vectors}
-            for (name, is_vectors), params in groups.items()
-            if params
-        ]
+        groups = parameter_groups(self.components, self.lr_factor, self.layer_decay, self.encoder.backbone)
+        return self.build_optimizer(groups, self.stages[0].lr)
 
     def _is_layer(self, name: str) -> bool:
         """True where a module inside a component has this dotted name."""

@@ -176,7 +176,7 @@ def _refuse_idle(typed: Sequence[str], method: dict[str, Any], choices: dict[str
             if key.partition(".")[0] == "optimizer":
                 raise UserError(f"{word}: method={choices['method']} is fitted, without an optimizer", "leave it out")
     for key, word in words.items() if unseen else ():
-        if key.partition(".")[0] == "augment":
+        if key.partition(".")[0] == "augment" or key == "method.layer_decay":
             raise UserError(f"{word}: {unseen}", "leave it out")
     for stage in method.get("stages", []):
         key, rule = f"schedule.{stage['name']}.patience", stage.get("rule")

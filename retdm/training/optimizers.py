@@ -13,7 +13,7 @@ class OptimizerSettings:
     """Settings of an optimizer; one of your own is a subclass that ``_target_`` names."""
 
     def build(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
-        """The optimizer of a method's parameter groups, see :meth:`retdm.methods.deep.DeepMethod.parameter_groups`."""
+        """The optimizer of a method's parameter groups, see :func:`retdm.methods.parameter_groups.parameter_groups`."""
         raise NotImplementedError
 
 

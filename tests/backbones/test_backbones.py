@@ -226,3 +226,42 @@ def test_asking_for_the_width_of_the_maps_leaves_batchnorm_and_the_mode_alone() 
     assert backbone.channels == 1280
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
     assert backbone.training and all(module.training for module in backbone.modules())
+
+
+# Of each network the parameter that stands first and the one that stands last in each stage, from the head on.
+DEPTHS: dict[str, list[tuple[str, ...]]] = {
+    "resnet50": [("layer4.0.conv1", "layer4.2.bn3"), ("layer3.0", "layer3.5"), ("layer2.0", "layer2.3"),
+                 ("layer1.0", "layer1.2"), ("conv1", "bn1")],
+    "mobilenet_v2": [("features.18",), ("features.14", "features.17"), ("features.7", "features.13"),
+                     ("features.4", "features.6"), ("features.2", "features.3"), ("features.0", "features.1")],
+    "densenet169": [("features.transition3", "features.denseblock4", "features.norm5"),
+                    ("features.transition2", "features.denseblock3"), ("features.transition1", "features.denseblock2"),
+                    ("features.denseblock1",), ("features.conv0", "features.norm0")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batchnorm", ["trained", "frozen"])
+@pytest.mark.parametrize("name", POOLED)
+def test_depths_follow_the_stages_and_leave_the_network_as_it_was(name: str, batchnorm: BatchNormMode) -> None:
+    backbone: Backbone = POOLED[name](weights="none", batchnorm=batchnorm)  # type: ignore[abstract]
+    backbone.train()
+    backbone.net.get_submodule(DEPTHS[name][-1][0]).requires_grad_(False)
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
+    trained = {key: parameter.requires_grad for key, parameter in backbone.named_parameters()}
+    depths = backbone.depths()
+    assert depths.keys() == trained.keys() and set(depths.values()) == set(range(1, len(DEPTHS[name]) + 1))
+    for depth, places in enumerate(DEPTHS[name], 1):
+        for place in places:
+            assert {n for key, n in depths.items() if key.startswith(f"net.{place}.")} == {depth}
+    assert backbone.training
+    assert trained == {key: parameter.requires_grad for key, parameter in backbone.named_parameters()}
+    assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.state_dict().items())
+
+
+def test_fully_connected_layers_are_the_last_in_depth() -> None:
+    with torch.device("meta"):
+        depths = VGG16(weights="none").depths()
+    assert {depth for key, depth in depths.items() if ".classifier." in key} == {1}
+    assert (
+        depths["net.features.28.weight"] == 2 and depths["net.features.0.weight"] == depths["net.features.2.bias"] == 6
+    )

@@ -30,6 +30,14 @@ def test_its_views_agree_with_its_own_forward_pass(name: str) -> None:
     assert len(widths) == len(backbone.stages)
 
 
+def test_the_depths_of_a_transformer_are_its_blocks() -> None:
+    depths = Timm("vit_tiny_patch16_224", weights="none").depths()
+    blocks = {name.split(".")[2]: depth for name, depth in depths.items() if ".blocks." in name}
+    assert [blocks[str(number)] for number in range(12)] == list(range(13, 1, -1))
+    assert {name for name, depth in depths.items() if depth == 1} == {"net.norm.weight", "net.norm.bias"}
+    assert depths["net.pos_embed"] == depths["net.patch_embed.proj.weight"] == 13  # with the first block
+
+
 def test_a_network_of_one_size_says_which() -> None:
     backbone = Timm("vit_tiny_patch16_224", weights="none").eval()
     with pytest.raises(UserError, match="takes images of 224 x 224, not of 256 x 256"):

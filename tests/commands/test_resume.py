@@ -164,6 +164,7 @@ def kill_at_the_start(settings: RunSettings) -> None:
 
 def test_killed_where_views_are_changed_and_mixed_it_ends_bitwise_equal(cache: Path, tmp_path: Path) -> None:
     more = ["method=bce", "augment=strong", "augment.mixup=0.4", "augment.cutmix=1", "schedule.end_to_end.max_epochs=4"]
+    more += ["method.layer_decay=0.5"]  # which divides the optimizer's groups
     assert in_a_process(run, settings_for(tmp_path / "straight", cache, 0, *more)) == 0
     killed = settings_for(tmp_path / "killed", cache, 2, *more)
     assert in_a_process(run, killed, 7) == -signal.SIGKILL

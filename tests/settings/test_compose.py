@@ -82,6 +82,7 @@ def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_l
         ("logger=[csv,none]", "several names for logger: a run has one"),
         ("method=[bce,retdm]", "several names for method: a run has one"),
         ("method=bce precompute=true augment=strong", "augment=strong: precompute=true trains"),
+        ("method=bce precompute=true method.layer_decay=0.5", "method.layer_decay=0.5: precompute=true trains on feat"),
         ("method=lr augment.mixup=0.2", "augment.mixup=0.2: method=lr is fitted"),
         ("data=synthetic_bags method=mil augment=light", "augment=light: data=synthetic_bags gives"),
     ],

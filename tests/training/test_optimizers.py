@@ -92,3 +92,22 @@ def test_a_run_trains_with_adamw_and_says_so(tiny: Tiny) -> None:
     config = read_config(RunFolder(folder))
     assert config["choices"]["optimizer"] == "adamw"
     assert config["optimizer"]["_target_"] == "retdm.training.optimizers.AdamW"
+
+
+def test_layer_decay_divides_the_backbone_by_its_stages(tiny: Tiny) -> None:
+    words = ["method=bce", "method.embedding_dim=4", "backbone.channels=[8,16,8]", "method.layer_decay=0.5"]
+    method, optimizer = built(tiny(*words, "++method.lr_factor={encoder:0.1}"))
+    factor = {parameter: group["lr_factor"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert len(factor) == len(list(method.parameters()))
+    convolutions = [module for module in method.encoder.backbone.modules() if isinstance(module, torch.nn.Conv2d)]
+    for depth, convolution in enumerate(reversed(convolutions), 1):
+        assert {factor[each] for each in convolution.parameters()} == {0.1 * 0.5**depth}
+    assert {factor[each] for each in method.encoder.layers.parameters()} == {0.1}
+    assert {factor[each] for each in method.classifier.parameters()} == {1.0}
+
+
+def test_a_run_with_layer_decay_records_the_rate_of_each_stage(tiny: Tiny) -> None:
+    folder = RunFolder(train(tiny("method=bce", "method.layer_decay=0.5")))
+    rates = json.loads(folder.history.read_text().splitlines()[0])["rates"]
+    assert rates["encoder.depth1"] == pytest.approx(0.5 * rates["classifier"])
+    assert rates["encoder.depth2"] == pytest.approx(0.25 * rates["classifier"])
