@@ -22,6 +22,7 @@ from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader
+from retdm.training.averaging import MovingAverage
 from retdm.training.checkpoint_files import read_checkpoint, save
 from retdm.training.checkpoints import Checkpoints
 from retdm.training.evaluation import Evaluation
@@ -105,6 +106,8 @@ def train_deep(
         checkpoints,
         EpochBar(),
     ]
+    if settings.ema:
+        callbacks.append(MovingAverage(settings.ema))
     epochs = sum(stage.max_epochs for stage in method.stages)
     description = describe(settings, method, data.dim, validation)
     trainer = build_trainer(settings, callbacks, epochs, logger, description)

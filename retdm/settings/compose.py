@@ -136,7 +136,7 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
     """Give each stage of the method its rate and length out of the schedule, every key of which is checked.
 
     Returns:
-        ``start`` and ``average`` of the schedule; nothing of a fitted method.
+        ``start``, ``average`` and ``ema`` of the schedule; nothing of a fitted method.
     """
     stages = method.get("stages", [])
     names = _stage_names() | {str(stage.get("name")) for stage in stages}
@@ -147,8 +147,8 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
     for name, lengths in schedule.items():
         check_keys(f"schedule.{name}", lengths, stage_keys, choices, "a stage")
     if "stages" not in method:
-        return {"start": "random", "average": 0.0}
-    start = {"start": "random", "average": 0.0} | start
+        return {"start": "random", "average": 0.0, "ema": 0.0}
+    start = {"start": "random", "average": 0.0, "ema": 0.0} | start
     method["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
     if start["start"] == "random":
         for stage in method["stages"]:

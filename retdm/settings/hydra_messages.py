@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.registry import CONF, close_names, files_of, nearest
+from retdm.settings.checks import START
 from retdm.settings.plain import flat
 from retdm.settings.renamed import renamed
 
@@ -80,7 +81,8 @@ def _unknown_key(full_key: str, parent: object) -> UserError:
     near = close_names(rest, here)
     if near:
         return UserError(message, nearest(rest, here))
-    if group in BY_COMPONENT or (group.startswith("schedule.") and rest in OF_A_STAGE):
+    left_out = (group == "schedule" and rest in START) or (group.startswith("schedule.") and rest in OF_A_STAGE)
+    if group in BY_COMPONENT or left_out:
         return UserError(f"{full_key} is not set yet", f"add it with a plus sign: +{full_key}=<value>")
     if isinstance(parent, DictConfig) and "_target_" in parent and (owners := _owners(group, rest)):
         return UserError(message, owners)

@@ -40,6 +40,7 @@ class RunSettings:
         start: of a network's weights: ``random``, but for those of the backbone; or ``probe``, a logistic regression
             of the backbone's features.
         average: share of the starting weights in those that are tested, from 0 to below 1.
+        ema: decay of the moving average of the weights that is tested in their place; 0 takes none.
         choices: group -> name of the YAML file that was chosen for it.
         classes: group -> the class that its ``_target_`` names.
         recorded: the identity that the run's own files hold; None computes it.
@@ -55,6 +56,7 @@ class RunSettings:
     optimizer: dict[str, Any] = field(default_factory=dict)
     start: str = "random"
     average: float = 0.0
+    ema: float = 0.0
     trainer: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -107,6 +109,7 @@ class RunSettings:
             "optimizer": self.optimizer,
             "start": self.start,
             "average": self.average,
+            "ema": self.ema,
             "seed": self.seed,
             "refit": self.refit,
             "precompute": self.precompute,

@@ -162,6 +162,19 @@ def kill_at_the_start(settings: RunSettings) -> None:
     train(settings)
 
 
+def test_killed_where_the_weights_are_averaged_it_ends_bitwise_equal(cache: Path, tmp_path: Path) -> None:
+    ends = {"straight": [None], "killed": [7, 11, None]}  # inside an epoch, behind a checkpoint
+    for name, steps in ends.items():
+        settings = settings_for(tmp_path / name, cache, 0, "+schedule.ema=0.9")
+        for step in steps:
+            assert in_a_process(run, settings, step) == (0 if step is None else -signal.SIGKILL)
+        assert_same_end(tmp_path / "straight", tmp_path / name)
+        last = [torch.load(tmp_path / each / "checkpoints/last.ckpt", weights_only=True) for each in ("straight", name)]
+        assert last[0]["averaging_state"] == last[1]["averaging_state"]
+        weights, others = (each["current_model_state"] for each in last)
+        assert all(torch.equal(weights[key], others[key]) for key in weights)
+
+
 def test_killed_where_views_are_changed_and_mixed_it_ends_bitwise_equal(cache: Path, tmp_path: Path) -> None:
     more = ["method=bce", "augment=strong", "augment.mixup=0.4", "augment.cutmix=1", "schedule.end_to_end.max_epochs=4"]
     more += ["method.layer_decay=0.5"]  # which divides the optimizer's groups
