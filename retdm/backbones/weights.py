@@ -141,7 +141,8 @@ def fetch_imagenet(backbone: Weighted) -> Path:
         except (OSError, HTTPException, RuntimeError) as error:  # no network; a broken transfer; a wrong hash
             raise UserError(
                 f"the ImageNet weights of {backbone.name} cannot be downloaded ({error}): {entry.url}",
-                f"fetch {path.name} elsewhere and say backbone.weights=<path of the file>, or backbone.weights=none",
+                f"fetch the file elsewhere and put it at {path}, or say backbone.weights=<path of the file>; "
+                "backbone=vgg_small needs no weights",
             ) from error
     return path
 

@@ -35,6 +35,7 @@ from retdm.runs.process import prepare_process
 from retdm.settings.checks import check_command, check_group
 from retdm.settings.classes import resolve_classes
 from retdm.settings.compose import cache_folder
+from retdm.settings.first_choice import size_images
 from retdm.settings.run_settings import RunSettings
 
 KINDS: dict[str, Any] = {
@@ -62,6 +63,7 @@ def _check(config: DictConfig) -> None:
     classes = resolve_classes(asked, choices)
     for group, kind in classes.items():
         check_group(group, asked[group], kind, choices)
+    size_images(asked["data"], classes["data"], "auto")
     if classes["data"].gives is BagBatch:
         asked["augment"] = {}
     if "on_unreadable" in asked["data"]:

@@ -88,5 +88,5 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool, retr
         str(folder.path),
         report,
         per_label=per_label,
-        next_command=f"wrote {folder.test}",
+        last=f"wrote {folder.test}",
     )

@@ -23,6 +23,7 @@ from retdm.commands.guard import guarded
 from retdm.commands.output.tables import line_of, print_report
 from retdm.errors import UserError
 from retdm.registry import PACKAGE
+from retdm.runs.advice import next_steps
 from retdm.runs.errors import as_user_error
 from retdm.runs.folder.paths import Busy, RunFolder, shown
 from retdm.runs.train import train_run
@@ -92,5 +93,6 @@ def train(settings: RunSettings, *, in_sweep: bool = False) -> Path:
         print(line_of(title, report), flush=True)
     else:
         title = f"{title}   {shown(folder.path)}"
-        print_report(folder, title, report, per_label=settings.per_label, next_command=test)
+        steps = next_steps(settings, folder)
+        print_report(folder, title, report, per_label=settings.per_label, steps=steps, last=test)
     return folder.path

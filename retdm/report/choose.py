@@ -19,7 +19,8 @@ from retdm.training.schedule_rules import RULES
 SPLITS = "range(30)"
 # Other places and numbers of workers give the same results; the split is what the command runs over.
 NOT_NAMED = {"data.split", "data.fold", "data.cache", "data.workers", "data.download"}
-GROUPS = ("data", "augment", "backbone", "method", "optimizer", "schedule", "trainer")
+# Each may set the defaults of those behind it.
+GROUPS = ("data", "augment", "backbone", "method", "schedule", "optimizer", "trainer")
 
 
 def choice_tables(groups: Sequence[Group], criterion: str) -> list[Table]:
@@ -160,12 +161,15 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
 
     choices = settings["choices"]
     words = [f"experiment={choices['experiment']}"] if choices.get("experiment") else []
-    given = compose_settings(words).choices
-    words += [
-        f"{group}={choices[group]}" for group in GROUPS if choices.get(group, given.get(group)) != given.get(group)
-    ]
     composed = compose_settings(words)
-    return words + differences(_named(settings), _named(composed.as_dict()))
+    for group in GROUPS:
+        if group in choices and choices[group] != composed.choices.get(group):
+            words.append(f"{group}={choices[group]}")
+            composed = compose_settings(words)  # the others may have other defaults now
+    given = _named(composed.as_dict())
+    if composed.classes["data"].user_settings and "data.image_size" in given:
+        given["data.image_size"] = None  # the number of images chooses it
+    return words + differences(_named(settings), given)
 
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:

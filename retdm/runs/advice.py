@@ -1,6 +1,7 @@
-"""Warnings for a run that has hardly learned, or does not predict some labels, and what helps."""
+"""What a run says beside its results: what was chosen for it, what went badly and helps, and what to try next."""
 
 import logging
+import shlex
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,50 @@ from retdm.criteria.mean_average_precision import label_average_precision, mean_
 from retdm.data.base_module import Data
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
+from retdm.runs.folder.paths import RunFolder, read_json, shown
+from retdm.settings.first_choice import rows_of, unnamed
+from retdm.settings.run_settings import RunSettings
 from retdm.training.inference import infer
 
 log = logging.getLogger(__name__)
 
 FEW_STEPS = 200  # of the optimizer; below it a fine-tuned network's classifier hardly leaves its random start
+FEW = 50  # rows of the validation split, whose criteria say little
 SAMPLE = 256  # training images that are scored at the end, spread evenly
 SHUFFLES = 8
 NAMED = 5
+
+
+def say_first_choice(settings: RunSettings, data: Data) -> None:
+    """Say in one line what was chosen for the data, where the command leaves it open."""
+    if words := unnamed(settings):
+        rows = rows_of(settings.choices["data"])
+        log.info(
+            "chosen for %s %s and %d labels: %s: what measured best on %s (docs/training.md); what you write is taken",
+            f"{len(data.source):,}",
+            rows,
+            len(data.labels),
+            " ".join(words),
+            rows,
+        )
+
+
+def next_steps(settings: RunSettings, folder: RunFolder) -> list[tuple[str, str]]:
+    """Commands to try after a run, each with what it is for, by what the run was."""
+    if not settings.typed:
+        own = "python train.py data=csv data.root=<folder of your images and labels.csv>"
+        return [(own, "a model of your own images")]
+    words = [word for word in settings.typed if word.partition("=")[0] not in ("run", "overwrite")]
+    steps = []
+    if settings.backbone:
+        steps.append((f"python -m retdm predict run={shown(folder.path)} images=<folder> gallery=true", "new images"))
+    count = len(read_json(folder.split)["validation"])
+    if count < FEW and not settings.data.get("folds"):
+        folds = ["python", "train.py", "-m", *words, "data.folds=5", "data.fold=range(5)"]
+        steps.append((shlex.join(folds), f"the mean of five validation splits: {count} rows say little"))
+    if any(word.startswith("schedule=") for word in unnamed(settings)):
+        steps.append((shlex.join(["python", "train.py", *words, "schedule=best"]), "better, and longer"))
+    return steps
 
 
 def warn_of_few_steps(method: DeepMethod, data: Data) -> None:

@@ -20,7 +20,7 @@ from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.registry import CONF
 from retdm.runs.folder.provenance import provenance
 from retdm.settings.checks import parameters_of
-from retdm.settings.classes import class_of
+from retdm.settings.classes import class_of, source_of
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.training.optimizers import OptimizerSettings
@@ -38,9 +38,7 @@ def state_of_data(settings: RunSettings) -> dict[str, str]:
 
 def open_source(settings: RunSettings) -> Any:
     """The data set of a run, no image of it decoded yet."""
-    source = settings.classes["data"]
-    takes = parameters_of(source)
-    return source(**{key: value for key, value in settings.data.items() if key in takes and key != "_target_"})
+    return source_of(settings.classes["data"], settings.data)
 
 
 def dim_of(source: Any) -> int | None:

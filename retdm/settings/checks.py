@@ -117,6 +117,8 @@ def accepted(group: str, kind: Any) -> dict[str, Any]:
     kinds = parameters_of(kind)
     if group == "data":
         kinds = without(parameters_of(module_of(kind)), "source", "augmentation", "seed") | kinds
+        if kind.user_settings and "image_size" in kinds:
+            kinds["image_size"] |= None  # their number chooses it
     if group == "method":
         kinds = without(kinds, "backbone", "labels", "optimizer", "seed")
     return without(kinds, "load") | {"_target_": str}

@@ -9,6 +9,7 @@ from retdm.data.source import Source
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.registry import resolve
+from retdm.settings.checks import parameters_of
 from retdm.training.loggers import LoggerSettings
 from retdm.training.optimizers import OptimizerSettings
 
@@ -72,6 +73,17 @@ def resolve_classes(content: Mapping[str, Any], groups: Iterable[str], *, truste
             for path in _named_inside(content[group], group):
                 raise UserError(f"{path} names a class", f"only {group}._target_ does")
     return found
+
+
+def source_of(kind: Any, config: Mapping[str, Any]) -> Any:
+    """The data set that its group's settings describe, no image of it decoded yet.
+
+    Args:
+        kind: its class.
+        config: settings of the group, those of loaders among them.
+    """
+    takes = parameters_of(kind)
+    return kind(**{key: value for key, value in config.items() if key in takes and key != "_target_"})
 
 
 def _named_inside(value: Any, path: str) -> Iterator[str]:

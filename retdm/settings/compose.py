@@ -18,6 +18,7 @@ from retdm.registry import nearest
 from retdm.settings.checks import RUN, STAGE, START, check_folders, check_groups, check_keys, parameters_of, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.devices import precision
+from retdm.settings.first_choice import first_choice, size_images
 from retdm.settings.plain import where_written
 from retdm.settings.renamed import refuse_renamed
 from retdm.settings.run_settings import RunSettings
@@ -27,9 +28,10 @@ GROUPS = ("data", "augment", "backbone", "method", "optimizer", "schedule", "tra
 
 
 def register_resolvers() -> None:
-    """The function that the YAML files use: the side of the cached image."""
+    """The functions that the YAML files use: a first choice, and the side of the cached image."""
     from retdm.data.augment import cached_side
 
+    OmegaConf.register_new_resolver("first_choice", first_choice, replace=True)
     # A value that is no whole number is reported as data.image_size, where it was written.
     OmegaConf.register_new_resolver(
         "cached_side", lambda size: cached_side(size) if fits(size, int) else size, replace=True
@@ -86,6 +88,7 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
     classes |= resolve_classes(content, ("augment", "backbone", "optimizer", "logger"))
     check_groups(content, classes, choices)
     place(content["data"], classes["data"])
+    size_images(content["data"], classes["data"], content["trainer"]["accelerator"])
     if (rule := content["method"].get("decide", "half")) not in RULES:
         where = where_written("method.decide", choices, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
@@ -98,7 +101,7 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
         )
     trainer = content["trainer"]
     trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
-    return RunSettings(**content, choices=choices, classes=classes)
+    return RunSettings(**content, choices=choices, classes=classes, typed=tuple(typed))
 
 
 def _why_no_image_is_trained_on(

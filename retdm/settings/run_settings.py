@@ -43,6 +43,7 @@ class RunSettings:
         ema: decay of the moving average of the weights that is tested in their place; 0 takes none.
         choices: group -> name of the YAML file that was chosen for it.
         classes: group -> the class that its ``_target_`` names.
+        typed: the words of the command that composed them; no word of it changes anything else.
         recorded: the identity that the run's own files hold; None computes it.
         seed, refit, precompute, outputs, run, overwrite, threshold, tags, per_label: as in ``conf/train.yaml``.
     """
@@ -68,6 +69,7 @@ class RunSettings:
     threshold: float | None = None
     tags: list[Any] = field(default_factory=list)
     per_label: bool = False
+    typed: tuple[str, ...] = field(default=(), repr=False)
     recorded: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def changed(self, **values: Any) -> "RunSettings":
@@ -81,7 +83,7 @@ class RunSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as ``config.yaml`` and a checkpoint keep them."""
-        kept = [each.name for each in fields(self) if each.name not in ("classes", "recorded")]
+        kept = [each.name for each in fields(self) if each.name not in ("classes", "typed", "recorded")]
         return {"format": FORMAT} | {name: copy.deepcopy(getattr(self, name)) for name in kept}
 
     @property

@@ -135,7 +135,7 @@ def test_all_losses_switched_off_are_told_with_the_stage(tmp_path: Path, cache: 
 
 # Data
 
-SCENE = (*TINY_NET, "data=scene", "data.batch_size=4")
+SCENE = (*TINY_NET, "backbone=vgg_small", "data=scene", "data.batch_size=4")
 
 
 @pytest.fixture

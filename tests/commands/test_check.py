@@ -84,7 +84,7 @@ def test_the_labels_of_a_table_and_what_may_be_a_mistake_are_printed(
         Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(tmp_path / f"{i}.png")
         lines.append(f"{i}.PNG,{i % 2},{i % 3 == 0},me")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
-    own = ["data=csv", f"data.root={tmp_path}", "data.image_size=16", f"outputs={tmp_path}/out"]
+    own = ["data=csv", f"data.root={tmp_path}", f"outputs={tmp_path}/out"]
     done = in_process("check", *own)
     assert done.code == 2 and "data.other_columns=[author]" in done.err
     done = in_process("check", *own, "data.other_columns=[author]")

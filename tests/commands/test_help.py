@@ -24,7 +24,7 @@ def test_help_on_a_data_set_shows_each_of_its_settings_once_with_its_value(name:
     shown = yaml.safe_load("\n".join(help_of("train", [f"data={name}"]).split("\n\n")[1].splitlines()))
     settings = compose_settings([f"data={name}", "method=lr"]).data
     assert shown.keys() == settings.keys()
-    computed = {"root", "cache", "side"}
+    computed = {"root", "cache", "side", "image_size"}
     assert {key: shown[key] for key in shown.keys() - computed} == {
         key: settings[key] for key in shown.keys() - computed
     }

@@ -173,8 +173,13 @@ def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path)
         ),
         (
             ["data=csv", "data.root='{tmp}/it\\'s mine'", "~method.clip.label_net"],
-            ["data=csv", "~method.clip.label_net"],
+            ["data=csv", "~method.clip.label_net", "data.image_size=224"],
         ),
+        (
+            ["data=csv", "data.root='{tmp}/it\\'s mine'", "backbone=vgg_small", "schedule=fine_tune", "optimizer=sgd"],
+            ["data=csv", "backbone=vgg_small", "schedule=fine_tune", "optimizer=sgd", "data.image_size=224"],
+        ),
+        (["data=scene_bags"], ["data=scene_bags"]),
     ],
 )  # fmt: skip
 def test_the_command_gives_back_the_settings_of_the_run(
@@ -185,6 +190,7 @@ def test_the_command_gives_back_the_settings_of_the_run(
     )  # what auto is, on any machine
     (tmp_path / "it's mine").mkdir()
     (tmp_path / "it's mine" / "labels.csv").write_text("image,cat\na.jpg,1\n")
+    (tmp_path / "it's mine" / "a.jpg").touch()
     settings = compose_settings([*(word.replace("{tmp}", str(tmp_path)) for word in words), "data.split=3"])
     found = overrides(settings.as_dict())
     assert set(named) <= set(found)

@@ -96,7 +96,7 @@ def test_the_name_depends_on_the_content_of_the_weights_and_not_on_their_place(t
 
 def test_a_users_own_data_is_told_apart_by_its_folder_and_its_labels(tmp_path: Path) -> None:
     def run_folder(root: Path) -> Path:
-        return compose_settings(["data=csv", f"data.root={root}", "backbone=vgg_small"]).folder
+        return compose_settings(["data=csv", f"data.root={root}", "data.image_size=32"]).folder
 
     roots = [tmp_path / "a", tmp_path / "b"]
     for root in roots:

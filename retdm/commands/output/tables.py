@@ -86,8 +86,25 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         out.print(block)
 
 
-def print_report(folder: RunFolder, title: str, report: dict[str, Any], *, per_label: bool, next_command: str) -> None:
-    """The end of a run: stages, criteria, where things are, which command comes next."""
+def print_report(
+    folder: RunFolder,
+    title: str,
+    report: dict[str, Any],
+    *,
+    per_label: bool,
+    steps: Sequence[tuple[str, str]] = (),
+    last: str,
+) -> None:
+    """The end of a run: stages, criteria, where things are, what to try next.
+
+    Args:
+        folder: of the run.
+        title: its first line.
+        report: the content of ``metrics.json``.
+        per_label: criteria of each label, too.
+        steps: commands to try next, and what each is for.
+        last: the last line.
+    """
     out = console()
     out.print()
     out.print(printable(title), style="bold", soft_wrap=True)
@@ -109,9 +126,9 @@ def print_report(folder: RunFolder, title: str, report: dict[str, Any], *, per_l
         ("checkpoint", shown(folder.best), True),
         ("pictures", shown(folder.pictures), folder.pictures.exists()),
         ("curves", f"tensorboard --logdir {shown(folder.path)}", (folder.path / "tensorboard").exists()),
-        ("next", next_command, True),
     ):
-        if not there:
-            continue
-        # The last line is a contract: plain, never wrapped.
-        print(f"{name:<11}{place}" if name != "next" else place, flush=True)
+        if there:
+            print(f"{name:<11}{place}")
+    for number, (command, purpose) in enumerate(steps):
+        print(f"{'' if number else 'next':<11}{printable(command)}   # {purpose}")
+    print(last, flush=True)  # a contract: plain, never wrapped

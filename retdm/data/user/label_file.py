@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class LabelledFolder(ImageFiles):
         return folder, file
 
     def finish(self, name: str, form: str, images: ImageNames) -> None:
-        """Set the fingerprint, and log what was read and what may be a mistake.
+        """Log what was read and what may be a mistake.
 
         Args:
             name: of the format, which begins the fingerprint.
@@ -71,4 +72,8 @@ class LabelledFolder(ImageFiles):
                 listed = some([self.names[column] for column in columns], 5)
                 log.warning("%s: %s: %s (of %d labels)", self.file.name, what, listed, len(self.names))
         images.warn_of_unnamed(self.ids, self.file)
-        self.fingerprint = fingerprint_of(name, self.folder, self.ids, self.value_range)
+        self._format = name
+
+    @cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]  # read where it is asked for: who counts images needs none
+        return fingerprint_of(self._format, self.folder, self.ids, self.value_range)

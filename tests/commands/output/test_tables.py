@@ -50,7 +50,7 @@ def test_the_report_shows_every_criterion_and_ends_with_the_next_command(
     tiny_run: Path, report: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = "python test.py run=" + "a-very-long-folder-name/" * 9
-    print_report(RunFolder(tiny_run), "title", report, per_label=True, next_command=command)
+    print_report(RunFolder(tiny_run), "title", report, per_label=True, steps=[], last=command)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == command  # whole, however narrow the terminal
     table = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}

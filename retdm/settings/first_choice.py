@@ -1,0 +1,108 @@
+"""The first choice: backbone, method, schedule, optimizer and image size where neither command nor recipe names them.
+
+Hydra asks for each that ``conf/train.yaml`` leaves open, once it knows what was named. The answer is a function of the
+names (and of label file and processor for the size), so that the same command finds its run again.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from retdm import registry
+from retdm.data.source import BagSource
+from retdm.data.synthetic.source import Synthetic
+from retdm.errors import UserError
+from retdm.registry import files_of, resolve
+from retdm.settings.classes import source_of
+from retdm.settings.devices import accelerator
+from retdm.settings.run_settings import RunSettings
+
+FIRST = {  # what measured best, docs/results.md
+    "photographs": {"backbone": "mobilenet_v2", "method": "retdm"},
+    "drawn images": {"backbone": "vgg_small", "method": "retdm"},
+    "bags": {"backbone": "vgg_small", "method": "emd_svm"},  # no backbone is built
+}
+ADAMW = ("fine_tune", "quick", "best", "adamw")  # schedules whose rates are meant for it
+SIZES = (128, 224)  # of photographs in pixels: the larger measures better, and takes three to four times as long
+MANY = 5000  # photographs, of which training at the larger size takes two cores more than half an hour
+
+
+def first_choice(group: str, *, _root_: Mapping[str, Any]) -> str:
+    """The name of a group's file that suits what else was named.
+
+    Args:
+        group: ``backbone``, ``method``, ``schedule`` or ``optimizer``.
+        _root_: group -> name, where the command or a recipe names one.
+    """
+    named = {key: value for key, value in _root_.items() if isinstance(value, str)}
+    rows = rows_of(named.get("data", "synthetic"))
+    if group in ("backbone", "method"):
+        return FIRST[rows][group]
+    if group == "schedule":
+        backbone = named.get("backbone", FIRST[rows]["backbone"])
+        at_random = _key("backbone", backbone, "weights") == "none"
+        return "bags" if rows == "bags" else "from_scratch" if at_random else "fine_tune"
+    schedule = named.get("schedule") or first_choice("schedule", _root_=_root_)
+    return "adamw" if schedule in ADAMW else "sgd"
+
+
+def unnamed(settings: RunSettings) -> list[str]:
+    """``<group>=<name>`` and ``<key>=<value>`` of what was chosen for the data that the command names; nothing of a
+    recipe, or of drawn images."""
+    keys = {word.lstrip("+").partition("=")[0] for word in settings.typed}
+    if "data" not in keys or "experiment" in keys or rows_of(settings.choices["data"]) == "drawn images":
+        return []
+    groups = ["backbone"] * bool(settings.backbone) + ["method"] + ["schedule"] * ("stages" in settings.method)
+    words = [f"{group}={settings.choices[group]}" for group in groups if group not in keys]
+    if settings.backbone and settings.classes["data"].user_settings and "data.image_size" not in keys:
+        words.append(f"data.image_size={settings.data['image_size']}")
+    return words
+
+
+def rows_of(data: str) -> str:
+    """What a data set consists of: a key of ``FIRST``."""
+    try:
+        kind = resolve(_key("data", data, "_target_"))
+    except UserError:  # reported where its settings are checked
+        return "photographs"
+    return "bags" if issubclass(kind, BagSource) else "drawn images" if kind is Synthetic else "photographs"
+
+
+def _key(group: str, name: str, key: str) -> Any:
+    """A key of a choice's YAML file, or of those that it includes; None where it is not there."""
+    files = files_of(group, name) if (registry.CONF / group / f"{name}.yaml").is_file() else ()
+    contents = (yaml.safe_load(file.read_text()) or {} for file in files)
+    return next((content[key] for content in contents if key in content), None)
+
+
+def size_images(data: dict[str, Any], kind: Any, device: str) -> None:
+    """Choose the image size of the user's own photographs where it is null, by their number and by what computes.
+
+    Args:
+        data: settings of the set, checked.
+        kind: its class.
+        device: ``trainer.accelerator``.
+
+    Raises:
+        UserError: something in the label file is wrong, or the GPU that is asked for is not there.
+    """
+    if data.get("image_size", 0) is None:
+        few = accelerator(device) == "gpu" or _count(kind, data) <= MANY
+        data["image_size"] = SIZES[few]
+
+
+def _count(kind: Any, data: Mapping[str, Any]) -> int:
+    """The number of images in a label file; 0 where there is none, which is told where the run's folder is named."""
+    try:
+        kind.user_files(*(data[key] for key in kind.user_settings))
+    except UserError:
+        return 0
+    logger = logging.getLogger("retdm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # what is to be said about the file is said when training opens it
+    try:
+        return len(source_of(kind, data))
+    finally:
+        logger.setLevel(level)
