@@ -9,9 +9,11 @@ import torch
 
 from retdm.criteria.mean_average_precision import label_average_precision, mean_average_precision
 from retdm.data.base_module import Data
+from retdm.data.modules import BagData
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.runs.folder.paths import RunFolder, read_json, shown
+from retdm.runs.start import FEW
 from retdm.settings.first_choice import rows_of, unnamed
 from retdm.settings.run_settings import RunSettings
 from retdm.training.inference import infer
@@ -19,7 +21,6 @@ from retdm.training.inference import infer
 log = logging.getLogger(__name__)
 
 FEW_STEPS = 200  # of the optimizer; below it a fine-tuned network's classifier hardly leaves its random start
-FEW = 50  # rows of the validation split, whose criteria say little
 SAMPLE = 256  # training images that are scored at the end, spread evenly
 SHUFFLES = 8
 NAMED = 5
@@ -39,6 +40,15 @@ def say_first_choice(settings: RunSettings, data: Data) -> None:
         )
 
 
+def warn_of_random_features(settings: RunSettings) -> None:
+    """Warn where training begins at a probe of features that are random."""
+    if settings.start == "probe" and settings.backbone["weights"] == "none":
+        log.warning(
+            "the backbone starts at random (backbone.weights=none), so that a probe of its features says little: "
+            "schedule=from_scratch trains all of it"
+        )
+
+
 def next_steps(settings: RunSettings, folder: RunFolder) -> list[tuple[str, str]]:
     """Commands to try after a run, each with what it is for, by what the run was."""
     if not settings.typed:
@@ -52,8 +62,10 @@ def next_steps(settings: RunSettings, folder: RunFolder) -> list[tuple[str, str]
     if count < FEW and not settings.data.get("folds"):
         folds = ["python", "train.py", "-m", *words, "data.folds=5", "data.fold=range(5)"]
         steps.append((shlex.join(folds), f"the mean of five validation splits: {count} rows say little"))
-    if any(word.startswith("schedule=") for word in unnamed(settings)):
-        steps.append((shlex.join(["python", "train.py", *words, "schedule=best"]), "better, and longer"))
+    if any(word.startswith("backbone=") for word in unnamed(settings)):
+        others = [word for word in words if not word.startswith("backbone.")]
+        larger = shlex.join(["python", "train.py", *others, "backbone=resnet50"])
+        steps.append((larger, "a larger network, which takes three to six times as long"))
     return steps
 
 
@@ -74,7 +86,7 @@ def warn_of_few_steps(method: DeepMethod, data: Data) -> None:
         epochs,
         f"schedule.{last.name}.max_epochs={last.max_epochs * -(-FEW_STEPS // max(steps, 1))}"
         + (f", data.batch_size={smaller}" if smaller < data.batch_size else "")
-        + ", or method=lr refit=true, which fits a frozen network's features",
+        + (", or method=emd_svm" if isinstance(data, BagData) else ", or a pretrained backbone and schedule=fine_tune"),
     )
 
 

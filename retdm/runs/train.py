@@ -15,7 +15,7 @@ from retdm.files import write_json
 from retdm.methods.deep import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
-from retdm.runs.advice import say_first_choice, warn_of_result
+from retdm.runs.advice import say_first_choice, warn_of_random_features, warn_of_result
 from retdm.runs.distributed import broadcast, together
 from retdm.runs.evaluate import write_predictions
 from retdm.runs.folder.logs import error_file, log_hparams, logging_to
@@ -155,6 +155,7 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     kind = "bags" if isinstance(data, BagData) else "images"
     log.info("%d %s: %s; labels: %s", len(data.source), kind, splits, ", ".join(data.labels))
     say_first_choice(settings, data)
+    warn_of_random_features(settings)
     if is_leader():
         folder.checkpoints.mkdir(exist_ok=True)
         _write_split(folder, data.manifest)

@@ -74,18 +74,19 @@ def test_it_ends_with_commands_to_try_and_each_works(
     start = next(number for number, line in enumerate(said) if line.startswith("next "))
     commands = [shlex.split(re.split(" {3}# ", line)[0].removeprefix("next")) for line in said[start:-1]]
     kinds = [command[:4] if command[1] == "-m" else command[:3] for command in commands]
-    assert kinds == [["python", "-m", "retdm", "predict"], ["python", "train.py", "-m"], ["python", "train.py", words[0]]]
+    retdm, training = ["python", "-m", "retdm", "predict"], ["python", "train.py"]
+    assert kinds == [retdm, [*training, "-m"], [*training, words[0]]]
     assert said[-1].startswith("python test.py run=")
 
-    predict, folds, best = commands
+    predict, folds, larger = commands
     done = in_process("predict", *(word.replace("<folder>", f"'{photos}'") for word in predict[4:]))
     assert done.code == 0, done.err
     given: list[RunSettings] = []
     monkeypatch.setattr(train, "train", lambda settings, **_: given.append(settings) or refuse())
     in_process("train.py", *folds[2:])
-    in_process("train.py", *best[2:])
+    in_process("train.py", *larger[2:])
     assert [settings.data["fold"] for settings in given] == [0, 1, 2, 3, 4, 0]
-    assert [settings.choices["schedule"] for settings in given] == [*["fine_tune"] * 5, "best"]
+    assert [settings.choices["backbone"] for settings in given] == [*["mobilenet_v2"] * 5, "resnet50"]
 
 
 def refuse() -> Any:

@@ -1,5 +1,6 @@
 """A run that cannot go well, or did not, says so."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from retdm.batch import Batch
 from retdm.commands.train import train
 from retdm.methods.base import Predictions
 from retdm.runs import advice
+from retdm.runs.folder.paths import RunFolder
+from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 
 LABELS = ["cat", "dog", "garden"]
@@ -97,7 +100,10 @@ def test_few_steps_are_counted_and_told_with_settings_that_help(caplog: pytest.L
     data = data_of(np.zeros((144, 3)))
     advice.warn_of_few_steps(method, data)  # type: ignore[arg-type]
     assert "only 30 optimizer steps (144 training rows, data.batch_size=64, 10 epochs)" in caplog.text
-    assert "schedule.end_to_end.max_epochs=70, data.batch_size=8, or method=lr refit=true" in caplog.text
+    assert (
+        "schedule.end_to_end.max_epochs=70, data.batch_size=8, or a pretrained backbone and schedule=fine_tune"
+        in caplog.text
+    )
     caplog.clear()
     method.stages[0].max_epochs = 67  # 201 steps
     advice.warn_of_few_steps(method, data)  # type: ignore[arg-type]
@@ -109,3 +115,28 @@ def test_a_run_says_both_in_its_log(tiny: Callable[..., RunSettings], monkeypatc
     text = Path(train(tiny("method=bce")), "log.txt").read_text()
     assert "WARNING only 3 optimizer steps (43 training rows" in text
     assert "WARNING it has learned next to nothing: mAP 0.300" in text
+
+
+@pytest.mark.parametrize(("words", "told"), [(("schedule=fine_tune",), True), (("schedule=from_scratch",), False)])
+def test_a_probe_of_random_features_is_told(
+    caplog: pytest.LogCaptureFixture, words: tuple[str, ...], told: bool
+) -> None:
+    advice.warn_of_random_features(compose_settings(["method=bce", *words]))
+    assert ("schedule=from_scratch trains all of it" in caplog.text) == told
+
+
+def test_the_next_steps_keep_the_words_of_the_command_but_its_place(tmp_path: Path) -> None:
+    (tmp_path / "split.json").write_text(json.dumps({"validation": ["a"] * advice.FEW}))
+    run, places = RunFolder(tmp_path), [f"run={tmp_path}", "overwrite=true"]
+
+    def steps(*words: str) -> list[str]:
+        return [command for command, _ in advice.next_steps(compose_settings([*words, *places]), run)]
+
+    predict = f"python -m retdm predict run={tmp_path} images=<folder> gallery=true"
+    larger = "python train.py data=scene 'tags=[my run]' backbone=resnet50"
+    assert steps("data=scene", "backbone.weights=none", "tags=[my run]") == [predict, larger]
+    assert steps("data=scene", "backbone=vgg16") == [predict]
+    assert steps("data=scene_bags") == []
+    (tmp_path / "split.json").write_text(json.dumps({"validation": ["a"] * (advice.FEW - 1)}))
+    assert steps("data=scene_bags") == ["python train.py -m data=scene_bags data.folds=5 'data.fold=range(5)'"]
+    assert steps("data=scene_bags", "data.folds=3") == []
