@@ -9,7 +9,7 @@ All ways see the same rows, the same cached images and the same passes over the 
 - probe: a logistic regression of the frozen network's features, its strength by cross-validation;
 - adamw: the script in this file, as many write it: trained BatchNorm, random crops and flips, AdamW 2e-4 (the head
   1e-3), a cosine with warm-up, batches of 32;
-- fastai: ``vision_learner(…).fine_tune``, where fastai is installed;
+- fastai: ``vision_learner(…).fine_tune``, where fastai is installed and torchvision's network has ``features``;
 - bce, retdm: ``method=<way> schedule=fine_tune``;
 - control: retdm with the same layers, and weight 0 of metric and reconstruction.
 
@@ -200,8 +200,9 @@ def adamw(data: ImageData, settings: RunSettings, seed: int, passes: int) -> Sco
 
 
 def fastai(data: ImageData, settings: RunSettings, seed: int, passes: int) -> Scores:
-    """fastai's recipe as it comes: one pass of the head, then all layers."""
+    """fastai's recipe as it comes: one pass of the head, then all layers. It takes unknown cells for absent labels."""
     from fastai.vision import all as fast
+    from fastai.vision import learner as networks
 
     fast.set_seed(seed)
     backbone = trainable(settings)
@@ -209,7 +210,7 @@ def fastai(data: ImageData, settings: RunSettings, seed: int, passes: int) -> Sc
     def body(**_: Any) -> nn.Module:
         return nn.Sequential(cast(nn.Module, backbone.net.features), nn.Identity())  # the last module is cut off
 
-    fast.vision.learner.model_meta[body] = {"cut": -1, "split": fast.vision.learner.default_split}
+    networks.model_meta[body] = {"cut": -1, "split": networks.default_split}
     train, validation = data.splits["train"], data.splits["validation"]
     rows = [*map(int, train), *map(int, validation)]
     block = fast.DataBlock(
@@ -220,7 +221,7 @@ def fastai(data: ImageData, settings: RunSettings, seed: int, passes: int) -> Sc
         batch_tfms=[*fast.aug_transforms(size=data.image_size), fast.Normalize.from_stats(*fast.imagenet_stats)],
     )
     loaders = block.dataloaders(list(range(len(rows))), bs=min(BATCH, len(train)), num_workers=0)
-    learner = fast.vision_learner(loaders, body, pretrained=False, n_out=len(data.labels), normalize=False, metrics=[])
+    learner = fast.vision_learner(loaders, body, pretrained=False, n_out=len(data.labels), normalize=False)
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(passes - 1)
     return lambda split: outputs(learner.model, data, split, preparation(backbone)).sigmoid().numpy()
@@ -276,11 +277,10 @@ def main() -> None:
 
 
 def show(out: Console, options: dict[str, Any], found: dict[str, list[dict[str, Any]]]) -> None:
-    """The table, a line a way: means over the runs, and their deviation where there are several."""
+    """The table, a line a way: means over the runs, with their deviation."""
     images: dict[str, int] = next((lines[0]["images"] for lines in found.values() if lines), {})
-    counts = ", ".join(f"{part} {count:,}" for part, count in images.items())
-    network = f"{options['backbone']} at {options['image_size']}²"
-    out.print(f"{options['set']} ({counts}), {options['passes']} passes, {network}")
+    counts, shown = ", ".join(f"{part} {count:,}" for part, count in images.items()), options["backbone"]
+    out.print(f"{options['set']} ({counts}), {options['passes']} passes, {shown} at {options['image_size']}²")
     out.print(f"{'':<10}{'mAP':>16}{'O-F1 at ½':>16}{'O-F1 at val.':>16}{'CPU seconds':>14}{'runs':>6}")
     for way, lines in found.items():
         if not lines:

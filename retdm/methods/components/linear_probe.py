@@ -3,7 +3,7 @@
 Notation: n rows, F features, L labels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from retdm.methods.components.labels import Array, Bools, smoothed_prior
 from retdm.methods.components.logistic_solver import fit_lines, principal_axes, with_ones
 from retdm.methods.components.standardise import standardised
 
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+STRENGTHS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 SAMPLE = 20_000  # rows by which the strength is chosen, at most
 ROUGH, EXACT = 1e-4, 1e-6  # tolerances of the solver, in cross-validation and of the fit that stays
@@ -57,8 +57,9 @@ def fit_probe(
     """Minimise (1/n) Σ log-losses of the known cells + strength/2 ‖W‖², with W on standardised features ÷ √F.
 
     Division by √F makes a strength mean the same for any number of features: a row's squared length is 1 on average.
-    Biases bear no penalty. One strength serves all labels, the one with the least log-loss over the folds (at a tie the
-    strongest); of more than 20,000 rows, a sample of so many chooses it.
+    Biases bear no penalty. One strength serves all labels: the strengths are tried from the strongest on until the
+    log-loss over the folds rises, and the one with the least is taken (at a tie the strongest). Of more than 20,000
+    rows, a sample of so many chooses it.
 
     Args:
         features: (n, F).
@@ -67,8 +68,8 @@ def fit_probe(
         strengths: of the penalty, from which to choose.
         folds: of the rows, for strength and scores.
         seed: of the folds.
-        progress: shows how many folds are done, like :func:`retdm.display.screen.track`; 80 labels in 20,000 rows take
-            minutes.
+        progress: shows how many strengths are done, like :func:`retdm.display.screen.track`; 80 labels in 20,000 rows
+            take minutes.
     """
     x, mean, deviation = standardised(features.double().numpy())
     truth, given = target.numpy() > 0, known.numpy().astype(bool)
@@ -80,15 +81,9 @@ def fit_probe(
     rng = np.random.default_rng(seed)
     fold = rng.permutation(len(rows)) % folds
     if len(rows) > SAMPLE:
-        chosen = np.sort(rng.permutation(len(rows))[:SAMPLE])
-        logits = _held_out(rows[chosen], truth[chosen], given[chosen], fold[chosen], path, progress)
-        strength = _best(path, logits, truth[chosen], given[chosen])
-        logits = _held_out(rows, truth, given, fold, [strength], progress)[0]
-    else:
-        trials = _held_out(rows, truth, given, fold, path, progress)
-        strength = _best(path, trials, truth, given)
-        logits = trials[path.index(strength)]
-
+        some = np.sort(rng.permutation(len(rows))[:SAMPLE])
+        path = [_held_out(rows[some], truth[some], given[some], fold[some], path, progress)[0]]
+    strength, logits = _held_out(rows, truth, given, fold, path, progress)
     lines = fit_lines(rows, truth, given, strength * len(rows), tolerance=EXACT)
     prior = smoothed_prior(truth, given)
 
@@ -108,27 +103,24 @@ def fit_probe(
 
 def _held_out(
     rows: Array, target: Bools, known: Bools, fold: NDArray[np.int64], path: Sequence[float], progress: Progress
-) -> Array:
-    """Logits (strengths, n, L) of each row by the lines that were fitted without its fold."""
-    logits = np.zeros((len(path), *target.shape))
-    for held in progress(np.unique(fold)):
-        fitted = fold != held
-        for k, lines in enumerate(_path_of_lines(rows[fitted], target[fitted], known[fitted], path, ROUGH)):
-            logits[k, ~fitted] = rows[~fitted] @ lines.T
-    return logits
+) -> tuple[float, Array]:
+    """The strength with the least log-loss, and with it the logits (n, L) of each row by the fit without its fold.
 
-
-def _best(path: Sequence[float], logits: Array, target: Bools, known: Bools) -> float:
-    """The strength whose logits have the least log-loss; at a tie the first."""
-    losses = [float((np.logaddexp(0, np.where(target, -each, each)) * known).sum()) for each in logits]
-    return path[int(np.argmin(losses))]
-
-
-def _path_of_lines(
-    rows: Array, target: Bools, known: Bools, path: Sequence[float], tolerance: float
-) -> Iterator[Array]:
-    """Weights and bias (L, r + 1) at each strength, each fit from the one before."""
-    lines = None
-    for strength in path:
-        lines = fit_lines(rows, target, known, strength * len(rows), start=lines, tolerance=tolerance)
-        yield lines
+    From the strongest on, until the loss rises; each fit starts from that of the strength before.
+    """
+    lines: dict[int, Array] = {}
+    best: tuple[float, float, Array] | None = None
+    for strength in progress(path):
+        logits = np.zeros(target.shape)
+        for held in np.unique(fold).tolist():
+            fit, rest = fold != held, fold == held
+            penalty, start = strength * fit.sum(), lines.get(held)
+            lines[held] = fit_lines(rows[fit], target[fit], known[fit], penalty, start=start, tolerance=ROUGH)
+            logits[rest] = rows[rest] @ lines[held].T
+        loss = float((np.logaddexp(0, np.where(target, -logits, logits)) * known).sum())
+        if best is None or loss < best[0]:
+            best = loss, strength, logits
+        elif loss > best[0]:
+            break
+    assert best is not None, "there is a strength to choose"
+    return best[1:]

@@ -169,13 +169,14 @@ def test_of_many_rows_a_sample_chooses_the_strength_and_all_have_scores(monkeypa
     assert all(torch.equal(a, b) for a, b in zip(probe, single, strict=True) if isinstance(a, Tensor))
 
 
-def test_progress_counts_the_folds() -> None:
-    seen: list[int] = []
+def test_progress_counts_the_strengths_until_the_loss_rises() -> None:
+    seen: list[float] = []
 
-    def progress(folds: Any) -> Any:
-        for fold in folds:
-            yield fold
-            seen.append(fold)
+    def progress(strengths: Any) -> Any:
+        for strength in strengths:
+            seen.append(strength)
+            yield strength
 
-    fit_probe(*drawn(), progress=progress)
-    assert seen == list(range(FOLDS))
+    probe = fit_probe(*drawn(), progress=progress)
+    path = sorted(STRENGTHS, reverse=True)
+    assert seen == path[: path.index(probe.strength) + 2] and len(seen) < len(path)
