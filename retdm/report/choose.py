@@ -176,6 +176,7 @@ def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that change results, and where the run lies, flat."""
     kept = {key: settings[key] for key in ("data", "backbone", "method", "seed")}
     kept |= {key: settings.get(key, {}) for key in ("augment", "optimizer")}
+    kept["schedule"] = {key: settings[key] for key in ("start", "average", "ema") if key in settings}
     if settings.get("run") is None:
         kept["outputs"] = settings["outputs"]  # where the splits lie that were run already
     kept["trainer"] = {"precision": settings["trainer"]["precision"]}
@@ -192,7 +193,8 @@ def differences(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str
         if key not in given:
             words.append(f"+{key}={hydra_value(value)}")
         elif value != given[key]:
-            words.append(f"{key}={hydra_value(value)}")
+            sign = "++" if key.startswith("schedule.") and key.count(".") == 1 else ""  # some files leave these out
+            words.append(f"{sign}{key}={hydra_value(value)}")
     # A setting that is newer than the run keeps its default; an entry of a mapping is taken out.
     return words + [f"~{key}" for key in given if key not in wanted and key.count(".") > 1]
 

@@ -78,8 +78,6 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
             )
     if "stages" not in content["method"]:  # it is fitted, on features of a frozen backbone
         content["optimizer"], content["precompute"] = {}, False
-    if unseen := _why_no_image_is_trained_on(content, classes, choices):
-        content["augment"] = {}
     if content["threshold"] is not None and not content["refit"]:
         raise UserError(
             f"threshold={content['threshold']} is of refit=true alone: without it the run chooses one on validation",
@@ -93,6 +91,9 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
         where = where_written("method.decide", choices, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
     content |= _set_stages(content["method"], content.pop("schedule"), choices)
+    if unseen := _why_no_image_is_trained_on(content, classes, choices):
+        content["augment"] = {}
+        del classes["augment"]
     _refuse_idle(typed, content["method"], choices, unseen)
     if content["start"] == "probe" and classes["data"].gives is BagBatch:
         raise UserError(
@@ -112,7 +113,12 @@ def _why_no_image_is_trained_on(
         return f"data={choices['data']} gives bags of features"
     if "stages" not in content["method"]:
         return f"method={choices['method']} is fitted to features of whole images"
-    return "precompute=true trains on features of whole images" if content["precompute"] else None
+    if content["precompute"]:
+        return "precompute=true trains on features of whole images"
+    stages = [stage for stage in content["method"]["stages"] if stage.get("max_epochs", 1)]
+    if all(stage.get("inputs") == "features" for stage in stages):
+        return f"schedule={choices['schedule']} trains on features of whole images"
+    return None
 
 
 def cache_folder(data: dict[str, Any], outputs: str) -> None:

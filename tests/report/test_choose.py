@@ -172,6 +172,14 @@ def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path)
             ["experiment=scene", "backbone=vgg_small", "method=bce", "backbone.channels=[8,16]", BF16],
         ),
         (
+            ["method=bce", "augment=light", "augment.scale=0.5", "augment.mixup=0.2", "+schedule.ema=0.9"],
+            ["augment=light", "augment.scale=0.5", "augment.mixup=0.2", "++schedule.ema=0.9"],
+        ),
+        (
+            ["schedule=fine_tune", "method=bce", "schedule.average=0.3"],
+            ["schedule=fine_tune", "++schedule.average=0.3"],
+        ),
+        (
             ["data=csv", "data.root='{tmp}/it\\'s mine'", "~method.clip.label_net"],
             ["data=csv", "~method.clip.label_net", "data.image_size=224"],
         ),

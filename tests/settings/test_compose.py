@@ -83,6 +83,7 @@ def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_l
         ("method=[bce,retdm]", "several names for method: a run has one"),
         ("method=bce precompute=true augment=strong", "augment=strong: precompute=true trains"),
         ("method=bce precompute=true method.layer_decay=0.5", "method.layer_decay=0.5: precompute=true trains on feat"),
+        ("method=bce schedule=quick augment=light", "augment=light: schedule=quick trains on features of whole images"),
         ("method=lr augment.mixup=0.2", "augment.mixup=0.2: method=lr is fitted"),
         ("data=synthetic_bags method=mil augment=light", "augment=light: data=synthetic_bags gives"),
     ],
@@ -106,7 +107,9 @@ def test_a_setting_that_nobody_typed_is_not_refused(words: str) -> None:
     compose_settings(words.split())
 
 
-@pytest.mark.parametrize("words", ["method=bce precompute=true", "method=lr", "data=synthetic_bags method=mil"])
+@pytest.mark.parametrize(
+    "words", ["method=bce precompute=true", "method=bce schedule=quick", "method=lr", "data=synthetic_bags method=mil"]
+)
 def test_a_run_without_training_images_has_no_augmentation(words: str) -> None:
     assert compose_settings(words.split()).augment == {}
 
