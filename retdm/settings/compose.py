@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -14,6 +14,7 @@ from retdm.batch import BagBatch
 from retdm.criteria.decide import RULES
 from retdm.data.source import data_root
 from retdm.errors import UserError
+from retdm.ranges import AtLeast
 from retdm.registry import nearest
 from retdm.settings.checks import RUN, STAGE, START, check_folders, check_groups, check_keys, parameters_of, without
 from retdm.settings.classes import resolve_classes
@@ -149,8 +150,10 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
     """
     stages = method.get("stages", [])
     names = _stage_names() | {str(stage.get("name")) for stage in stages}
-    kinds = START | dict.fromkeys(names, dict[str, Any])
+    # The weight of the metric is read by conf/method/retdm.yaml.
+    kinds = START | {"metric_weight": Annotated[float, AtLeast(0)]} | dict.fromkeys(names, dict[str, Any])
     check_keys("schedule", schedule, kinds, choices, f"schedule {choices.get('schedule')}")
+    schedule.pop("metric_weight", None)
     stage_keys = without(STAGE, "name", "train", "losses")
     start = {key: schedule.pop(key) for key in START if key in schedule}
     for name, lengths in schedule.items():

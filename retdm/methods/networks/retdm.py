@@ -237,7 +237,8 @@ class RETDM(DeepMethod):
             self.logger.log_metrics({f"work/{self.stage.name}_gradient_ratio": ratio}, step=self.global_step)
         log.info("stage %s starts: metric's gradient ÷ classification's at the embedding: %.2f", self.stage.name, ratio)
         vanished = classification < VANISHED * size("classification", at_half)
-        if ratio > LARGEST_RATIO and not vanished and "encoder" in self.stage.train:
+        by_sgd = isinstance(self.optimizers(use_pl_optimizer=False), torch.optim.SGD)  # AdamW divides by the size
+        if by_sgd and ratio > LARGEST_RATIO and not vanished and "encoder" in self.stage.train:
             log.warning(
                 "the metric's gradient is %.1f times the classification's: lower method.weights.metric (now %g) "
                 "or schedule.%s.lr, or the stage may collapse",
