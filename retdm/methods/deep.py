@@ -190,7 +190,7 @@ class DeepMethod(Method):
     def choose_on_validation(self, predict: Callable[[], dict[str, np.ndarray]]) -> None:
         """Choose what training leaves open, with the weights that will be tested; into buffers, for the checkpoint.
 
-        Called once training is over, where :attr:`chooses_on_validation`.
+        Called once training is over, where :attr:`chooses_on_validation` and the split is no handful of images.
 
         Args:
             predict: gives index (n,), scores, target and known (n, L) of the validation split as the method now stands,

@@ -157,7 +157,10 @@ def _report(
 ) -> dict[str, Any]:
     """The report of ``best.ckpt``, see :func:`train_deep`; ``earlier`` has the criteria of other weights, by name."""
     content = weights_into(method, folder.best, settings.identity)
-    if method.chooses_on_validation:
+    count = len(data.splits["validation"])
+    if method.chooses_on_validation and count < FEW:
+        log.info("%d images of validation choose nothing: the method scores as it did in training", count)
+    elif method.chooses_on_validation:
         method.choose_on_validation(partial(predict, method, data, "validation"))
         if is_leader():
             save({**content, "state_dict": method.state_dict()}, folder.best)

@@ -106,10 +106,12 @@ def test_two_processes_choose_the_mixture_that_one_does(folder: Path) -> None:
     for processes in (1, 2):
         run = folder / f"mixture{processes}"
         more = [f"run={run}", f"data.cache={run}-cache", f"trainer.devices={processes}", "method.score=both"]
+        more += ["data.size=120", "data.validation_fraction=0.6"]  # enough to choose on
         command([sys.executable, TRAIN], *more, "data._target_=retdm.data.synthetic.source.Synthetic")
         state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
         found.append((state["share"], torch.from_numpy(np.load(run / "predictions.npz")["scores"])))
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
+    assert found[0][0] != 0.5
 
 
 def stopped(folder: Path, number: int, *overrides: str, rank: int | None = None) -> tuple[int, str]:

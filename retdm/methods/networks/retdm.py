@@ -54,7 +54,7 @@ class RETDM(DeepMethod):
             or ``both``: mixture * classifier + (1 - mixture) * label sets. Until a stage trains the label net, sets lie
             where its initial weights put them.
         mixture: the classifier's share in ``both``; None: that of the lowest log-loss on the validation split, with the
-            weights that are tested.
+            weights that are tested, or ½ where fewer than 50 images validate.
         training: see :class:`retdm.methods.deep.DeepMethod`.
     """
 

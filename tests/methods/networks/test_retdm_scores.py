@@ -16,6 +16,7 @@ from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.methods.components.label_set_scores import best_mixture, label_set_scores
 from retdm.methods.networks.retdm import RETDM
+from retdm.runs import train_deep
 from retdm.runs.build import build_method
 from retdm.runs.folder.paths import RunFolder
 from retdm.settings.run_settings import RunSettings
@@ -91,7 +92,8 @@ def test_a_mixture_cannot_be_chosen_on_a_validation_split_that_is_trained_on(tin
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_a_loaded_run_scores_as_it_was_evaluated(tiny: Tiny, score: str) -> None:
+def test_a_loaded_run_scores_as_it_was_evaluated(tiny: Tiny, score: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_deep, "FEW", 1)
     folder = RunFolder(train(tiny("method=retdm", f"method.score={score}")))
     rows = np.load(folder.predictions)
     source = Synthetic(60, side=18)
@@ -104,7 +106,16 @@ def test_a_loaded_run_scores_as_it_was_evaluated(tiny: Tiny, score: str) -> None
         assert round(10 * model.method.share.item(), 4) % 1 == 0
 
 
-def test_a_run_that_was_killed_before_its_evaluation_chooses_the_same_mixture(tiny: Tiny) -> None:
+def test_a_handful_of_validation_images_chooses_no_mixture(tiny: Tiny) -> None:
+    folder = RunFolder(train(tiny("method=retdm", "method.score=both")))
+    assert torch.load(folder.best, weights_only=True)["state_dict"]["share"] == 0.5
+    assert "images of validation choose nothing" in (folder.path / "log.txt").read_text()
+
+
+def test_a_run_that_was_killed_before_its_evaluation_chooses_the_same_mixture(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_deep, "FEW", 1)
     settings = tiny("method=retdm", "method.score=both")
     folder = RunFolder(train(settings))
     rows, chosen = dict(np.load(folder.predictions)), torch.load(folder.best, weights_only=True)
