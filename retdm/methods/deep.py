@@ -13,7 +13,7 @@ from retdm.errors import UserError
 from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder, mean_instance
 from retdm.methods.components.heads import Head, InstanceHead, head_of
-from retdm.methods.components.linear_probe import Probe, fit_probe
+from retdm.methods.components.linear_probe import Probe, Progress, fit_probe
 from retdm.methods.parameter_groups import parameter_groups
 from retdm.methods.stage import UNTRAINED, Stage, parse_stages
 from retdm.ranges import Above, AtLeast, Between
@@ -155,7 +155,7 @@ class DeepMethod(Method):
         """Read the label sets of the training split, before training starts or resumes."""
 
     @torch.no_grad()
-    def start_at_probe(self, features: Tensor, target: Tensor, known: Tensor) -> Probe:
+    def start_at_probe(self, features: Tensor, target: Tensor, known: Tensor, *, progress: Progress = iter) -> Probe:
         """Begin where a logistic regression of the backbone's features ends, instead of at random.
 
         The encoder standardises features, its layer becomes an orthogonal map of them, and the head takes over the
@@ -165,13 +165,14 @@ class DeepMethod(Method):
             features: (n, F) of the training split, float32, see :meth:`BackboneEncoder.pooled`.
             target: (n, L).
             known: (n, L), bool.
+            progress: of the fit, see :func:`retdm.methods.components.linear_probe.fit_probe`.
         """
-        probe = fit_probe(features, target, known, seed=self.seed)
+        probe = fit_probe(features, target, known, seed=self.seed, progress=progress)
         self.encoder.set_moments(probe.mean, probe.deviation)
         weight = self.encoder.start_linear((features - probe.mean) / probe.deviation, probe.weight)
         bias = probe.bias
         if weight is None:
-            probe = fit_probe(self.encoder.layers(features), target, known, seed=self.seed)
+            probe = fit_probe(self.encoder.layers(features), target, known, seed=self.seed, progress=progress)
             weight = probe.weight / probe.deviation
             bias = probe.bias - weight @ probe.mean
         if isinstance(self.classifier, nn.Linear):

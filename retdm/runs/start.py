@@ -5,6 +5,7 @@ Everything here takes seconds and is in ``start.ckpt``: a run that is killed bef
 
 import logging
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from retdm.criteria import best_threshold
 from retdm.data.base_module import Data
+from retdm.display.screen import track
 from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
@@ -68,7 +70,9 @@ def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method:
     features, target, known = _training_features(featured, method)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        probe = method.start_at_probe(features, target, known)
+        probe = method.start_at_probe(
+            features, target, known, progress=partial(track, title="probe: strengths of its penalty")
+        )
     threshold = best_threshold(probe.scores.numpy(), target.numpy(), known.numpy())
     minutes = (time.monotonic() - begun) / 60
     log.info("probe: %d rows of %d features, L2 strength %g by cross-validation", *features.shape, probe.strength)
