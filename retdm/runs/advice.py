@@ -62,10 +62,8 @@ def next_steps(settings: RunSettings, folder: RunFolder) -> list[tuple[str, str]
     if count < FEW and not settings.data.get("folds"):
         folds = ["python", "train.py", "-m", *words, "data.folds=5", "data.fold=range(5)"]
         steps.append((shlex.join(folds), f"the mean of five validation splits: {count} rows say little"))
-    if any(word.startswith("backbone=") for word in unnamed(settings)):
-        others = [word for word in words if not word.startswith("backbone.")]
-        larger = shlex.join(["python", "train.py", *others, "backbone=resnet50"])
-        steps.append((larger, "a larger network, which takes three to six times as long"))
+    if "schedule=fine_tune" in unnamed(settings):
+        steps.append((shlex.join(["python", "train.py", *words, "schedule=best"]), "three times as many passes"))
     return steps
 
 

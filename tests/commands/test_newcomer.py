@@ -78,15 +78,15 @@ def test_it_ends_with_commands_to_try_and_each_works(
     assert kinds == [retdm, [*training, "-m"], [*training, words[0]]]
     assert said[-1].startswith("python test.py run=")
 
-    predict, folds, larger = commands
+    predict, folds, longer = commands
     done = in_process("predict", *(word.replace("<folder>", f"'{photos}'") for word in predict[4:]))
     assert done.code == 0, done.err
     given: list[RunSettings] = []
     monkeypatch.setattr(train, "train", lambda settings, **_: given.append(settings) or refuse())
     in_process("train.py", *folds[2:])
-    in_process("train.py", *larger[2:])
+    in_process("train.py", *longer[2:])
     assert [settings.data["fold"] for settings in given] == [0, 1, 2, 3, 4, 0]
-    assert [settings.choices["backbone"] for settings in given] == [*["mobilenet_v2"] * 5, "resnet50"]
+    assert [settings.choices["schedule"] for settings in given] == [*["fine_tune"] * 5, "best"]
 
 
 def refuse() -> Any:
