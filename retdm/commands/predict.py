@@ -18,7 +18,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
-from retdm.commands.output.files import print_unread, writable
+from retdm.commands.output.files import print_unread, writable, write_all
 from retdm.commands.output.gallery import MOST, Card, gallery_page, thumbnail
 from retdm.commands.output.predictions import Found, predictions
 from retdm.criteria import decide
@@ -26,12 +26,11 @@ from retdm.criteria.decide import RULES
 from retdm.data.images import checked_range
 from retdm.display.text import printable
 from retdm.errors import UserError
-from retdm.files import all_or_none
 from retdm.registry import nearest
-from retdm.runs.folder.paths import RunFolder, shown
+from retdm.runs.folder.paths import RunFolder
 from retdm.runs.process import prepare_process
 from retdm.runs.trained.decisions import in_plain_words, threshold_of
-from retdm.runs.trained.image_files import Unread, batches_of, takes_images
+from retdm.runs.trained.image_files import Unread, batches_of, check_takes_images
 from retdm.runs.trained.inputs import find_images
 from retdm.runs.trained.model import Model
 from retdm.settings.checks import check_command
@@ -68,7 +67,7 @@ def _predict(config: DictConfig) -> None:
     run = RunFolder(asked["run"])
     model = Model(run.path, device, user_classes=asked["user_classes"])
     model.value_range = checked_range(asked["value_range"]) or model.value_range
-    takes_images(model)
+    check_takes_images(model)
     rule = asked["decide"] or model.method.decide
     threshold = threshold_of(run, rule, model.method)
     out = writable(Path(asked["out"] or run.path / "predictions"))
@@ -91,11 +90,7 @@ def _predict(config: DictConfig) -> None:
     if asked["gallery"]:
         page = gallery_page(found.cards, model.labels, run=run.path, rule=in_plain_words(rule, threshold))
         contents[out / "gallery.html"] = page
-    with all_or_none(list(contents)) as parts:
-        for part, content in zip(parts, contents.values(), strict=True):
-            part.write_bytes(content)
-    for path in contents:
-        print(f"wrote {printable(Path(shown(path)))}", flush=True)
+    write_all(contents)
 
 
 def _checked(asked: Any) -> dict[str, Any]:

@@ -23,18 +23,17 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
-from retdm.commands.output.files import print_unread, writable
+from retdm.commands.output.files import print_unread, writable, write_all
 from retdm.commands.output.gallery import MOST, thumbnail
 from retdm.commands.output.search_results import Hit, NearSet, Query, Results, search_files, search_page
 from retdm.commands.output.tables import print_table
 from retdm.data.images import UnreadableImage, checked_range, read_image
 from retdm.display.text import printable
 from retdm.errors import UserError
-from retdm.files import all_or_none
 from retdm.methods.deep import DeepMethod
-from retdm.runs.folder.paths import RunFolder, shown
+from retdm.runs.folder.paths import RunFolder
 from retdm.runs.process import prepare_process
-from retdm.runs.trained.image_files import takes_images
+from retdm.runs.trained.image_files import check_takes_images
 from retdm.runs.trained.inputs import find_images
 from retdm.runs.trained.model import Model
 from retdm.runs.trained.searched import Searched, distances, own_test_split, searched_data, searched_files
@@ -78,7 +77,7 @@ def _search(config: DictConfig) -> None:
     run = RunFolder(asked["run"])
     model = Model(run.path, device, user_classes=asked["user_classes"])
     model.value_range = checked_range(asked["value_range"]) or model.value_range
-    takes_images(model)
+    check_takes_images(model)
     if not isinstance(model.method, DeepMethod):
         raise UserError(f"{model.settings.choices['method']} learns no embedding to search in", "take a network's run")
     query, point = _query(model, asked["labels"], asked["image"])
@@ -99,11 +98,7 @@ def _search(config: DictConfig) -> None:
     _print(results)
     contents = dict(zip((out / "search.csv", out / "search.json"), search_files(results), strict=True))
     contents[out / "search.html"] = search_page(results)
-    with all_or_none(list(contents)) as parts:
-        for part, content in zip(parts, contents.values(), strict=True):
-            part.write_bytes(content)
-    for path in contents:
-        print(f"wrote {printable(Path(shown(path)))}", flush=True)
+    write_all(contents)
 
 
 def _checked(asked: Any) -> dict[str, Any]:

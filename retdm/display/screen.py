@@ -4,7 +4,8 @@ import logging
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -25,6 +26,20 @@ def console() -> Console:
     """
     width = None if sys.stdout.isatty() else 120
     return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+@contextmanager
+def muted(*loggers: str, below: int) -> Iterator[None]:
+    """A block in which the named loggers say nothing below a level, such as ``logging.ERROR``."""
+    found = [logging.getLogger(name) for name in loggers]
+    levels = [logger.level for logger in found]
+    for logger in found:
+        logger.setLevel(below)
+    try:
+        yield
+    finally:
+        for logger, level in zip(found, levels, strict=True):
+            logger.setLevel(level)
 
 
 def blocks(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from retdm.data.base_module import Data
 from retdm.data.modules import BagData, ImageData
+from retdm.display.screen import muted
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import write_json
@@ -117,21 +118,17 @@ def _warn_of_other_rounding(before: Any) -> None:
 
 def _compare_data(folder: RunFolder, settings: RunSettings, in_sweep: bool) -> None:
     """Raise ``UserError`` if the data of a finished run has changed; data that is no longer there is not compared."""
-    logger = logging.getLogger("retdm")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # warnings about the data came when it was trained on
     try:
-        state = (
-            _state_in_sweep(json.dumps(settings.data), settings.classes["data"])
-            if in_sweep
-            else build.state_of_data(settings)
-        )
+        with muted("retdm", below=logging.ERROR):  # warnings about the data came when it was trained on
+            state = (
+                _state_in_sweep(json.dumps(settings.data), settings.classes["data"])
+                if in_sweep
+                else build.state_of_data(settings)
+            )
     except (UserError, OSError) as error:
         reason = error.message if isinstance(error, UserError) else str(error)
         print(printable(f"its data cannot be compared: {reason}"))
         return
-    finally:
-        logger.setLevel(level)
     check_state(folder, state)
 
 

@@ -1,8 +1,6 @@
 """Lightning's trainer of a run, its processes and its logger."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
+from retdm.display.screen import muted
 from retdm.errors import UserError
 from retdm.runs.build import arguments_of, build_backbone
 from retdm.settings.devices import accelerator, check_devices, devices_and_nodes
@@ -57,7 +56,8 @@ def build_trainer(
     config = settings.trainer
     kind, devices, nodes, trained_norm = processes(settings)
     several = nodes > 1 or devices != 1
-    with _quiet():
+    # What Lightning says about itself stays off the screen; its warnings about our code do not.
+    with muted("pytorch_lightning.utilities.rank_zero", "lightning_fabric", below=logging.WARNING):
         trainer = Trainer(
             accelerator=kind,
             devices=devices,
@@ -94,17 +94,3 @@ def _trains_batchnorm(settings: RunSettings) -> bool:
     with torch.device("meta"):
         backbone = build_backbone(settings, load=False)
     return backbone.batchnorm == "trained"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what Lightning says about itself off the screen; its warnings about our code stay."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -13,6 +13,7 @@ import yaml
 from retdm import registry
 from retdm.data.source import BagSource
 from retdm.data.synthetic.source import Synthetic
+from retdm.display.screen import muted
 from retdm.errors import UserError
 from retdm.registry import files_of, resolve
 from retdm.settings.classes import source_of
@@ -99,10 +100,5 @@ def _count(kind: Any, data: Mapping[str, Any]) -> int:
         kind.user_files(*(data[key] for key in kind.user_settings))
     except UserError:
         return 0
-    logger = logging.getLogger("retdm")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # what is to be said about the file is said when training opens it
-    try:
+    with muted("retdm", below=logging.ERROR):  # warnings about the file come when training opens it
         return len(source_of(kind, data))
-    finally:
-        logger.setLevel(level)

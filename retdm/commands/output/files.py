@@ -1,12 +1,14 @@
-"""The files of a command: the folder it writes to, and what it says of images that it could not read."""
+"""The files of a command: those it writes, their folder, and what it says of images that it could not read."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from retdm.display.text import printable
 from retdm.errors import UserError
+from retdm.files import all_or_none
+from retdm.runs.folder.paths import shown
 from retdm.runs.trained.image_files import Unread
 
 
@@ -38,3 +40,12 @@ def writable(out: Path) -> Path:
     if reason:
         raise UserError(f"cannot write to {printable(out)}: {reason}", "choose another place: out=<folder>")
     return out
+
+
+def write_all(contents: Mapping[Path, bytes]) -> None:
+    """Write all of some files, or none, and print where they are."""
+    with all_or_none(list(contents)) as parts:
+        for part, content in zip(parts, contents.values(), strict=True):
+            part.write_bytes(content)
+    for path in contents:
+        print(f"wrote {printable(Path(shown(path)))}", flush=True)

@@ -84,7 +84,7 @@ def batches_of(
         )
 
 
-def takes_images(model: Model) -> None:
+def check_takes_images(model: Model) -> None:
     """Check that a run was trained on images.
 
     Raises:

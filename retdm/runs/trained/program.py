@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from retdm.backbones.folding import _FoldingConv, fold_batchnorm
 from retdm.batch import unlabelled
+from retdm.display.screen import muted
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.runs.trained.model import Model
@@ -97,16 +98,11 @@ def scores_of_program(file: Path, views: Tensor) -> list[np.ndarray]:
 def quiet() -> Iterator[None]:
     """Keep PyTorch's notes about its exporters off the screen: the files are compared with the run, and a failure is an
     error of one line."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stderr(io.StringIO()):  # where a failure prints all operators so far
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with (
+        muted("torch.onnx", "torch.fx", below=logging.ERROR),
+        redirect_stderr(io.StringIO()),  # where a failure prints all operators so far
+    ):
+        yield
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from retdm.data.images import read_image
 from retdm.data.modules import ImageData
-from retdm.display.screen import track
+from retdm.display.screen import muted, track
 from retdm.errors import UserError
 from retdm.runs import build
 from retdm.runs.folder.paths import check_split, read_config
@@ -85,20 +85,16 @@ def own_test_split(model: Model, *, user_classes: bool) -> ImageData:
     Raises:
         UserError: it is not there, or not what the run was trained on.
     """
-    logger = logging.getLogger("retdm")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # warnings about the data came when it was trained on
     try:
         content = read_config(model.run)
         settings = settings_of_run(content, content["identity"], model.run.config, user_classes=user_classes)
-        data = build.build_data(settings.changed(data=without_places(settings.data)))
+        with muted("retdm", below=logging.ERROR):  # warnings about the data came when it was trained on
+            data = build.build_data(settings.changed(data=without_places(settings.data)))
         check_split(model.run, data.manifest)
     except UserError as error:
         raise UserError(
             f"the run's own test images cannot be searched: {error.message}", "images=<folder, file, glob, or list>"
         ) from error
-    finally:
-        logger.setLevel(level)
     assert isinstance(data, ImageData)
     return data
 
