@@ -106,7 +106,7 @@ def cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def judged(data: ImageData, scores: Scores) -> dict[str, float | None]:
+def evaluated(data: ImageData, scores: Scores) -> dict[str, float | None]:
     """The criteria of the test split, decided at one half and at the threshold that is best on validation."""
     rows = {split: data.splits[split] for split in ("validation", "test")}
     found = {split: (scores(split), data.source.targets[i], data.source.known[i]) for split, i in rows.items()}
@@ -168,7 +168,7 @@ class Rows(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def adamw(data: ImageData, settings: RunSettings, seed: int, passes: int) -> Scores:
-    """The script."""
+    """The script that a user would write: AdamW on all layers, a short warm-up, then down along a cosine."""
     torch.manual_seed(seed)
     backbone = trainable(settings)
     prepare = preparation(backbone)
@@ -266,7 +266,7 @@ def main() -> None:
             if ours:
                 criteria = by_us(way, options, seed, split, cache)
             else:
-                criteria = judged(data, SCRIPTS[way](data, settings, seed, options["passes"]))
+                criteria = evaluated(data, SCRIPTS[way](data, settings, seed, options["passes"]))
             sizes = {part: len(rows) for part, rows in data.splits.items()}
             line = run | criteria | {"cpu": round(cpu_seconds() - begun, 1), "images": sizes}
             with results.open("a") as file:

@@ -16,7 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "data": {"display", *GROUND},
     "methods": {"backbones", "losses", *GROUND},
     "training": {"methods", "backbones", "losses", "criteria", "data", "display", *GROUND},
-    "settings": {"training", "methods", "backbones", "criteria", "data", *GROUND},
+    "settings": {"training", "methods", "backbones", "criteria", "data", "display", *GROUND},
     "runs": {"settings", "training", "methods", "backbones", "losses", "criteria", "data", "display", *GROUND},
     "report": {"runs", "settings", "training", "criteria", "display", *GROUND},
     "commands": {"report", "runs", "settings", "training", "methods", "criteria", "data", "display", *GROUND},

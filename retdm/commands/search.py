@@ -3,8 +3,9 @@
   python -m retdm search run=<folder> labels=<label,label,…> images=<folder, file, glob, or list> [<key>=<value>] …
   python -m retdm search run=<folder> image=<file> images=<folder, file, glob, or list> [<key>=<value>] …
 
-RETDM embeds label sets, and tells which ones of the training images lie nearest to an image. Runs of other networks are
-searched by images alone. Without images=… the run's own test images are searched.
+RETDM embeds label sets too: its runs are searched by them, and for an image the nearest label sets of the training
+split are listed. Runs of other networks are searched by images alone. Without images=… the run's own test images are
+searched.
 
 examples
   python -m retdm search run=outputs/scene/retdm/<name> labels=sea,sunset images=photos

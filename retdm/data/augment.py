@@ -1,4 +1,4 @@
-"""What training shows of a cached image, as ``augment`` chooses: its views and mixtures. And the test view."""
+"""The views of a cached image: those of training, changed and mixed as ``augment`` chooses, and that of tests."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,7 +84,7 @@ class Light(Augmentation):
     """torchvision's RandomResizedCrop and horizontal flip.
 
     Args:
-        scale: least share of the image's area that a crop has; crops of all areas from there to 1 are as frequent.
+        scale: least share of the image's area that a crop has; all areas from there to 1 are equally frequent.
         mixing: see :class:`Augmentation`.
     """
 

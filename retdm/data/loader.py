@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 Pixels = CachedImages | DecodedImages | np.ndarray  # pixels[i] is image i, uint8 (S, S, 3)
 Key = tuple[int, int]  # (epoch, index): all that workers need to augment by
-MIXING = 1  # tells what is drawn to mix an image from what is drawn for its view
+MIXING = 1  # in the seed of what is drawn to mix an image, which its view does not share
 
 
 class GlobalBatches:

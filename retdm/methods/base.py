@@ -76,8 +76,8 @@ class Method(LightningModule):
 
     @classmethod
     def takes_mixed_targets(cls, config: Mapping[str, Any]) -> bool:
-        """True where training makes sense of targets between 0 and 1, as MixUp and CutMix give them; with label sets
-        as they are, most methods compare, rank or count labels. ``config`` are the method's settings."""
+        """Whether the method can be trained on targets between 0 and 1, as MixUp and CutMix make them; most cannot,
+        for they compare, rank or count whole label sets. ``config`` has the method's settings."""
         return False
 
     @classmethod

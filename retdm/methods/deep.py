@@ -166,10 +166,14 @@ class DeepMethod(Method):
             target: (n, L).
             known: (n, L), bool.
             progress: of the fit, see :func:`retdm.methods.components.linear_probe.fit_probe`.
+
+        Returns:
+            The logistic regression that the head took over: of the features or, where two layers with a ReLU between
+            them stand behind a frozen backbone, of what these give.
         """
         probe = fit_probe(features, target, known, seed=self.seed, progress=progress)
         self.encoder.set_moments(probe.mean, probe.deviation)
-        weight = self.encoder.start_linear((features - probe.mean) / probe.deviation, probe.weight)
+        weight = self.encoder.start_orthogonal((features - probe.mean) / probe.deviation, probe.weight)
         bias = probe.bias
         if weight is None:
             probe = fit_probe(self.encoder.layers(features), target, known, seed=self.seed, progress=progress)

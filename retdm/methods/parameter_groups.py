@@ -14,10 +14,11 @@ def parameter_groups(
     layer_decay: float,
     backbone: Backbone,
 ) -> list[dict[str, Any]]:
-    """A group for each component and each layer that ``lr_factor`` names, divided into matrices and vectors, which are
-    biases and scales, and, where ``layer_decay`` is below 1, by the backbone's stages.
+    """A group for each component and for each layer that ``lr_factor`` names.
 
-    All components from the start, so that a resumed run finds the groups it saved, whatever its stage.
+    Each is divided into matrices and vectors (biases and scales), to which weight decay need not apply; and by the
+    backbone's stages where ``layer_decay`` is below 1. All components have groups from the start, so that a resumed run
+    finds those it saved, whatever its stage.
 
     Args:
         components: the whole network, by name.

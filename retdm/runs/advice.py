@@ -14,7 +14,7 @@ from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.runs.folder.paths import RunFolder, read_json, shown
 from retdm.runs.start import FEW
-from retdm.settings.first_choice import rows_of, unnamed
+from retdm.settings.first_choice import kind_of_data, unnamed
 from retdm.settings.run_settings import RunSettings
 from retdm.training.inference import infer
 
@@ -29,14 +29,14 @@ NAMED = 5
 def say_first_choice(settings: RunSettings, data: Data) -> None:
     """Say in one line what was chosen for the data, where the command leaves it open."""
     if words := unnamed(settings):
-        rows = rows_of(settings.choices["data"])
+        kind = kind_of_data(settings.choices["data"])
         log.info(
             "chosen for %s %s and %d labels: %s: what measured best on %s (docs/training.md); what you write is taken",
             f"{len(data.source):,}",
-            rows,
+            kind,
             len(data.labels),
             " ".join(words),
-            rows,
+            kind,
         )
 
 

@@ -50,6 +50,13 @@ def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | Non
     }
 
 
+def main_criteria(method: Method, data: Data, validation: dict[str, Any] | None = None) -> dict[str, Any]:
+    """``validation``, ``test`` and ``test_validation_threshold`` of :func:`evaluate_method`: what a report has of each
+    of the weights that a run compares."""
+    report = evaluate_method(method, data, validation)
+    return {key: report[key] for key in ("validation", "test", "test_validation_threshold")}
+
+
 def evaluate_validation(rows: dict[str, np.ndarray], method: Method, threshold: float | None = None) -> dict[str, Any]:
     """``criteria`` of a method's predictions of the validation split, and the ``threshold``: None takes the one that is
     best on them."""

@@ -1,6 +1,6 @@
 """The start of a network at a probe: a logistic regression of the backbone's features, and the stages that read them.
 
-Everything here takes seconds and is in ``start.ckpt``: a run that is killed before that file begins anew.
+All of this takes seconds and ends with ``start.ckpt``; a run that is killed before that file is written begins anew.
 """
 
 import logging
@@ -19,9 +19,8 @@ from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
 from retdm.runs.build import describe, features_of
-from retdm.runs.evaluate import evaluate_method
+from retdm.runs.evaluate import main_criteria
 from retdm.runs.folder.paths import RunFolder
-from retdm.runs.folder.saved import weights_into
 from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
@@ -33,15 +32,14 @@ from retdm.training.stages import Stages
 log = logging.getLogger("retdm")
 
 FEW = 50  # images of the validation split, below which a threshold chosen on them is mostly chance
-SHOWN = ("validation", "test", "test_validation_threshold")  # of a report, for each of the weights that a run compares
 
 
 class Start(NamedTuple):
     """Where the gradient training of images begins.
 
     Attributes:
-        threshold: that is best on the probe's out-of-fold scores of the training split.
-        criteria: of the starting weights, see :func:`retdm.runs.evaluate.evaluate_method`.
+        threshold: the best one on the probe's out-of-fold scores of the training split; None where there is none.
+        criteria: of the starting weights, see :func:`retdm.runs.evaluate.main_criteria`.
         stages: history of the probe and of the stages on features.
     """
 
@@ -62,7 +60,7 @@ def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method:
         folder: of the run.
         settings: of the run.
         data: images, or their features.
-        method: with the backbone's weights.
+        method: with the backbone's weights as they were loaded.
     """
     begun = time.monotonic()
     featured = features_of(settings, data, method)
@@ -80,8 +78,7 @@ def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method:
     if stages := feature_stages(method):
         history += _train_on_features(settings, featured, method, stages)
     method.to(device_of(settings.trainer))
-    report = evaluate_method(method, featured, None)
-    start = Start(threshold, {key: report[key] for key in SHOWN}, history)
+    start = Start(threshold, main_criteria(method, featured), history)
     if is_leader():
         description = describe(settings, method, data.dim, None) | {"start": start._asdict()}
         save_fitted(method, description, folder.start)
@@ -120,15 +117,6 @@ def average_with_start(folder: RunFolder, settings: RunSettings) -> None:
         for name, value in end.items()
     }
     save(content | {"state_dict": mean, "retdm": content["retdm"] | {"averaged": share}}, folder.best)
-
-
-def criteria_of_end(
-    folder: RunFolder, settings: RunSettings, method: DeepMethod, data: Data
-) -> dict[str, dict[str, Any]]:
-    """Criteria of the weights before they were averaged with the start."""
-    weights_into(method, folder.end, settings.identity)
-    report = evaluate_method(method, data, None)
-    return {key: report[key] for key in SHOWN}
 
 
 def _training_features(data: Data, method: DeepMethod) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,10 +14,10 @@ from retdm.methods.deep import DeepMethod
 from retdm.runs.advice import warn_of_few_steps
 from retdm.runs.build import describe
 from retdm.runs.distributed import broadcast
-from retdm.runs.evaluate import evaluate_method, evaluate_validation
+from retdm.runs.evaluate import evaluate_method, evaluate_validation, main_criteria
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.saved import weights_into
-from retdm.runs.start import FEW, Start, average_with_start, criteria_of_end, read_start, start_at_probe
+from retdm.runs.start import FEW, Start, average_with_start, read_start, start_at_probe
 from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
@@ -141,7 +141,8 @@ def train_deep(
         if is_leader():
             average_with_start(folder, settings)
         broadcast(None)
-        earlier["not_averaged"] = criteria_of_end(folder, settings, method, data)
+        weights_into(method, folder.end, settings.identity)
+        earlier["not_averaged"] = main_criteria(method, data)
     return _report(folder, settings, data, method, start, validation, stages.history, earlier)
 
 
@@ -198,6 +199,5 @@ def _earlier_stages(
         stage = next(stage for stage in method.stages if stage.name == name)
         if path.name != "best.ckpt" and "classifier" in stage.train and path.exists():
             content = weights_into(method, path, settings.identity)
-            report = evaluate_method(method, data, content["retdm"].get("validation"))
-            found[name] = {key: report[key] for key in ("validation", "test", "test_validation_threshold")}
+            found[name] = main_criteria(method, data, content["retdm"].get("validation"))
     return found

@@ -146,7 +146,7 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
     """Give each stage of the method its rate and length out of the schedule, every key of which is checked.
 
     Returns:
-        ``start``, ``average`` and ``ema`` of the schedule; nothing of a fitted method.
+        ``start``, ``average`` and ``ema`` of the schedule, or their defaults, as for every fitted method.
     """
     stages = method.get("stages", [])
     names = _stage_names() | {str(stage.get("name")) for stage in stages}
@@ -155,12 +155,13 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
     check_keys("schedule", schedule, kinds, choices, f"schedule {choices.get('schedule')}")
     schedule.pop("metric_weight", None)
     stage_keys = without(STAGE, "name", "train", "losses")
-    start = {key: schedule.pop(key) for key in START if key in schedule}
+    given = {key: schedule.pop(key) for key in START if key in schedule}
     for name, lengths in schedule.items():
         check_keys(f"schedule.{name}", lengths, stage_keys, choices, "a stage")
+    start = {"start": "random", "average": 0.0, "ema": 0.0}
     if "stages" not in method:
-        return {"start": "random", "average": 0.0, "ema": 0.0}
-    start = {"start": "random", "average": 0.0, "ema": 0.0} | start
+        return start
+    start |= given
     method["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
     if start["start"] == "random":
         for stage in method["stages"]:

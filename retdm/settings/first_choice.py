@@ -1,7 +1,7 @@
 """The first choice: backbone, method, schedule, optimizer and image size where neither command nor recipe names them.
 
-Hydra asks for each that ``conf/train.yaml`` leaves open, once it knows what was named. The answer is a function of the
-names (and of label file and processor for the size), so that the same command finds its run again.
+Hydra asks for each group that ``conf/train.yaml`` leaves open, once it knows what was named. The answer follows from
+these names alone, and the image size from the label file and the device, so that the same command finds its run again.
 """
 
 import logging
@@ -26,8 +26,8 @@ FIRST = {  # what measured best, docs/results.md
     "bags": {"backbone": "vgg_small", "method": "emd_svm"},  # no backbone is built
 }
 ADAMW = ("fine_tune", "quick", "best", "adamw")  # schedules whose rates are meant for it
-SIZES = (128, 224)  # of photographs in pixels: the larger measures better, and takes three to four times as long
-MANY = 5000  # photographs, of which training at the larger size takes two cores more than half an hour
+SMALL, LARGE = 128, 224  # sides of images in pixels: the larger measures better, and takes three to four times as long
+MANY = 5000  # images; more of them at the larger size would take two cores more than half an hour
 
 
 def first_choice(group: str, *, _root_: Mapping[str, Any]) -> str:
@@ -38,22 +38,24 @@ def first_choice(group: str, *, _root_: Mapping[str, Any]) -> str:
         _root_: group -> name, where the command or a recipe names one.
     """
     named = {key: value for key, value in _root_.items() if isinstance(value, str)}
-    rows = rows_of(named.get("data", "synthetic"))
+    kind = kind_of_data(named.get("data", "synthetic"))
     if group in ("backbone", "method"):
-        return FIRST[rows][group]
+        return FIRST[kind][group]
     if group == "schedule":
-        backbone = named.get("backbone", FIRST[rows]["backbone"])
+        backbone = named.get("backbone", FIRST[kind]["backbone"])
         at_random = _key("backbone", backbone, "weights") == "none"
-        return "bags" if rows == "bags" else "from_scratch" if at_random else "fine_tune"
+        return "bags" if kind == "bags" else "from_scratch" if at_random else "fine_tune"
     schedule = named.get("schedule") or first_choice("schedule", _root_=_root_)
     return "adamw" if schedule in ADAMW else "sgd"
 
 
 def unnamed(settings: RunSettings) -> list[str]:
-    """``<group>=<name>`` and ``<key>=<value>`` of what was chosen for the data that the command names; nothing of a
-    recipe, or of drawn images."""
+    """What was chosen for the data that the command names, as words that a command could have: ``<group>=<name>``.
+
+    Nothing where a recipe chose, or where images are drawn.
+    """
     keys = {word.lstrip("+").partition("=")[0] for word in settings.typed}
-    if "data" not in keys or "experiment" in keys or rows_of(settings.choices["data"]) == "drawn images":
+    if "data" not in keys or "experiment" in keys or kind_of_data(settings.choices["data"]) == "drawn images":
         return []
     groups = ["backbone"] * bool(settings.backbone) + ["method"] + ["schedule"] * ("stages" in settings.method)
     words = [f"{group}={settings.choices[group]}" for group in groups if group not in keys]
@@ -62,10 +64,10 @@ def unnamed(settings: RunSettings) -> list[str]:
     return words
 
 
-def rows_of(data: str) -> str:
-    """What a data set consists of: a key of ``FIRST``."""
+def kind_of_data(name: str) -> str:
+    """What a data set consists of, a key of ``FIRST``, by the name of its YAML file."""
     try:
-        kind = resolve(_key("data", data, "_target_"))
+        kind = resolve(_key("data", name, "_target_"))
     except UserError:  # reported where its settings are checked
         return "photographs"
     return "bags" if issubclass(kind, BagSource) else "drawn images" if kind is Synthetic else "photographs"
@@ -90,8 +92,7 @@ def size_images(data: dict[str, Any], kind: Any, device: str) -> None:
         UserError: something in the label file is wrong, or the GPU that is asked for is not there.
     """
     if data.get("image_size", 0) is None:
-        few = accelerator(device) == "gpu" or _count(kind, data) <= MANY
-        data["image_size"] = SIZES[few]
+        data["image_size"] = LARGE if accelerator(device) == "gpu" or _count(kind, data) <= MANY else SMALL
 
 
 def _count(kind: Any, data: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from retdm.registry import CONF
 from retdm.settings import first_choice
 from retdm.settings.compose import compose_settings
-from retdm.settings.first_choice import rows_of, unnamed
+from retdm.settings.first_choice import kind_of_data, unnamed
 
 GROUPS = ("backbone", "method", "schedule", "optimizer")
 PHOTOGRAPHS = ["mobilenet_v2", first_choice.FIRST["photographs"]["method"], "fine_tune", "adamw"]
@@ -67,8 +67,11 @@ def test_a_recipe_of_the_users_own_leaves_to_the_program_what_it_does_not_name(t
 @pytest.mark.parametrize("data", sorted(file.stem for file in (CONF / "data").glob("*.yaml")))
 def test_only_sets_that_the_program_draws_are_drawn_and_only_sets_of_bags_are_bags(data: str) -> None:
     kind = "bags" if data.endswith("bags") else "drawn images" if data == "synthetic" else "photographs"
-    assert rows_of(data) == kind
-    assert rows_of("no_such_set") == "photographs"
+    assert kind_of_data(data) == kind
+
+
+def test_a_set_that_is_not_there_is_treated_as_photographs_until_it_is_refused() -> None:
+    assert kind_of_data("no_such_set") == "photographs"
 
 
 def test_the_image_size_follows_the_number_of_images_on_a_cpu_and_the_command_has_the_last_word(
@@ -135,8 +138,12 @@ def test_what_is_told_is_what_the_command_left_open(photos: Path, words: str, ex
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("", []), ("data=synthetic", []), ("data=scene method=bce", ["backbone=mobilenet_v2", "schedule=fine_tune"])],
+    [
+        ("", []),
+        ("data=synthetic", []),
+        ("data=synthetic_bags", ["method=emd_svm"]),
+        ("data=scene method=bce", ["backbone=mobilenet_v2", "schedule=fine_tune"]),
+    ],
 )
 def test_of_drawn_images_nothing_is_told_and_of_published_sets_no_size(words: str, expected: list[str]) -> None:
     assert unnamed(compose_settings(words.split())) == expected
-    assert unnamed(compose_settings(["data=synthetic_bags"])) == ["method=emd_svm"]

@@ -75,5 +75,5 @@ class LabelledFolder(ImageFiles):
         self._format = name
 
     @cached_property
-    def fingerprint(self) -> str:  # type: ignore[override]  # read where it is asked for: who counts images needs none
+    def fingerprint(self) -> str:  # type: ignore[override]  # it reads all files, and counting images needs none
         return fingerprint_of(self._format, self.folder, self.ids, self.value_range)

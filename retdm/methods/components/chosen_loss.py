@@ -15,7 +15,7 @@ from retdm.registry import nearest
 
 CELLS = ("logits", "target", "known")
 DRAWS = ("index", "seed")  # arguments of losses that draw at random, which the method gives
-MIXED = "TAKES_MIXED_TARGETS"  # stands, true, in the file of a loss that is linear in the targets
+MIXED = "TAKES_MIXED_TARGETS"  # a constant, true in the file of a loss that is linear in the targets
 
 Choice = str | Mapping[str, Any]
 
@@ -27,7 +27,7 @@ class ChosenLoss:
         choice: its name; or a mapping of ``name`` and of the function's own settings.
 
     Attributes:
-        takes_mixed_targets: a target between 0 and 1 costs what lies between the costs of 0 and of 1.
+        takes_mixed_targets: the loss is linear in the targets, so that one between 0 and 1 mixes the losses of both.
 
     Raises:
         UserError: there is no such loss, or the mapping has no name.

@@ -104,7 +104,7 @@ class BackboneEncoder(nn.Module):
         self.layers[0].set_moments(mean, deviation)  # type: ignore[operator]
 
     @torch.no_grad()
-    def start_linear(self, features: Tensor, weight: Tensor) -> Tensor | None:
+    def start_orthogonal(self, features: Tensor, weight: Tensor) -> Tensor | None:
         """Let the layer begin as an orthogonal map that loses nothing of a linear classifier of standardised features.
 
         Its first rows are the principal directions of the training features, as many as there are; the others are

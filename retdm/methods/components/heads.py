@@ -43,7 +43,7 @@ class InstanceHead(nn.Module):
 
         Args:
             weight: (L, D).
-            bias: (L,)
+            bias: (L,).
             log_odds: (L,) of each label's prior, the bias of a head that does not take the weights.
         """
 

@@ -1,4 +1,4 @@
-"""A linear probe: what a logistic regression makes of a frozen network's features, as the start of its training.
+"""A linear probe: a logistic regression of a frozen network's features, at which its training begins.
 
 Notation: n rows, F features, L labels.
 """
@@ -30,8 +30,8 @@ class Probe(NamedTuple):
         deviation: (F,), 1 where a feature is constant.
         weight: (L, F), for standardised features; 0 for a constant label.
         bias: (L,); the log-odds of a constant label's prior.
-        strength: of the L2 penalty, as cross-validation chose it.
-        scores: (n, L), of each training row the probabilities by the fit without its fold, at that strength.
+        strength: of the L2 penalty, chosen by cross-validation.
+        scores: (n, L), the probabilities of each training row by the fit that left out its fold, at that strength.
         log_odds: (L,) of each label's smoothed prior.
     """
 
@@ -70,6 +70,9 @@ def fit_probe(
         seed: of the folds.
         progress: shows how many strengths are done, like :func:`retdm.display.screen.track`; 80 labels in 20,000 rows
             take minutes.
+
+    Returns:
+        The fit to all rows at the strength that was chosen, and the scores of the fits to the folds.
     """
     x, mean, deviation = standardised(features.double().numpy())
     truth, given = target.numpy() > 0, known.numpy().astype(bool)

@@ -16,7 +16,6 @@ from retdm.training.checkpoint_files import read_checkpoint
 GROUPS = ("data", "augment", "method", "backbone", "optimizer")
 NAMED = ("data", "method", "backbone")
 NEEDED = without(RUN, "schedule") | START  # the rest of the schedule is in the method's stages
-OLDER: dict[str, Any] = {"ema": 0.0}  # of runs before there was one
 DESCRIPTION: dict[str, Any] = {"labels": list[str], "dim": int | None, "image_size": int | None}
 ANEW = "train anew with overwrite=true"
 
@@ -43,7 +42,7 @@ def settings_of_run(
     """
     check_format(content, where)
     try:
-        found = OLDER | {key: content[key] for key in NEEDED if key in content}
+        found = {key: content[key] for key in NEEDED if key in content}
         check_keys("", found, NEEDED, {}, "a run", complete=True)
         choices = content.get("choices")
         if not isinstance(choices, dict) or not all(isinstance(choices.get(group), str) for group in NAMED):
