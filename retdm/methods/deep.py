@@ -45,10 +45,12 @@ class DeepMethod(Method):
 
     Attributes:
         chooses_on_validation: :meth:`choose_on_validation` has something to choose.
+        estimates_probabilities: a score is how probable its label is, so that a probe's threshold suits the scores too.
     """
 
     loss_names: ClassVar[tuple[str, ...]]
     chooses_on_validation = False
+    estimates_probabilities = True
     encoder: BackboneEncoder
     classifier: nn.Module
 
@@ -153,6 +155,12 @@ class DeepMethod(Method):
 
     def use_training_labels(self, labels: TrainingLabels) -> None:
         """Read the label sets of the training split, before training starts or resumes."""
+
+    @property
+    def takes_classifier(self) -> bool:
+        """The head can begin as a linear classifier of the embedding."""
+        head = self.classifier
+        return head.begins_linear if isinstance(head, InstanceHead) else isinstance(head, nn.Linear)
 
     @torch.no_grad()
     def start_at_probe(self, features: Tensor, target: Tensor, known: Tensor, *, progress: Progress = iter) -> Probe:

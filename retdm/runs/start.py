@@ -21,6 +21,7 @@ from retdm.methods.stage import Stage
 from retdm.runs.build import describe, features_of
 from retdm.runs.evaluate import main_criteria
 from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.saved import check_same, take
 from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
@@ -61,7 +62,18 @@ def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method:
         settings: of the run.
         data: images, or their features.
         method: with the backbone's weights as they were loaded.
+
+    Raises:
+        UserError: the probe is all there is, and the method's head takes nothing of it.
     """
+    trained = {
+        id(each) for stage in method.stages for name in stage.train for each in method.components[name].parameters()
+    }
+    if not method.takes_classifier and trained.isdisjoint(map(id, method.classifier.parameters())):
+        raise UserError(
+            f"{settings.choices['method']}: no stage trains the head, which takes no classifier from a probe",
+            "schedule=fine_tune",
+        )
     begun = time.monotonic()
     featured = features_of(settings, data, method)
     method.to("cpu")
@@ -85,34 +97,44 @@ def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method:
     return start
 
 
-def read_start(folder: RunFolder) -> Start:
+def read_start(folder: RunFolder, settings: RunSettings) -> Start:
     """What ``start.ckpt`` says of a run that is continued.
 
     Raises:
-        UserError: it is not there, or does not say it.
+        UserError: it is not there, of another run, or does not say it.
     """
     try:
-        return Start(**read_checkpoint(folder.start)["retdm"]["start"])
-    except (KeyError, TypeError, OSError) as error:
+        content = read_checkpoint(folder.start)["retdm"]
+        check_same(content["identity"], settings.identity, folder.start)
+        return Start(**content["start"])
+    except (KeyError, TypeError) as error:
         raise UserError(
             f"{folder.start} does not say where training began", "train anew with overwrite=true"
         ) from error
 
 
-def average_with_start(folder: RunFolder, settings: RunSettings) -> None:
+def average_with_start(folder: RunFolder, settings: RunSettings, method: DeepMethod) -> None:
     """Make ``best.ckpt`` the mean of the weights before and after the gradient training of images, by their shares.
 
-    The weights after it stay in ``end.ckpt``. Nothing is done where that was done before.
+    The weights after it stay in ``end.ckpt``, and what a method has measured beside them is that of the end. Nothing is
+    done where that was done before.
+
+    Raises:
+        UserError: ``start.ckpt`` is damaged, or of another run.
     """
     content = read_checkpoint(folder.best)
     if "averaged" in content["retdm"]:
         return
     save(content, folder.end)
-    start, end = read_checkpoint(folder.start)["state_dict"], content["state_dict"]
-    share = settings.average
+    begun, share = read_checkpoint(folder.start), settings.average
+    check_same(begun["retdm"]["identity"], settings.identity, folder.start)
+    take(method, begun, folder.start)
+    start, end = begun["state_dict"], content["state_dict"]
+    backbone = {f"encoder.backbone.{name}" for name, _ in method.encoder.backbone.named_buffers()}  # BatchNorm's
+    weights = {name for name, _ in method.named_parameters()} | backbone
     mean = {
         name: (share * start[name].double() + (1 - share) * value.double()).to(value.dtype)
-        if value.is_floating_point()
+        if name in weights and value.is_floating_point()
         else value
         for name, value in end.items()
     }

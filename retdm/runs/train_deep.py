@@ -66,7 +66,7 @@ def train_deep(
     method.use_training_labels(data.training_labels())
     start: Start | None = None
     if settings.start == "probe":
-        start = read_start(folder) if resume else start_at_probe(folder, settings, data, method)
+        start = read_start(folder, settings) if resume else start_at_probe(folder, settings, data, method)
     elif method.encoder.backbone.frozen and not resume:
         method.encoder.set_moments(*data.moments())
     planned = [stage for stage in method.stages if stage.inputs == "images"]
@@ -139,7 +139,7 @@ def train_deep(
     earlier = _earlier_stages(settings, method, data, checkpoints)
     if settings.average:
         if is_leader():
-            average_with_start(folder, settings)
+            average_with_start(folder, settings, method)
         broadcast(None)
         weights_into(method, folder.end, settings.identity)
         earlier["not_averaged"] = main_criteria(method, data)
@@ -177,9 +177,10 @@ def _report(
 
 
 def _validation_by_probe(method: DeepMethod, data: Data, start: Start) -> dict[str, Any] | None:
-    """Criteria of a small validation split at the threshold of the probe; None where that split chooses its own."""
+    """Criteria of a small validation split at the threshold of the probe; None where that split chooses its own,
+    or the method's scores are no probabilities."""
     count = len(data.splits["validation"])
-    if count >= FEW or start.threshold is None:
+    if count >= FEW or start.threshold is None or not method.estimates_probabilities:
         return None
     log.info(
         "threshold %.2f: the best on the probe's out-of-fold scores, for %d images of validation choose none",

@@ -1,6 +1,7 @@
 """Runs that begin at a probe: what they start from, what they average, what a small validation split may choose."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ from retdm.methods.components.linear_probe import fit_probe
 from retdm.methods.components.standardise import standardised
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, features_of
+from retdm.runs.folder.paths import RunFolder
+from retdm.runs.start import average_with_start
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
+from retdm.training.evaluation import threshold_on
+from retdm.training.inference import predict
 
 Tiny = Callable[..., RunSettings]
 FINE = ["schedule=fine_tune", "data.batch_size=16"]
@@ -146,6 +151,58 @@ def test_a_small_validation_split_chooses_no_threshold(tiny: Tiny) -> None:
     probe = fit_probe(batch.features, batch.target, batch.known, seed=settings.seed)
     expected = best_threshold(probe.scores.numpy(), batch.target.numpy(), batch.known.numpy())
     assert metrics(folder)["threshold"] == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["method=asl"],
+        ["method=cnn_softmax"],
+        ["method=c2ae", *FINE, *SHORT],
+        ["method=bce", "method.loss=asymmetric"],
+    ],
+    ids=" ".join,
+)
+def test_scores_that_are_no_probabilities_take_no_threshold_of_a_probe(tiny: Tiny, words: list[str]) -> None:
+    settings = tiny("schedule=quick", *words)
+    data = build_data(settings)
+    method = build_method(settings, data.labels)
+    folder = train(settings)
+    method.load_state_dict(weights(folder, "best"))
+    found = metrics(folder)
+    assert found["threshold"] == threshold_on(predict(method, data, "validation"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["method=c2ae"], ["method=cnn_rnn"], ["method=mil"], ["method=bce", "method.head=ml_decoder"]],
+    ids=" ".join,
+)
+def test_a_probe_alone_is_refused_where_the_head_takes_no_classifier(tiny: Tiny, words: list[str]) -> None:
+    with pytest.raises(UserError, match="no stage trains the head"):
+        train(tiny("schedule=quick", *words))
+
+
+def test_what_was_measured_beside_the_weights_is_not_averaged(tiny: Tiny) -> None:
+    folder = train(tiny(*FINE, *SHORT, "method=retdm", "schedule.label_embedding.max_epochs=0"))
+    start, end, tested = (weights(folder, name)["unit"] for name in ("start", "end", "best"))
+    assert start == 1
+    assert tested == end != 1
+
+
+def test_a_start_of_another_run_is_neither_averaged_nor_continued(tiny: Tiny) -> None:
+    settings = tiny(*FINE, *SHORT, "method=bce")
+    folder, other = train(settings), train(tiny(*FINE, *SHORT, "method=bce", "seed=1"))
+    checkpoints = folder / "checkpoints"
+    shutil.copy(other / "checkpoints/start.ckpt", checkpoints / "start.ckpt")
+    shutil.copy(checkpoints / "end.ckpt", checkpoints / "best.ckpt")  # as before it was averaged
+    method = build_method(settings, build_data(settings).labels)
+    assert isinstance(method, DeepMethod)
+    with pytest.raises(UserError, match=r"start.ckpt is of another run"):
+        average_with_start(RunFolder(folder), settings, method)
+    (folder / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"start.ckpt is of another run"):
+        train(settings)
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,12 @@ class InstanceHead(nn.Module):
     Attributes:
         classifies_instances: it has ``instance_logits``. These are trained by the bags' labels alone.
         attends: it has ``attention_weights``.
+        begins_linear: :meth:`start_at` takes the classifier, not its bias alone.
     """
 
     classifies_instances: ClassVar[bool] = True
     attends: ClassVar[bool] = False
+    begins_linear = False
 
     def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) -> logits (B, L)"""
@@ -68,6 +70,8 @@ class CSRA(InstanceHead):
         share: lambda, the weight of the attended mean.
         temperature: factor of the scores in the softmax over places, at least 0; infinite: the maximum.
     """
+
+    begins_linear = True
 
     def __init__(self, dim: int, labels: int, share: float = 0.2, temperature: float = 1.0) -> None:
         super().__init__()
@@ -171,6 +175,7 @@ class Pooled(InstanceHead):
             )
         self.linear = nn.Linear(dim, labels)
         self.pooling, self.space, self.sharpness, self.top = pooling, space, sharpness, top
+        self.begins_linear = pooling == "mean"
 
     def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) -> logits (B, L)"""
@@ -181,9 +186,9 @@ class Pooled(InstanceHead):
 
     def start_at(self, weight: Tensor, bias: Tensor, log_odds: Tensor) -> None:
         """The classifier where instances are averaged; other poolings would give another score of it."""
-        if self.pooling == "mean":
+        if self.begins_linear:
             self.linear.weight.copy_(weight)
-        self.linear.bias.copy_(bias if self.pooling == "mean" else log_odds)
+        self.linear.bias.copy_(bias if self.begins_linear else log_odds)
 
     def _pooled(self, values: Tensor, mask: Tensor) -> Tensor:
         return pool(values, mask, self.pooling, sharpness=self.sharpness, top=self.top)

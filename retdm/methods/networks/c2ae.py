@@ -37,6 +37,7 @@ class C2AE(DeepMethod):
     """
 
     loss_names = ("embedding", "ranking")
+    estimates_probabilities = False  # scores rank the labels
     classifier: "LatentSpace"
 
     def __init__(

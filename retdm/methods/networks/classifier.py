@@ -35,6 +35,8 @@ class Classifier(DeepMethod):
     ) -> None:
         super().__init__(backbone, labels, **training)
         self.loss, self.activation = ChosenLoss(loss), activation
+        # Other losses rank labels, or move probabilities away from the frequencies.
+        self.estimates_probabilities = self.loss.name == "binary_cross_entropy" and activation == "sigmoid"
 
     @classmethod
     def takes_mixed_targets(cls, config: Mapping[str, Any]) -> bool:
