@@ -27,6 +27,8 @@ from retdm.settings.types import fits
 
 GROUPS = ("data", "augment", "backbone", "method", "optimizer", "schedule", "trainer", "logger", "experiment")
 
+METRIC_WEIGHT = {"metric_weight": Annotated[float, AtLeast(0)]}  # of a schedule, read by conf/method/retdm.yaml
+
 
 def register_resolvers() -> None:
     """The functions that the YAML files use: a first choice, and the side of the cached image."""
@@ -85,6 +87,8 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
             "leave it out, or refit=true",
         )
     classes |= resolve_classes(content, ("augment", "backbone", "optimizer", "logger"))
+    shared = {key: content["schedule"][key] for key in METRIC_WEIGHT if key in content["schedule"]}
+    check_keys("schedule", shared, METRIC_WEIGHT, choices, "a schedule")  # as it is called there: a method has taken it
     check_groups(content, classes, choices)
     place(content["data"], classes["data"])
     size_images(content["data"], classes["data"], content["trainer"]["accelerator"])
@@ -116,8 +120,7 @@ def _why_no_image_is_trained_on(
         return f"method={choices['method']} is fitted to features of whole images"
     if content["precompute"]:
         return "precompute=true trains on features of whole images"
-    stages = [stage for stage in content["method"]["stages"] if stage.get("max_epochs", 1)]
-    if all(stage.get("inputs") == "features" for stage in stages):
+    if not _stages_on_images(content["method"]["stages"]):
         return f"schedule={choices['schedule']} trains on features of whole images"
     return None
 
@@ -150,8 +153,7 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
     """
     stages = method.get("stages", [])
     names = _stage_names() | {str(stage.get("name")) for stage in stages}
-    # The weight of the metric is read by conf/method/retdm.yaml.
-    kinds = START | {"metric_weight": Annotated[float, AtLeast(0)]} | dict.fromkeys(names, dict[str, Any])
+    kinds = START | METRIC_WEIGHT | dict.fromkeys(names, dict[str, Any])
     check_keys("schedule", schedule, kinds, choices, f"schedule {choices.get('schedule')}")
     schedule.pop("metric_weight", None)
     stage_keys = without(STAGE, "name", "train", "losses")
@@ -177,7 +179,12 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
                 f"schedule.average={start['average']}: weights that start at random are no part of what is tested",
                 "schedule.start=probe, or schedule.average=0",
             )
-    return start
+    return start if _stages_on_images(method["stages"]) else start | {"average": 0.0, "ema": 0.0}
+
+
+def _stages_on_images(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that go on from the start, by images or, where the backbone is frozen, by their features."""
+    return [stage for stage in stages if stage.get("max_epochs", 1) and stage.get("inputs") != "features"]
 
 
 def _refuse_idle(typed: Sequence[str], method: dict[str, Any], choices: dict[str, str], unseen: str | None) -> None:
@@ -191,7 +198,11 @@ def _refuse_idle(typed: Sequence[str], method: dict[str, Any], choices: dict[str
     for key, word in words.items() if unseen else ():
         if key.partition(".")[0] == "augment" or key == "method.layer_decay":
             raise UserError(f"{word}: {unseen}", "leave it out")
-    for stage in method.get("stages", []):
+    stages = method.get("stages", [])
+    for key in ("schedule.average", "schedule.ema"):
+        if stages and key in words and not _stages_on_images(stages):
+            raise UserError(f"{words[key]}: no stage goes on from the start, which is what is tested", "leave it out")
+    for stage in stages:
         key, rule = f"schedule.{stage['name']}.patience", stage.get("rule")
         if key in words and rule != "plateau":
             raise UserError(

@@ -85,6 +85,8 @@ def test_an_experiment_may_set_what_belongs_to_the_run_and_the_command_has_the_l
         ("method=bce precompute=true method.layer_decay=0.5", "method.layer_decay=0.5: precompute=true trains on feat"),
         ("method=bce schedule=quick augment=light", "augment=light: schedule=quick trains on features of whole images"),
         ("method=lr augment.mixup=0.2", "augment.mixup=0.2: method=lr is fitted"),
+        ("method=bce schedule=quick schedule.ema=0.9", "schedule.ema=0.9: no stage goes on from the start"),
+        ("method=retdm schedule=quick schedule.average=0.5", "schedule.average=0.5: no stage goes on from the start"),
         ("data=synthetic_bags method=mil augment=light", "augment=light: data=synthetic_bags gives"),
     ],
 )
@@ -112,6 +114,16 @@ def test_a_setting_that_nobody_typed_is_not_refused(words: str) -> None:
 )
 def test_a_run_without_training_images_has_no_augmentation(words: str) -> None:
     assert compose_settings(words.split()).augment == {}
+
+
+def test_a_run_that_ends_at_its_start_averages_nothing() -> None:
+    words = ["method=retdm", "schedule=fine_tune", "schedule.joint.max_epochs=0"]
+    assert (compose_settings(words).average, compose_settings(words[:2]).average) == (0, 0.5)
+
+
+def test_a_weight_of_the_metric_is_reported_as_it_was_written() -> None:
+    with pytest.raises(UserError, match=r"^schedule\.metric_weight=-1 is not a number of at least 0"):
+        compose_settings(["method=retdm", "schedule=fine_tune", "schedule.metric_weight=-1"])
 
 
 @pytest.mark.parametrize(
