@@ -54,7 +54,9 @@ def feature_stages(method: DeepMethod) -> list[Stage]:
     return [stage for stage in method.stages if stage.inputs == "features"]
 
 
-def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method: DeepMethod) -> Start:
+def start_at_probe(
+    folder: RunFolder, settings: RunSettings, data: Data, method: DeepMethod, validation: dict[str, Any] | None
+) -> Start:
     """Set a network's weights by a probe, train the stages on features, and write ``start.ckpt``.
 
     Args:
@@ -62,6 +64,7 @@ def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method:
         settings: of the run.
         data: images, or their features.
         method: with the backbone's weights as they were loaded.
+        validation: see :func:`retdm.runs.train_deep.train_deep`.
 
     Raises:
         UserError: the probe is all there is, and the method's head takes nothing of it.
@@ -90,7 +93,7 @@ def start_at_probe(folder: RunFolder, settings: RunSettings, data: Data, method:
     if stages := feature_stages(method):
         history += _train_on_features(settings, featured, method, stages)
     method.to(device_of(settings.trainer))
-    start = Start(threshold, main_criteria(method, featured), history)
+    start = Start(threshold, main_criteria(method, featured, validation), history)
     if is_leader():
         description = describe(settings, method, data.dim, None) | {"start": start._asdict()}
         save_fitted(method, description, folder.start)

@@ -66,7 +66,7 @@ def train_deep(
     method.use_training_labels(data.training_labels())
     start: Start | None = None
     if settings.start == "probe":
-        start = read_start(folder, settings) if resume else start_at_probe(folder, settings, data, method)
+        start = read_start(folder, settings) if resume else start_at_probe(folder, settings, data, method, validation)
     elif method.encoder.backbone.frozen and not resume:
         method.encoder.set_moments(*data.moments())
     planned = [stage for stage in method.stages if stage.inputs == "images"]
@@ -142,7 +142,7 @@ def train_deep(
             average_with_start(folder, settings, method)
         broadcast(None)
         weights_into(method, folder.end, settings.identity)
-        earlier["not_averaged"] = main_criteria(method, data)
+        earlier["not_averaged"] = main_criteria(method, data, validation)
     return _report(folder, settings, data, method, start, validation, stages.history, earlier)
 
 

@@ -130,6 +130,13 @@ def test_nothing_is_averaged_twice_when_a_run_that_was_averaged_is_evaluated_aga
     assert metrics(folder)["earlier_stages"] == report["earlier_stages"]
 
 
+def test_rows_of_validation_that_were_trained_on_evaluate_nothing(tiny: Tiny) -> None:
+    found = metrics(train(tiny(*FINE, *SHORT, "method=bce", "refit=true", "threshold=0.3")))
+    for report in (found, *found["earlier_stages"].values()):
+        assert report["validation"] is None
+    assert found["threshold"] == 0.3
+
+
 def test_stages_on_features_train_their_components_and_leave_the_encoder(tiny: Tiny) -> None:
     quick = train(tiny("schedule=quick", "data.batch_size=16", "method=retdm", "schedule.label_embedding.min_steps=9"))
     found = metrics(quick)
