@@ -49,6 +49,13 @@ class Stage:
 
 UNTRAINED = Stage("none", train=(), losses=(), lr=1.0, max_epochs=0)  # of a method that no stage trains
 
+# What a schedule says beside its stages; see retdm/runs/start.py and retdm/training/averaging.py.
+START: dict[str, Any] = {
+    "start": Literal["random", "probe"],
+    "average": Annotated[float, Between(0, 1, with_high=False)],
+    "ema": Annotated[float, Between(0, 1, with_high=False)],
+}
+
 
 def parse_stages(stages: list[Mapping[str, Any]]) -> list[Stage]:
     """The stages of a method, without those that have no epochs.

@@ -37,12 +37,6 @@ TRAINER: dict[str, Any] = {
     "log_every_n_steps": Annotated[int, AtLeast(1)],
     "deterministic": bool | None,
 }
-# Of a schedule, beside its stages.
-START: dict[str, Any] = {
-    "start": Literal["random", "probe"],
-    "average": Annotated[float, Between(0, 1, with_high=False)],
-    "ema": Annotated[float, Between(0, 1, with_high=False)],
-}
 # A stage of a method: of the sequences YAML knows lists alone.
 STAGE = get_type_hints(Stage, include_extras=True) | dict.fromkeys(("train", "losses"), list[str])
 

@@ -14,9 +14,10 @@ from retdm.batch import BagBatch
 from retdm.criteria.decide import RULES
 from retdm.data.source import data_root
 from retdm.errors import UserError
+from retdm.methods.stage import START
 from retdm.ranges import AtLeast
 from retdm.registry import nearest
-from retdm.settings.checks import RUN, STAGE, START, check_folders, check_groups, check_keys, parameters_of, without
+from retdm.settings.checks import RUN, STAGE, check_folders, check_groups, check_keys, parameters_of, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.devices import precision
 from retdm.settings.first_choice import first_choice, size_images

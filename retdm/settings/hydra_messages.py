@@ -11,9 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from retdm.errors import UserError
-from retdm.methods.stage import Stage
+from retdm.methods.stage import START, Stage
 from retdm.registry import CONF, close_names, files_of, nearest
-from retdm.settings.checks import START
 from retdm.settings.plain import flat
 from retdm.settings.renamed import renamed
 

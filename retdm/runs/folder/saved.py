@@ -6,7 +6,8 @@ from typing import Any
 
 from retdm.errors import UserError
 from retdm.methods.base import Method
-from retdm.settings.checks import RUN, START, check_groups, check_keys, without
+from retdm.methods.stage import START
+from retdm.settings.checks import RUN, check_groups, check_keys, without
 from retdm.settings.classes import resolve_classes
 from retdm.settings.plain import differences
 from retdm.settings.run_settings import RunSettings, check_format
