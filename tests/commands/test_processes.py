@@ -91,6 +91,7 @@ def test_two_processes_end_where_one_does(way: str, one: Path, folder: Path) -> 
 def test_two_processes_begin_at_the_probe_where_one_does(folder: Path) -> None:
     runs = [folder / "probe1", folder / "probe2"]
     more = ["schedule=fine_tune", "schedule.joint.max_epochs=1", "schedule.label_embedding.min_steps=8"]
+    more += ["schedule.joint.min_steps=0"]
     more += [f"data.cache={folder / 'cache'}", "data.batch_size=11", "optimizer=sgd", "schedule.joint.lr=0.01"]
     command([sys.executable, TRAIN], f"run={runs[0]}", *more)
     command([sys.executable, TRAIN], f"run={runs[1]}", "trainer.devices=2", *more)

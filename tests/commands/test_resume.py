@@ -143,7 +143,7 @@ def test_killed_between_moves_of_its_centres_the_center_loss_ends_bitwise_equal(
 def test_killed_in_a_run_from_a_probe_it_ends_bitwise_equal(step: int | None, cache: Path, tmp_path: Path) -> None:
     """A kill before the first checkpoint of gradient training, at which the start is made anew, and two after it."""
     more = ["schedule=fine_tune", "schedule.joint.max_epochs=4", "schedule.label_embedding.min_steps=6"]
-    more += ["data.batch_size=12", "+schedule.joint.min_steps=13"]
+    more += ["data.batch_size=12", "schedule.joint.min_steps=13"]
     straight, killed = (settings_for(tmp_path / name, cache, 0, *more) for name in ("straight", "killed"))
     assert in_a_process(run, straight) == 0
     code = in_a_process(kill_at_the_start, killed) if step is None else in_a_process(run, killed, step)

@@ -27,7 +27,7 @@ from retdm.training.evaluation import threshold_on
 from retdm.training.inference import predict
 
 Tiny = Callable[..., RunSettings]
-FINE = ["schedule=fine_tune", "data.batch_size=16"]
+FINE = ["schedule=fine_tune", "data.batch_size=16", "schedule.joint.min_steps=0", "schedule.end_to_end.min_steps=0"]
 SHORT = ["schedule.joint.max_epochs=1", "schedule.end_to_end.max_epochs=1", "schedule.label_embedding.min_steps=3"]
 
 

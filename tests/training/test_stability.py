@@ -14,7 +14,7 @@ EPOCHS = {"classification": 4, "label_embedding": 3, "joint": 4}
 
 def report(folder: Path, times: float, *overrides: str) -> dict[str, Any]:
     """``metrics.json`` of three stages on fixed features, at so many times the default rates."""
-    rates = compose_settings(["schedule=fine_tune", f"outputs={folder}"]).method["stages"]
+    rates = compose_settings(["schedule=staged", f"outputs={folder}"]).method["stages"]
     settings = compose_settings(
         [
             "data._target_=makers.Patterns",
@@ -28,7 +28,7 @@ def report(folder: Path, times: float, *overrides: str) -> dict[str, Any]:
             "backbone._target_=makers.FixedFeatures",
             "~backbone.channels",
             "~backbone.convs",
-            "schedule=fine_tune",
+            "schedule=staged",
             *(f"schedule.{stage['name']}.lr={times * stage['lr']}" for stage in rates),
             *(f"schedule.{name}.max_epochs={epochs}" for name, epochs in EPOCHS.items()),
             "trainer.accelerator=cpu",
