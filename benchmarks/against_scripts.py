@@ -232,7 +232,8 @@ SCRIPTS = {"probe": probe, "adamw": adamw, "fastai": fastai}
 
 def by_us(way: str, options: dict[str, Any], seed: int, split: int, cache: Path) -> dict[str, Any]:
     method, stage, words = OURS[way]
-    more = [f"method={method}", f"schedule.{stage}.max_epochs={options['passes']}", *words, *options["words"].split()]
+    passes = [f"schedule.{stage}.max_epochs={options['passes']}", f"schedule.{stage}.min_steps=0"]
+    more = [f"method={method}", *passes, *words, *options["words"].split()]
     # The images are taken from the cache; features of an earlier run are not, for they cost seconds.
     with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
         shutil.copytree(cache, Path(folder, "cache"), copy_function=os.link)
