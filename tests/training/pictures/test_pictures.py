@@ -125,6 +125,9 @@ def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
     def fail(*_: Any) -> None:
         raise RuntimeError("out of memory")
 
+    logger = logging.Logger("pictures")  # of its own: another test's run may still hold the program's loggers
+    logger.addHandler(caplog.handler)
+    monkeypatch.setattr(callback, "log", logger)
     method = make_method().train()
     modes = [module.training for module in method.modules()]
     rows["target"] = np.zeros_like(rows["target"])  # no curve can be drawn
