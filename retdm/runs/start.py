@@ -49,11 +49,6 @@ class Start(NamedTuple):
     stages: list[dict[str, Any]]
 
 
-def feature_stages(method: DeepMethod) -> list[Stage]:
-    """The method's stages that read the features of the backbone as it started."""
-    return [stage for stage in method.stages if stage.inputs == "features"]
-
-
 def start_at_probe(
     folder: RunFolder, settings: RunSettings, data: Data, method: DeepMethod, validation: dict[str, Any] | None
 ) -> Start:
@@ -90,7 +85,7 @@ def start_at_probe(
     minutes = (time.monotonic() - begun) / 60
     log.info("probe: %d rows of %d features, L2 strength %g by cross-validation", *features.shape, probe.strength)
     history = [{"stage": "probe", "epochs": 0, "minutes": minutes, "strength": probe.strength}]
-    if stages := feature_stages(method):
+    if stages := [stage for stage in method.stages if stage.inputs == "features"]:
         history += _train_on_features(settings, featured, method, stages)
     method.to(device_of(settings.trainer))
     start = Start(threshold, main_criteria(method, featured, validation), history)
