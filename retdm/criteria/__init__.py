@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from retdm.criteria.decide import RULES, best_threshold, decide
 from retdm.criteria.evaluate import CRITERIA, LARGER_IS_BETTER, Evaluation, evaluate
 from retdm.criteria.instances import INSTANCE_CRITERIA, evaluate_instances
+from retdm.criteria.intervals import Interval, Intervals, bootstrap_intervals
+from retdm.criteria.mistakes import worst_decisions
 
 if TYPE_CHECKING:
     from retdm.criteria.metric import MultilabelCriteria, MultilabelCriterion
@@ -15,12 +17,16 @@ __all__ = [
     "LARGER_IS_BETTER",
     "RULES",
     "Evaluation",
+    "Interval",
+    "Intervals",
     "MultilabelCriteria",
     "MultilabelCriterion",
     "best_threshold",
+    "bootstrap_intervals",
     "decide",
     "evaluate",
     "evaluate_instances",
+    "worst_decisions",
 ]
 
 

@@ -70,15 +70,26 @@ def precision_at_relevant(r: Ranks) -> Floats:
     return ratio(precision.sum(axis=1), r.relevant_count)
 
 
+def wrong_pairs(r: Ranks) -> Floats:
+    """(n,) share of a row's (relevant, irrelevant) pairs in the wrong order; NaN where it has no pair."""
+    wrong = np.where(r.relevant, r.rank - r.relevant_rank, 0).sum(axis=1)
+    pairs = r.relevant_count * (r.known_count - r.relevant_count)
+    return ratio(wrong, pairs)
+
+
 def ranking_loss(r: Ranks) -> float | None:
     """ranking_loss: mean over images of the share of (relevant, irrelevant) pairs in the wrong order.
 
     Ties: a tied pair is a full error. Empty and full rows: left out. Absent classes: irrelevant labels as any other.
     Source: Schapire & Singer, 2000; ties as in Zhou & Zhang, NIPS 2006 (MIML).
     """
-    wrong = np.where(r.relevant, r.rank - r.relevant_rank, 0).sum(axis=1)
-    pairs = r.relevant_count * (r.known_count - r.relevant_count)
-    return mean(ratio(wrong, pairs))
+    return mean(wrong_pairs(r))
+
+
+def depth(r: Ranks) -> Floats:
+    """(n,) greatest rank of a row's relevant labels, minus 1; NaN where it has none."""
+    deepest = np.where(r.relevant, r.rank, 0).max(axis=1, initial=0)
+    return np.where(deepest > 0, deepest - 1.0, np.nan)
 
 
 def coverage(r: Ranks) -> float | None:
@@ -87,8 +98,7 @@ def coverage(r: Ranks) -> float | None:
     Ties: the greatest rank. Empty rows: left out. Full rows: count, with known labels − 1. Absent classes: irrelevant
     labels as any other. Source: Schapire & Singer, 2000; zero-based as in Zhou & Zhang, NIPS 2006.
     """
-    deepest = np.where(r.relevant, r.rank, 0).max(axis=1, initial=0)
-    return mean((deepest[deepest > 0] - 1).astype(np.float64))
+    return mean(depth(r))
 
 
 def coverage_normalised(r: Ranks) -> float | None:
@@ -100,12 +110,16 @@ def coverage_normalised(r: Ranks) -> float | None:
     return None if value is None else value / r.rank.shape[1]
 
 
+def top_is_wrong(r: Ranks) -> Floats:
+    """(n,) 1 where an irrelevant label is at the top of a row, 0 where none is; NaN where it has no pair."""
+    wrong: Bools = r.relevant_rank[:, 0] < r.rank[:, 0]  # the first place counts all labels tied with it
+    return np.where(r.has_pairs, wrong, np.nan)
+
+
 def one_error(r: Ranks) -> float | None:
     """one_error: share of images whose top label is irrelevant.
 
     Ties: an error if any label tied at the top is irrelevant. Empty and full rows: left out. Absent classes:
     irrelevant labels as any other. Source: Schapire & Singer, 2000.
     """
-    rows = r.has_pairs
-    wrong: Bools = r.relevant_rank[rows, 0] < r.rank[rows, 0]  # the first place counts all labels tied with it
-    return mean(wrong.astype(np.float64))
+    return mean(top_is_wrong(r))

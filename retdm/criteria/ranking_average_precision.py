@@ -3,8 +3,15 @@
 mAP, which averages over each label's images instead, is in `mean_average_precision`. Notation: n images, L labels.
 """
 
-from retdm.criteria.arrays import mean
+import numpy as np
+
+from retdm.criteria.arrays import Floats, mean
 from retdm.criteria.ranking import Ranks, precision_at_relevant
+
+
+def average_precisions(r: Ranks) -> Floats:
+    """(n,) of each row; NaN where it has no pair."""
+    return np.where(r.has_pairs, precision_at_relevant(r), np.nan)
 
 
 def average_precision(r: Ranks) -> float | None:
@@ -14,4 +21,4 @@ def average_precision(r: Ranks) -> float | None:
     Ties: the greatest rank for all of them, scikit-learn's rule. Empty and full rows: left out. Absent classes:
     irrelevant labels as any other. Source: Schapire & Singer, Machine Learning 39, 2000.
     """
-    return mean(precision_at_relevant(r)[r.has_pairs])
+    return mean(average_precisions(r))

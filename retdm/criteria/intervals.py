@@ -1,0 +1,197 @@
+"""Intervals of the criteria by the bootstrap over images. Notation: n images, L labels, B resamples.
+
+A resample draws n of the n images with replacement and computes a criterion anew. Here it is a row of weights: how
+often each image was drawn. Sums over images become products of matrices, and the average precision of a label takes one
+sort and sums between its positives. The interval is that of the percentiles (Efron & Tibshirani, An Introduction to the
+Bootstrap, 1993, ch. 13). It says how far a result would move with other test images of the same kind, not with another
+training.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from retdm.criteria import counts, ranking
+from retdm.criteria.arrays import Bools, Floats, as_bool, probabilities, relevant_and_known
+from retdm.criteria.counts import Tally
+from retdm.criteria.evaluate import CRITERIA
+from retdm.criteria.ranking_average_precision import average_precisions
+
+RESAMPLES = 2000
+AT_ONCE = 4_000_000  # weights in memory
+
+Weights = NDArray[np.float32]  # (some of B, n) whole numbers; their sums are exact below 2^24
+
+
+class Interval(NamedTuple):
+    """The middle share of a criterion's values over resamples."""
+
+    low: float
+    high: float
+
+
+class Intervals(NamedTuple):
+    """Intervals of everything that `evaluate` computes.
+
+    Attributes:
+        criteria: by name, in the order of `CRITERIA`; None where a criterion has none.
+        per_label: of ``P``, ``R``, ``F1`` and ``AP``: (L, 2) low and high; NaN where a label has none.
+    """
+
+    criteria: dict[str, Interval | None]
+    per_label: dict[str, Floats]
+
+
+def bootstrap_intervals(
+    scores: ArrayLike,
+    target: ArrayLike,
+    known: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Intervals:
+    """Compute the interval of every criterion over resamples of the images; a function of its arguments alone.
+
+    All criteria are computed of the same resamples. A resample in which a criterion is undefined (a label without a
+    positive, no image with a pair) is left out of its percentiles; where that is more than half of them, the criterion
+    has no interval. The means over labels take those that are defined in the resample, as `evaluate` does. Few
+    positives make the interval of a label too narrow: with 10, it covers the true value less often than ``level`` says.
+
+    Args:
+        scores: (n, L) probabilities in [0, 1].
+        target: (n, L) {0, 1}; read in known cells only.
+        known: (n, L) bool; an unknown cell counts in no criterion.
+        predicted: (n, L) bool, the decided label sets (`decide`).
+        level: share of resamples inside the interval, between 0 and 1.
+        resamples: B, at least 1.
+        seed: of the drawing.
+
+    Raises:
+        ValueError: scores outside [0, 1] or NaN, shapes that differ, a level outside (0, 1), no resample.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} lies outside (0, 1)")
+    if resamples < 1:
+        raise ValueError(f"resamples={resamples}: at least one is needed")
+    values = probabilities(scores)
+    relevant, is_known = relevant_and_known(target, known, values.shape)
+    n, labels = values.shape
+    if n == 0:
+        return Intervals(dict.fromkeys(CRITERIA), {key: np.full((labels, 2), np.nan) for key in ("P", "R", "F1", "AP")})
+    of_images = _of_images(values, relevant, is_known, predicted)
+    chosen = as_bool("predicted", predicted, values.shape) & is_known
+    cells = [part.astype(np.float32) for part in (relevant & chosen, chosen, relevant)]
+    steps = [Steps.of(*column) for column in zip(values.T, relevant.T, is_known.T, strict=True)]
+    found: list[tuple[dict[str, Floats], dict[str, Floats]]] = []
+    for weights in _resamples(n, resamples, seed):
+        tally = Tally(*(np.rint(weights @ part).astype(np.int64) for part in cells))
+        overall = Tally(*(part.sum(axis=1, keepdims=True) for part in tally))
+        by_label = {key: of(tally) for key, of in (("P", counts.precision), ("R", counts.recall), ("F1", counts.f1))}
+        by_label["AP"] = np.stack([step.average_precision(weights) for step in steps], axis=1)
+        p, r = _means(by_label["P"]), _means(by_label["R"])
+        criteria = {
+            "C-P": p,
+            "C-R": r,
+            "C-F1": _means(by_label["F1"]),
+            "C-F1_of_means": 2 * p * r / np.where(p + r > 0, p + r, 1),
+            "O-P": counts.precision(overall)[:, 0],
+            "O-R": counts.recall(overall)[:, 0],
+            "O-F1": counts.f1(overall)[:, 0],
+            "mAP": _means(by_label["AP"]),
+            **{name: _weighted(weights, above, below) for name, (above, below) in of_images.items()},
+        }
+        criteria["coverage_normalised"] = criteria["coverage"] / labels
+        found.append((criteria, by_label))
+    bounds = [(1 - level) / 2, (1 + level) / 2]
+    of_criteria = {name: _percentiles(np.concatenate([each[name] for each, _ in found]), bounds) for name in CRITERIA}
+    of_labels = {
+        key: np.array([_percentiles(column, bounds) or (np.nan, np.nan) for column in np.concatenate(rows).T])
+        for key, rows in ((key, [each[key] for _, each in found]) for key in found[0][1])
+    }
+    return Intervals(of_criteria, of_labels)
+
+
+class Steps(NamedTuple):
+    """A label's known images in descending order of score, for its average precision under any weights.
+
+    Images of one score are taken in together. Notation: P positives, E distinct scores of positives.
+
+    Attributes:
+        order: int64, images down to the lowest positive.
+        starts: int64 (E,), places in ``order`` where what comes in with each of these scores begins.
+        positives: int64 (P,), the positives among them, in order.
+        positive_starts: int64 (E,), the same of ``positives``.
+    """
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    positives: NDArray[np.int64]
+    positive_starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scores: Floats, relevant: Bools, known: Bools) -> "Steps":
+        """From one label's ``scores``, ``relevant`` and ``known``, (n,) each."""
+        rows = np.flatnonzero(known)
+        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        places = np.flatnonzero(relevant[rows])
+        levels, first = np.unique(-scores[rows[places]], return_index=True)
+        ends = np.searchsorted(-scores[rows], levels, side="right")  # behind the last image of the same score
+        last = ends[-1] if ends.size else 0
+        return cls(rows[:last], np.append(0, ends[:-1])[: ends.size], rows[places], first)
+
+    def average_precision(self, weights: Weights) -> Floats:
+        """(rows of ``weights``,); NaN where no positive has a weight."""
+        if not self.positives.size:
+            return np.full(len(weights), np.nan)
+        images = np.add.reduceat(np.take(weights, self.order, axis=1), self.starts, axis=1)
+        hits = np.add.reduceat(np.take(weights, self.positives, axis=1), self.positive_starts, axis=1)
+        precision = hits.cumsum(axis=1, dtype=np.float64) / np.maximum(images.cumsum(axis=1, dtype=np.float64), 1)
+        total = hits.sum(axis=1, dtype=np.float64)
+        return np.where(total > 0, (hits * precision).sum(axis=1) / np.maximum(total, 1), np.nan)
+
+
+def _of_images(scores: Floats, relevant: Bools, known: Bools, predicted: ArrayLike) -> dict[str, tuple[Floats, Floats]]:
+    """Criteria that are a ratio of sums over images: numerator and denominator of each image, (n,) both."""
+    c, r = counts.count(predicted, relevant, known), ranking.ranks(scores, relevant, known)
+    wrong = c.images.predicted + c.images.relevant - 2 * c.images.hits
+    means = {
+        "example_F1": counts.f1(c.images),
+        "ranking_loss": ranking.wrong_pairs(r),
+        "coverage": ranking.depth(r),
+        "one_error": ranking.top_is_wrong(r),
+        "average_precision": average_precisions(r),
+    }
+    pairs = {name: (np.nan_to_num(values), (~np.isnan(values)).astype(np.float64)) for name, values in means.items()}
+    return {**pairs, "hamming_loss": (wrong.astype(np.float64), known.sum(axis=1, dtype=np.float64))}
+
+
+def _resamples(n: int, count: int, seed: int) -> Iterator[Weights]:
+    """How often each of n images is drawn in each of ``count`` resamples, some resamples at a time."""
+    generator = np.random.default_rng(seed)
+    rows = max(1, AT_ONCE // n)
+    for start in range(0, count, rows):
+        size = min(rows, count - start)
+        drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
+
+
+def _weighted(weights: Weights, above: Floats, below: Floats) -> Floats:
+    down = weights @ below
+    return np.where(down > 0, weights @ above / np.where(down > 0, down, 1), np.nan)
+
+
+def _means(values: Floats) -> Floats:
+    """Mean of the defined values of each row; NaN where there is none."""
+    defined = ~np.isnan(values)
+    number = defined.sum(axis=1)
+    return np.where(number > 0, np.where(defined, values, 0).sum(axis=1) / np.maximum(number, 1), np.nan)
+
+
+def _percentiles(values: Floats, bounds: list[float]) -> Interval | None:
+    """Between the ``bounds`` of the defined values; None where fewer than half are defined."""
+    defined = values[~np.isnan(values)]
+    return Interval(*map(float, np.quantile(defined, bounds))) if 2 * defined.size >= values.size else None

@@ -1,0 +1,131 @@
+"""Bootstrap intervals against plain loops over resampled images, and against the truth of made populations."""
+
+import numpy as np
+import pytest
+from awkward import NAMES, Case
+
+from retdm.criteria import CRITERIA, bootstrap_intervals, evaluate, intervals
+
+COLUMNS = ("P", "R", "F1", "AP")
+
+
+def plain_percentiles(values: list[float | None], level: float) -> tuple[float, float] | None:
+    """Of the defined values by sorting, between neighbours by their distance; None below half of them."""
+    defined = sorted(value for value in values if value is not None)
+    if 2 * len(defined) < len(values):
+        return None
+    found = []
+    for share in ((1 - level) / 2, (1 + level) / 2):
+        place = share * (len(defined) - 1)
+        low = int(place)
+        high = min(low + 1, len(defined) - 1)
+        found.append(defined[low] + (place - low) * (defined[high] - defined[low]))
+    return found[0], found[1]
+
+
+def resampled(case: Case, names: list[str], count: int, seed: int) -> list[dict[str, dict[str, float | None]]]:
+    """Everything that `evaluate` says of each resample, its images written out one by one."""
+    found = []
+    for weights in intervals._resamples(len(case.scores), count, seed):
+        for row in weights:
+            images = [i for i, times in enumerate(row) for _ in range(int(times))]
+            assert len(images) == len(case.scores)
+            scores, target, known, predicted = (part[images] for part in case)
+            report = evaluate(scores, target, known, names, predicted)
+            labels = {f"{key} {name}": report["per_label"][name][key] for key in COLUMNS for name in names}
+            found.append({"criteria": report["criteria"], "labels": labels})
+    return found
+
+
+@pytest.mark.parametrize("at_once", [40 * 7, 10**6], ids=["in parts", "at once"])
+def test_equals_the_criteria_of_resamples_written_out(
+    case: Case, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intervals, "AT_ONCE", at_once)
+    ours = bootstrap_intervals(*case, level=0.8, resamples=30, seed=3)
+    theirs = resampled(case, NAMES, 30, 3)
+    for name in CRITERIA:
+        expected = plain_percentiles([each["criteria"][name] for each in theirs], 0.8)
+        assert ours.criteria[name] == (None if expected is None else pytest.approx(expected, abs=1e-9)), name
+    for key in COLUMNS:
+        for j, label in enumerate(NAMES):
+            expected = plain_percentiles([each["labels"][f"{key} {label}"] for each in theirs], 0.8)
+            low_high = (np.nan, np.nan) if expected is None else expected
+            assert ours.per_label[key][j] == pytest.approx(low_high, abs=1e-9, nan_ok=True), (key, label)
+
+
+def test_a_label_without_positives_has_no_interval_and_the_means_have_one(case: Case) -> None:
+    found = bootstrap_intervals(*case, resamples=50)
+    assert all(np.isnan(found.per_label[key][2]).all() for key in COLUMNS)
+    assert all(found.criteria[name] is not None for name in CRITERIA)
+
+
+def test_what_most_resamples_leave_undefined_has_no_interval() -> None:
+    # One positive among 60 images: in 37 of 100 resamples it is missing, and in none where it is unknown.
+    scores = np.linspace(0.1, 0.9, 60)[:, None]
+    target = np.zeros((60, 1), int)
+    target[30] = 1
+    known = np.ones((60, 1), bool)
+    found = bootstrap_intervals(scores, target, known, scores >= 0.5)
+    assert not np.isnan(found.per_label["AP"]).any()
+    assert found.criteria["ranking_loss"] is None  # of a single label no image has a pair
+    known[30] = False
+    found = bootstrap_intervals(scores, target, known, scores >= 0.5)
+    assert np.isnan(found.per_label["AP"]).all() and found.criteria["mAP"] is None
+    assert found.criteria["hamming_loss"] is not None
+
+
+def test_no_images_have_no_intervals() -> None:
+    empty = np.zeros((0, 3))
+    found = bootstrap_intervals(empty, empty, empty.astype(bool), empty.astype(bool))
+    assert found.criteria == dict.fromkeys(CRITERIA)
+    assert all(np.isnan(found.per_label[key]).all() and len(found.per_label[key]) == 3 for key in COLUMNS)
+
+
+def test_is_a_function_of_its_arguments(plain: Case) -> None:
+    first, again, other = (bootstrap_intervals(*plain, resamples=40, seed=seed) for seed in (0, 0, 1))
+    assert first.criteria == again.criteria != other.criteria
+    assert np.array_equal(first.per_label["AP"], again.per_label["AP"])
+
+
+def test_all_right_is_a_point_and_a_higher_level_is_wider(plain: Case) -> None:
+    sure = bootstrap_intervals(plain.target.astype(float), plain.target, plain.known, plain.target > 0, resamples=40)
+    assert sure.criteria["mAP"] == sure.criteria["O-F1"] == (1, 1)
+    assert sure.criteria["hamming_loss"] == (0, 0)
+    narrow, wide = (bootstrap_intervals(*plain, level=level, resamples=400).criteria for level in (0.5, 0.99))
+    for name in CRITERIA:
+        (low, high), (lower, higher) = narrow[name] or (0, 0), wide[name] or (0, 0)
+        assert lower < low < high < higher, name
+
+
+@pytest.mark.parametrize("wrong", [{"level": 0.0}, {"level": 1.0}, {"resamples": 0}])
+def test_impossible_settings_are_refused(plain: Case, wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        bootstrap_intervals(*plain, **wrong)  # type: ignore[arg-type]
+
+
+def drawn(g: np.random.Generator, n: int) -> Case:
+    """Images of a population of three labels of different frequency, whose scores tell something of them."""
+    target = (g.random((n, 3)) < [0.5, 0.3, 0.2]).astype(int)
+    scores = 1 / (1 + np.exp(-(2.0 * target - 1 + g.normal(size=target.shape))))
+    return Case(scores, target, np.ones(target.shape, bool), scores >= 0.5)
+
+
+def test_95_percent_intervals_have_the_true_value_in_them_about_so_often() -> None:
+    g = np.random.default_rng(0)
+    names = ["a", "b", "c"]
+    truth = evaluate(*(population := drawn(g, 200_000))[:3], names, population.predicted)
+    trials, n = 300, 250
+    criteria = ("C-P", "C-R", "O-F1", "example_F1", "mAP", "hamming_loss", "ranking_loss", "coverage", "one_error")
+    inside = dict.fromkeys([*criteria, "AP c"], 0)
+    for _ in range(trials):
+        found = bootstrap_intervals(*drawn(g, n), resamples=200)
+        for name in criteria:
+            low, high = found.criteria[name] or (np.nan, np.nan)
+            value = truth["criteria"][name]
+            assert value is not None
+            inside[name] += bool(low <= value <= high)
+        low, high = found.per_label["AP"][2]
+        inside["AP c"] += bool(low <= float(truth["per_label"]["c"]["AP"] or 0) <= high)
+    # Three standard errors of 300 trials are 3.8 points; 200 resamples and the percentiles take one or two more.
+    assert all(0.90 <= count / trials <= 0.99 for count in inside.values()), inside
