@@ -2,8 +2,8 @@
 
     python benchmarks/deployed.py <folder of photographs> <run> [<run> …]
 
-Each run is exported to a temporary folder. The photographs are prepared for its files as docs/deploying.md says, by
-Pillow alone; the largest difference of any score is printed, a line a run and file.
+Each run is exported to a temporary folder. The photographs are prepared for its files as docs/howto/deploying.md says,
+by Pillow alone; the largest difference of any score is printed, a line a run and file.
 """
 
 import sys
@@ -25,7 +25,7 @@ from retdm.runs.trained.program import scores_of_program
 
 
 def prepared(file: Path, transform: dict[str, Any]) -> torch.Tensor:
-    """A photograph as docs/deploying.md prepares it, uint8 (3, S, S)."""
+    """A photograph as docs/howto/deploying.md prepares it, uint8 (3, S, S)."""
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
     for side in transform["resize"]:
         image = image.resize((side, side), Image.Resampling.BILINEAR)

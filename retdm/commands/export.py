@@ -2,7 +2,7 @@
 
   python -m retdm export run=<folder> [<key>=<value>] …
 
-docs/deploying.md shows how to use the files; model.onnx needs pip install "retdm[onnx]".
+docs/howto/deploying.md shows how to use the files; model.onnx needs pip install "retdm[onnx]".
 """
 
 import io
@@ -76,7 +76,7 @@ def _export(config: DictConfig) -> None:
     for file in exported.differences:
         print("scores =", loads[file.name].format(shown(file)))
     size = exported.card["transform"]["resize"][-1]
-    print(f"images: uint8 RGB (n, 3, {size}, {size}), made of photographs as docs/deploying.md describes")
+    print(f"images: uint8 RGB (n, 3, {size}, {size}), made of photographs as docs/howto/deploying.md describes")
 
 
 def export(

@@ -90,14 +90,14 @@ def _settings(file: Path) -> str:
     if not file.is_file():
         names = [each.stem for each in file.parent.glob("*.yaml")]
         raise UserError(f"there is no {group} named {file.stem}", nearest(file.stem, names))
-    content = "\n".join(_lines(group, file.stem))
+    content = "\n".join(settings_of(group, file.stem))
     target = next((line.split()[1] for line in content.splitlines() if line.startswith("_target_:")), "")
     docs = [f"{name}: {doc}" for name, doc in _docstrings(target)]
     heading = f"{group}={file.stem}"
     return "\n\n".join([heading, textwrap.indent(content, "  "), *(textwrap.indent(doc, "  ") for doc in docs)])
 
 
-def _lines(group: str, name: str) -> Iterator[str]:
+def settings_of(group: str, name: str) -> Iterator[str]:
     """The lines of a choice's YAML file, and of those that it includes the lines whose keys are new."""
     stated = {"defaults"}
     for file in files_of(group, name):

@@ -135,7 +135,7 @@ def o_f1(counts: Counts) -> float | None:
 
 
 def example_f1(counts: Counts) -> float | None:
-    """example_F1: mean over images of 2 |Y ∩ Z| / (|Y| + |Z|), Y the image's labels, Z its predicted ones.
+    """example_F1: mean over images of ``2 |Y ∩ Z| / (|Y| + |Z|)``, Y the image's labels, Z its predicted ones.
 
     Ties: none. Empty rows: left out, whatever was predicted for them. Absent classes: their predictions enlarge Z.
     Source: Godbole & Sarawagi, PAKDD 2004; 1 − example_F1 is most likely what RETDM's tables call hamming loss.

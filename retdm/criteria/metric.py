@@ -146,7 +146,7 @@ class MultilabelCriterion(MultilabelCriteria):
     In a ``MetricCollection`` several of them share their rows.
 
     Args:
-        name: one of :data:`retdm.criteria.CRITERIA`, such as ``mAP``.
+        name: one of ``retdm.criteria.CRITERIA``, such as ``mAP``.
         labels, decide, threshold, more: see :class:`MultilabelCriteria`.
 
     Raises:

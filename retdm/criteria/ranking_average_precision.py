@@ -15,8 +15,8 @@ def average_precisions(r: Ranks) -> Floats:
 
 
 def average_precision(r: Ranks) -> float | None:
-    """average_precision: mean over images of the mean, over the image's labels y, of |{y' relevant: rank y' ≤ rank y}|
-    / rank y (label-ranking average precision).
+    """average_precision: mean over images of the mean, over the image's labels y, of the relevant labels ranked not
+    below y ÷ the rank of y (label-ranking average precision).
 
     Ties: the greatest rank for all of them, scikit-learn's rule. Empty and full rows: left out. Absent classes:
     irrelevant labels as any other. Source: Schapire & Singer, Machine Learning 39, 2000.

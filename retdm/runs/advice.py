@@ -31,7 +31,8 @@ def say_first_choice(settings: RunSettings, data: Data) -> None:
     if words := unnamed(settings):
         kind = kind_of_data(settings.choices["data"])
         log.info(
-            "chosen for %s %s and %d labels: %s: what measured best on %s (docs/training.md); what you write is taken",
+            "chosen for %s %s and %d labels: %s: what measured best on %s (docs/explanation/schedule.md); "
+            "what you write is taken",
             f"{len(data.source):,}",
             kind,
             len(data.labels),

@@ -20,7 +20,7 @@ from retdm.settings.classes import source_of
 from retdm.settings.devices import accelerator
 from retdm.settings.run_settings import RunSettings
 
-FIRST = {  # what measured best, docs/results.md
+FIRST = {  # what measured best, docs/results
     "photographs": {"backbone": "mobilenet_v2", "method": "retdm"},
     "drawn images": {"backbone": "vgg_small", "method": "retdm"},
     "bags": {"backbone": "vgg_small", "method": "emd_svm"},  # no backbone is built

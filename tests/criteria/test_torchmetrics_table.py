@@ -21,7 +21,7 @@ from torchmetrics.classification import (
 
 from retdm.criteria import decide, evaluate
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "criteria.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "criteria.md"
 LABELS = 4
 IGNORED = -1
 
@@ -110,7 +110,7 @@ def words(name: str) -> str:
 
 
 def table() -> str:
-    """The comparison in Markdown, as docs/criteria.md has it."""
+    """The comparison in Markdown, as docs/explanation/criteria.md has it."""
     columns = cases()
     lines = [
         f"| criterion | torchmetrics | {' | '.join(columns)} |",
@@ -124,7 +124,7 @@ def table() -> str:
 
 
 def test_the_table_in_the_documentation_is_what_this_file_computes() -> None:
-    assert table() in DOCUMENT.read_text(), f"docs/criteria.md needs this table:\n{table()}"
+    assert table() in DOCUMENT.read_text(), f"docs/explanation/criteria.md needs this table:\n{table()}"
 
 
 @pytest.mark.parametrize("name", THEIRS)

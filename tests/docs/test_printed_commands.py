@@ -22,9 +22,10 @@ from retdm.runs.build import check_takes
 from retdm.settings.compose import compose_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("[!_]*.md"))]
 # What stands for the reader's own in a printed command.
 PLACEHOLDERS = {
+    "<command>": "report",
     "<file>": "weights.pt",
     "<set>": "scene",
     "<method>": "bce",
@@ -34,7 +35,8 @@ PLACEHOLDERS = {
     "<folder>": "folder",
 }
 TO_BE_WRITTEN = {"method=peak", "method.loss=focal"}  # by the reader of a page; tests/docs/test_snippets.py runs them
-COMMAND = re.compile(r"(?:\w+=\S+ )*(python (?:train\.py|test\.py|-m retdm|benchmarks/).*)")
+COMMAND = re.compile(r"(?:\w+=\S+ )*((?:python (?:train\.py|test\.py|-m retdm|benchmarks/)|retdm (?=[a-z-])).*)")
+SHORT = {"retdm train": "python train.py", "retdm test": "python test.py", "retdm": "python -m retdm"}
 IN_LINE = re.compile(r"`([^`]+)`")
 
 
@@ -47,7 +49,13 @@ def printed() -> Iterator[tuple[str, str]]:
         for line in lines:
             for part in re.split(r"\s#\s|&&", line)[: line.count("&&") + 1]:
                 if found := COMMAND.fullmatch(part.strip()):
-                    yield page.name, found[1].rstrip("…").strip()
+                    yield page.name, in_full(found[1].rstrip("…").strip())
+
+
+def in_full(command: str) -> str:
+    """``retdm …`` as the command that a check-out has for the same."""
+    short = next((short for short in SHORT if command == short or command.startswith(f"{short} ")), "")
+    return command.replace(short, SHORT[short], 1) if short else command
 
 
 COMMANDS = sorted({command for _, command in printed()})

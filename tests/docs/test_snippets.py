@@ -1,4 +1,4 @@
-"""What docs/adding-a-method.md prints runs as it is printed."""
+"""What docs/howto/adding-a-method.md prints runs as it is printed."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from command_line import TINY, in_process
 
 from retdm import registry
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "adding-a-method.md"
 
 
 def snippets() -> dict[str, str]:

@@ -19,7 +19,7 @@ ROWS = 40
 
 
 class Birds(ImageSource):
-    """A user's own source, as docs/adding-data.md tells to write it: images, and labels in a file beside them."""
+    """A user's own source, as docs/howto/adding-data.md tells to write it: images, and labels in a file beside them."""
 
     names = ["wren", "robin"]
 

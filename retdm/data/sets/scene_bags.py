@@ -4,7 +4,8 @@ Where to get it, its labels and its licence: ``retdm/data/sets/scene.py``; only
 ``<root>/scene/processed/miml data.mat`` is read. A patch is the mean colour of a blob of 2 x 2
 pixels of the shrunken image and the differences of its four neighbours from it (SBN of Maron and Ratan, ICML 1998).
 
-In the published file the bags of images 1-400 and 801-1200 do not stand at their images' labels: docs/scene-bags.md.
+In the published file the bags of images 1-400 and 801-1200 do not stand at their images' labels:
+docs/explanation/scene-bags.md.
 """
 
 from pathlib import Path

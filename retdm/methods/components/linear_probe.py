@@ -68,7 +68,7 @@ def fit_probe(
         strengths: of the penalty, from which to choose.
         folds: of the rows, for strength and scores.
         seed: of the folds.
-        progress: shows how many strengths are done, like :func:`retdm.display.screen.track`; 80 labels in 20,000 rows
+        progress: shows how many strengths are done, like ``retdm.display.screen.track``; 80 labels in 20,000 rows
             take minutes.
 
     Returns:

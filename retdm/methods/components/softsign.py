@@ -7,7 +7,7 @@ from retdm.methods.components.labels import Array
 
 
 def softsign_score(decision: Tensor) -> Tensor:
-    """Scores of the same order, in which a decision value of 0 is 1/2: 1/2 + f / (2 (1 + |f|))."""
+    """Scores of the same order, in which a decision value of 0 is 1/2: ``1/2 + f / (2 (1 + |f|))``."""
     return 0.5 + 0.5 * decision / (1 + decision.abs())
 
 

@@ -62,7 +62,7 @@ class DBA(BagMethod):
         penalty: of half the squares of slopes and offsets.
         rounds: of expectation and maximisation.
         passes: over shares and labels in each expectation.
-        fitted: see :class:`retdm.methods.fitted.BagMethod`.
+        fitted: see :class:`retdm.methods.on_bags.base.BagMethod`.
     """
 
     scores_instances = True
