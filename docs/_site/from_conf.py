@@ -1,7 +1,7 @@
 """What the program says of itself as pages, so that nothing is typed twice.
 
-The directives ``{command} predict``, the help of a command; ``{keys} data/shared/images``, a YAML file of settings as a
-table; ``{choices} method``, every YAML file of ``conf/method`` with its first comment, class and settings; and ``{modules}
+Directives: ``{command} predict``, the help of a command; ``{keys} data/shared/images``, a YAML file of settings as a
+table; ``{choices} method``, every YAML file of ``conf/method`` with first comment, class and settings; ``{modules}
 retdm.losses``, the docstrings of a package's modules.
 """
 
