@@ -1,20 +1,33 @@
 """RETDM: end-to-end training for multi-label image classification."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from retdm.errors import UserError
 
 if TYPE_CHECKING:
+    from retdm.api.evaluate import evaluate
+    from retdm.api.run import Run
+    from retdm.api.train import train
     from retdm.runs.trained.model import load
 
-__all__ = ["UserError", "__version__", "load"]
+__all__ = ["Run", "UserError", "__version__", "evaluate", "load", "train"]
 __version__ = "0.1.0"
+
+# Imported when they are asked for: they bring PyTorch and Lightning, for which `retdm.losses` alone should not wait.
+_PLACES = {
+    "Run": "retdm.api.run",
+    "evaluate": "retdm.api.evaluate",
+    "load": "retdm.runs.trained.model",
+    "train": "retdm.api.train",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # `retdm.load` brings Lightning; `retdm.losses` alone should not wait for it.
-    if name == "load":
-        from retdm.runs.trained.model import load
+    if name not in _PLACES:
+        raise AttributeError(f"module 'retdm' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
 
-        return load
-    raise AttributeError(f"module 'retdm' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -71,25 +71,36 @@ class StopRequest:
                 print(f"stopped by {signal.Signals(number or self.number).name}{then}", file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle signals in this block; a signal that ``nohup`` ignores stays ignored."""
+    def listening(self, *, ends_process: bool = True) -> Iterator[None]:
+        """Handle signals in this block; a signal that ``nohup`` ignores stays ignored.
+
+        Args:
+            ends_process: a thread ends the process where the main thread waits inside a library for too long.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         before = {number: signal.getsignal(number) for number in NUMBERS}
-        descriptor = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
         for number in NUMBERS:
             if number != signal.SIGHUP or before[number] != signal.SIG_IGN:
                 signal.signal(number, self.handle)
+        try:
+            with self._watched() if ends_process else contextlib.nullcontext():
+                yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        descriptor = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
         watch = threading.Thread(target=self._watch, args=(theirs,), name="stop", daemon=True)
         watch.start()
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             signal.set_wakeup_fd(descriptor)
             ours.shutdown(socket.SHUT_RDWR)  # closing is not enough: a process forked meanwhile has it open too
             ours.close()
@@ -123,15 +134,19 @@ _for_good = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[StopRequest]:
-    """The process's request to stop, with signals handled until the outermost such block ends."""
+def listening(*, ends_process: bool = True) -> Iterator[StopRequest]:
+    """The process's request to stop, with signals handled until the outermost such block ends.
+
+    Args:
+        ends_process: as of :meth:`StopRequest.listening`; false where the process is not ours.
+    """
     global _now
     if _now is not None:
         yield _now
         return
     _now = StopRequest()
     try:
-        with _now.listening():
+        with _now.listening(ends_process=ends_process):
             yield _now
     finally:
         _now = None

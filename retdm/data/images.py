@@ -94,7 +94,8 @@ def as_rgb(picture: Picture, value_range: Range | None = None, name: str = "the 
         picture: a path, a file's bytes, an opened file, a PIL image; an array (H, W) or (H, W, C) or a tensor (H, W) or
             (C, H, W), where C = 1 is grey, 2 grey with alpha, 3 RGB, 4 RGB with alpha. Not every origin knows as much:
             an array of a palette image or of CMYK is taken for grey or for RGB with alpha.
-        value_range: as in :func:`read_image`; booleans and uint8 do not read it.
+        value_range: as in :func:`read_image`; booleans and uint8 do not read it. Without one, floats in an array or a
+            tensor span [0, 1] where all of them lie there.
         name: its name in errors, where it has no path.
 
     Raises:
@@ -215,6 +216,8 @@ def _of_array(values: NDArray[Any], value_range: Range | None) -> Image.Image:
     if values.dtype == bool:
         values = values * np.uint8(255)
     elif values.dtype != np.uint8:
+        if value_range is None and values.dtype.kind == "f" and (values >= 0).all() and (values <= 1).all():
+            value_range = (0, 1)
         values = _to_8_bits(values, value_range)
     pixels = np.ascontiguousarray(values.reshape(*values.shape[:2], channels))
     size = (values.shape[1], values.shape[0])

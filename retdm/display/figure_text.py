@@ -3,9 +3,10 @@
 import functools
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
-from matplotlib import font_manager, rcParams
+from matplotlib import font_manager, rc_context, rcParams
 from matplotlib.ft2font import FT2Font
 
 # Tried first for a character that is not in the usual font; then all other installed ones.
@@ -48,6 +49,16 @@ def label_names(labels: Sequence[str], most: int = 60) -> list[str]:
 def undrawn(labels: Sequence[str]) -> list[str]:
     """The legend of the labels that no installed font can draw: ``label 3 is 海``."""
     return [f"label {j} is {label}" for j, label in enumerate(labels, 1) if not _readable(label)]
+
+
+@contextmanager
+def fonts_restored() -> Iterator[None]:
+    """A block after which Matplotlib's settings, fonts among them, are those of before."""
+    with rc_context():
+        try:
+            yield
+        finally:
+            _drawn.cache_clear()  # or a font that was found would not be used again
 
 
 def _shown(text: str) -> Iterable[str]:

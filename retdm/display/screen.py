@@ -22,10 +22,16 @@ BESIDE = 2  # columns between two of a table
 def console() -> Console:
     """The console for tables: as wide as the terminal, 120 characters where there is none.
 
-    Text is printed as it is, without ``[markup]`` or ``:emoji:``.
+    Text is printed as it is, without ``[markup]`` or ``:emoji:``; in a notebook too, where it stands among other lines.
     """
     width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, markup=False, emoji=False, width=width)
+    return Console(highlight=False, markup=False, emoji=False, width=width, force_jupyter=False)
+
+
+def in_notebook() -> bool:
+    """True in a kernel of Jupyter, whose pages show a line that is written over."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 @contextmanager
@@ -109,7 +115,7 @@ class Screen(logging.StreamHandler[Any]):
 
 
 def bar(title: str, total: int | None, **more: Any) -> tqdm:
-    """Show a progress bar on standard error if that is a terminal; it disappears at the end.
+    """Show a progress bar on standard error if that is a terminal, or in a notebook; it disappears at the end.
 
     Args:
         title: the name of the work.
@@ -120,9 +126,9 @@ def bar(title: str, total: int | None, **more: Any) -> tqdm:
         desc=title,
         total=total,
         leave=False,
-        dynamic_ncols=True,
+        dynamic_ncols=sys.stderr.isatty(),
         file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() or in_notebook()),
         **more,
     )
 

@@ -36,7 +36,8 @@ def test_sixteen_bits_that_may_hold_twelve_need_a_stated_range(tmp_path: Path, s
     ("values", "value_range", "expected"),
     [
         (np.array([[-5, 0, 5, 10, 99]], np.int32), (0, 10), [0, 0, 128, 255, 255]),
-        (np.array([[0, 0.25, 1]], np.float32), (0, 1), [0, 64, 255]),
+        (np.array([[0, 0.25, 1, 2]], np.float32), (0, 1), [0, 64, 255, 255]),
+        (np.array([[-0.5, 0.25, 0.5]], np.float32), (-0.5, 0.5), [0, 191, 255]),
         (np.array([[0, 128, 255]]), (0, 255), [0, 128, 255]),
     ],
 )
@@ -51,6 +52,16 @@ def test_integers_of_32_bits_and_floats_need_a_stated_range(
         assert grey(as_rgb(each, value_range)) == expected
         with pytest.raises(UnreadableImage, match=f"has {values.dtype} values, .* whose range is not stated"):
             as_rgb(each)
+
+
+def test_floats_in_memory_span_0_to_1_where_all_lie_there_and_those_of_a_file_do_not(tmp_path: Path) -> None:
+    values = np.array([[0, 0.25, 1]], np.float32)
+    for given in (values, values.astype(np.float16), torch.from_numpy(values)):
+        assert grey(as_rgb(given)) == [0, 64, 255]
+    assert grey(as_rgb(values, (0, 2))) == [0, 32, 128]
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(UnreadableImage, match="whose range is not stated"):
+        as_rgb(tmp_path / "a.tif")
 
 
 def test_files_that_state_their_range_are_read_by_it(tmp_path: Path) -> None:

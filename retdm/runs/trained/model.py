@@ -126,6 +126,27 @@ class Model:
         found = [self._computed(batch, self.method.encoder) for batch in self._batches(images, batch_size)]
         return np.concatenate(found) if found else np.zeros((0, self.method.encoder.width), np.float32)
 
+    def heat_maps(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:
+        """Where each label is in images, by a method that scores an image's regions.
+
+        Args:
+            images, batch_size: as of :meth:`predict`.
+
+        Returns:
+            float32 (n, L, h, h) in [0, 1]: scores of h x h regions, row by row, which together are the whole image.
+
+        Raises:
+            UserError: an image cannot be read, or the run's method scores no regions of images.
+        """
+        if self.dim is not None or not self.method.scores_instances:
+            raise UserError(
+                f"{printable(self.run.path)} scores no regions of images, which heat maps show",
+                "networks that do: method.head=csra, method=mil, method=mil_attention",
+            )
+        batches = self._batches(images, batch_size)
+        found = [self.scores_and_maps(batch.image)[1] for batch in batches if isinstance(batch, Batch)]
+        return np.concatenate(found) if found else np.zeros((0, len(self.labels), 0, 0), np.float32)
+
     def embed_labels(self, sets: Iterable[Iterable[str]]) -> np.ndarray:
         """Label sets in the space of the images' embeddings, near to the images that have them; RETDM alone does this.
 

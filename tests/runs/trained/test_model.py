@@ -141,6 +141,23 @@ def test_embeddings_are_the_encoders_and_label_sets_lie_among_them(moved: Path, 
     assert np.allclose(model.embed(pictures[0]), embedded[:1], atol=1e-5)
 
 
+def test_heat_maps_are_scores_of_regions_in_the_order_of_the_images(
+    untrained: Untrained, moved: Path, pictures: list[Image.Image]
+) -> None:
+    model = retdm.load(untrained("method=mil").path)
+    maps = model.heat_maps(pictures[:5], batch_size=2)
+    side = maps.shape[-1]
+    assert maps.dtype == np.float32
+    assert maps.shape == (5, 3, side, side) and side > 1
+    for picture, own in zip(pictures, maps, strict=False):
+        assert np.allclose(model.heat_maps(picture)[0], own, atol=1e-6)
+        # method.pooling=max: the score of an image is that of its highest region.
+        assert np.allclose(model.predict(picture)[0], own.max(axis=(1, 2)), atol=1e-6)
+    assert len(model.heat_maps([])) == 0
+    with pytest.raises(UserError, match="scores no regions"):
+        retdm.load(moved).heat_maps(pictures)
+
+
 def test_a_label_that_is_not_there_and_a_method_that_embeds_none_are_named(moved: Path, untrained: Untrained) -> None:
     with pytest.raises(UserError, match="there is no label 'see'") as error:
         retdm.load(moved).embed_labels([["sea", "see"]])

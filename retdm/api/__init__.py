@@ -1,0 +1,1 @@
+"""What Python calls: training a run, a run's results, criteria of scores."""

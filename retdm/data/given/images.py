@@ -1,0 +1,256 @@
+"""Images that a caller has, as files that ``data=csv`` reads: a folder of images and a table of their labels.
+
+Files stay where they are, and the table names them. Where no one folder can be searched for them all they are copied;
+images in memory are written as PNG, which loses nothing. Folders and tables are named by a hash of their content, so
+that the same images and targets are the same data again.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from retdm.data.given.targets import Targets
+from retdm.data.images import Picture, Range, UnreadableImage, as_rgb
+from retdm.data.source import stamps_of
+from retdm.data.user.label_names import has_control
+from retdm.display.screen import track
+from retdm.errors import UserError
+from retdm.files import write_text
+
+FOLDER = "given"  # under the root of the run folders
+SPLITS = ("train", "validation", "test")
+RESERVED = ("split", "is_valid")  # columns that name splits
+LIST = "give a list of paths, PIL images or arrays, one for each row of targets"
+
+
+class Given(NamedTuple):
+    """A data set of files.
+
+    Attributes:
+        root: the folder of the images.
+        table: the CSV file of their labels; its lines are in the order in which the images were given.
+        image_column: the column of the images.
+    """
+
+    root: Path
+    table: Path
+    image_column: str
+
+
+def as_files(
+    images: Iterable[Picture],
+    targets: Targets,
+    splits: Sequence[str] | None,
+    outputs: Path,
+    value_range: Range | None = None,
+) -> Given:
+    """The images and their targets as files.
+
+    Args:
+        images: n paths, or n images as :func:`retdm.data.images.as_rgb` takes them.
+        targets: of the n images.
+        splits: ``train``, ``validation`` or ``test`` for each of them; None lets a run choose at random.
+        outputs: root of the run folders, under which files are written.
+        value_range: as of :func:`retdm.data.images.as_rgb`, for arrays of more than 8 bits.
+
+    Raises:
+        UserError: they are not n, one is none or is given twice, a file is not there or an image cannot be read.
+    """
+    if reserved := [name for name in targets.names if name.lower() in RESERVED]:
+        raise UserError(
+            f"a label cannot be called {reserved[0]!r}: in a table of labels this column names splits",
+            "splits=[…] gives them; else choose another name",
+        )
+    place, n = outputs.absolute() / FOLDER, len(targets.cells)
+    place.mkdir(parents=True, exist_ok=True)
+    paths, pictures = _sorted_out(images)
+    if paths is not None:
+        _check_number(len(paths), n)
+        files = _existing(paths)
+        root, names = _in_place(files) or _copied(files, place)
+    else:
+        root, names = _written(pictures, n, place, value_range)
+    image_column = "image"
+    while image_column in {name.lower() for name in targets.names}:
+        image_column += "_"
+    text = _table(names, targets, _checked_splits(splits, n), image_column)
+    table = place / f"labels-{hashlib.sha256(text.encode()).hexdigest()[:12]}.csv"
+    if not table.exists():
+        write_text(table, text)
+    return Given(root, table, image_column)
+
+
+def _sorted_out(images: Any) -> tuple[list[str] | None, Iterable[Picture]]:
+    """(paths, ()) where all images are paths, else (None, images)."""
+    one = isinstance(images, str | os.PathLike | bytes | Image.Image | Mapping) or hasattr(images, "read")
+    dimensions = getattr(images, "ndim", None)  # of arrays, tensors and columns of a table
+    if one or not isinstance(images, Iterable) or dimensions in (0, 2):
+        what = f"the one path {os.fspath(images)!r}" if isinstance(images, str | os.PathLike) else type(images).__name__
+        raise UserError(f"images is {what}, not several images", LIST)
+    if isinstance(images, Iterator):
+        first = next(images, None)
+        if not isinstance(first, str | os.PathLike):
+            return None, () if first is None else chain([first], images)
+        images = [first, *images]
+    found = images if dimensions in (3, 4) else list(images)
+    is_paths = len(found) > 0 and all(isinstance(each, str | os.PathLike) for each in found)
+    return ([os.fspath(each) for each in found], ()) if is_paths else (None, found)
+
+
+def _check_number(images: int, targets: int) -> None:
+    if images != targets:
+        raise UserError(
+            f"there are {images:,} images and {targets:,} rows of targets", "give one row of targets an image, in order"
+        )
+
+
+def _existing(paths: Sequence[str]) -> list[str]:
+    """Absolute paths of files, each once."""
+    found = [os.path.abspath(os.path.expanduser(path)) for path in paths]
+    if absent := [path for path, file in zip(paths, found, strict=True) if not os.path.isfile(file)]:
+        many = f"{len(absent):,} of {len(paths):,} images are no files; the first: " if len(absent) > 1 else ""
+        raise UserError(f"images: {many}there is no file {absent[0]!r}", "leave it out, with its row of targets")
+    first: dict[str, int] = {}
+    for i, file in enumerate(found):
+        if first.setdefault(file, i) != i:
+            raise UserError(
+                f"images {first[file]} and {i} are one file, {paths[i]!r}",
+                "give each file once, with all its labels in one row of targets",
+            )
+    return found
+
+
+def _in_place(files: Sequence[str]) -> tuple[Path, list[str]] | None:
+    """The files' common folder and their paths in it; None where that would be no folder of images, or where a link
+    leads out of it or a table cannot hold a name."""
+    root = os.path.commonpath([os.path.dirname(file) for file in files])
+    if Path(root) in (Path("/"), Path.home(), *Path.home().parents):
+        return None
+    real = os.path.realpath(root)
+    below = {folder: _is_below(folder, real) for folder in {os.path.dirname(file) for file in files}}
+    names = [os.path.relpath(file, root) for file in files]
+    for file, name in zip(files, names, strict=True):
+        if not below[os.path.dirname(file)] or (os.path.islink(file) and not _is_below(file, real)):
+            return None
+        if name != name.strip() or "\\" in name or has_control(name):
+            return None
+    return Path(root), names
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(folder)
+
+
+def _copied(files: Sequence[str], place: Path) -> tuple[Path, list[str]]:
+    names = [f"{i:06d}-{_plain(Path(file).stem)}{_plain(Path(file).suffix)}" for i, file in enumerate(files)]
+    digest = hashlib.sha256("\0".join(names).encode())
+    digest.update(stamps_of(Path("/"), files).tobytes())
+
+    def write(folder: Path) -> None:
+        for file, name in zip(track(files, "copying images", len(files)), names, strict=True):
+            shutil.copyfile(file, folder / name)
+
+    return _complete(place, digest.hexdigest(), names, write), names
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII)[:80]
+
+
+def _written(pictures: Iterable[Picture], n: int, place: Path, value_range: Range | None) -> tuple[Path, list[str]]:
+    """The images as PNG; those that can be walked through twice are written only where they are not there."""
+    names = [f"{i:06d}.png" for i in range(n)]
+    if isinstance(pictures, Iterator):
+        with tempfile.TemporaryDirectory(dir=place, prefix=".", ignore_cleanup_errors=True) as scratch:
+            folder = Path(scratch, "images")
+            folder.mkdir()
+            digest = _walk(pictures, n, value_range, lambda i, image: _save(image, folder / names[i]))
+            return _complete(place, digest, names, lambda new: _move(folder, new)), names
+    digest = _walk(pictures, n, value_range, lambda i, image: None)
+
+    def write(folder: Path) -> None:
+        _walk(pictures, n, value_range, lambda i, image: _save(image, folder / names[i]))
+
+    return _complete(place, digest, names, write), names
+
+
+def _move(source: Path, folder: Path) -> None:
+    for file in source.iterdir():
+        file.rename(folder / file.name)
+
+
+def _walk(
+    pictures: Iterable[Picture], n: int, value_range: Range | None, visit: Callable[[int, Image.Image], None]
+) -> str:
+    """Visit each image as 8-bit RGB. Returns a hash of them all."""
+    digest, count = hashlib.sha256(), 0
+    for i, picture in enumerate(track(pictures, "reading images", n)):
+        count += 1
+        if i >= n:
+            continue
+        try:
+            image = as_rgb(picture, value_range, f"image {i}")
+        except UnreadableImage as error:
+            hint = (
+                'state the values that are black and white: **{"data.value_range": [0, 4095]}'
+                if error.kind == "unscaled"
+                else "leave it out, with its row of targets"
+            )
+            raise UnreadableImage(error.message, hint, error.kind) from error
+        digest.update(str(image.size).encode())
+        digest.update(image.tobytes())
+        visit(i, image)
+    _check_number(count, n)
+    return digest.hexdigest()
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    image.save(path, "PNG", compress_level=1)
+
+
+def _complete(place: Path, digest: str, names: Sequence[str], write: Callable[[Path], Any]) -> Path:
+    """The folder of images that a hash names, written where it is not there or lacks some."""
+    folder = place / f"images-{digest[:12]}"
+    if all((folder / name).is_file() for name in names):
+        return folder
+    with tempfile.TemporaryDirectory(dir=place, prefix=".", ignore_cleanup_errors=True) as scratch:
+        new = Path(scratch, "images")
+        new.mkdir()
+        write(new)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    return folder
+
+
+def _checked_splits(splits: Sequence[str] | None, n: int) -> list[str] | None:
+    if splits is None:
+        return None
+    found = list(splits)
+    if len(found) != n:
+        raise UserError(f"there are {len(found):,} splits and {n:,} images", "splits has one name an image, in order")
+    if strange := [(i, name) for i, name in enumerate(found) if name not in SPLITS]:
+        i, name = strange[0]
+        raise UserError(f"splits, image {i}: {name!r} is no split", f"one of {', '.join(SPLITS)}")
+    return found
+
+
+def _table(names: Sequence[str], targets: Targets, splits: Sequence[str] | None, image_column: str) -> str:
+    """The table as ``data=csv`` reads it; an unknown cell is empty."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([image_column, *(["split"] if splits else []), *targets.names])
+    for i, (name, row) in enumerate(zip(names, targets.cells, strict=True)):
+        cells = ["" if np.isnan(cell) else str(int(cell)) for cell in row]
+        table.writerow([name, *([splits[i]] if splits else []), *cells])
+    return text.getvalue()
