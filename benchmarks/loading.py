@@ -26,8 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2 as transforms
 
 from retdm.backbones.mobilenet import MobileNetV2
-from retdm.data.augment import CROPS, Augmentation, Light, Strong, cached_side
+from retdm.data.augment import CROPS, Augmentation, Light, Strong
 from retdm.data.image_cache import CachedImages, open_images
+from retdm.data.images import cached_side
 from retdm.data.loader import GlobalBatches, TrainingImages, handed_over
 from retdm.data.source import ImageFiles, fingerprint_of
 from retdm.data.synthetic.source import Synthetic

@@ -1,4 +1,4 @@
-"""``python -m retdm <command>``: every command, by its name."""
+"""``retdm <command>``: every command, by its name."""
 
 import sys
 from importlib import import_module
@@ -42,15 +42,15 @@ def _refuse(message: str, hint: str) -> NoReturn:
 
 
 def _command(command: str, words: list[str]) -> None:
-    main = import_module(f"retdm.commands.{command}").main
     if command in OF_WORDS:
-        main(words)
+        import_module(f"retdm.commands.{command}").main(words)
         return
     import hydra
 
-    from retdm.commands.flags import check_flags
+    from retdm.commands.begin import begin
+    from retdm.commands.flags import check_flags, with_labels_quoted
     from retdm.registry import CONF
-    from retdm.settings.compose import register_resolvers
+    from retdm.settings.first_choice import register_resolvers
 
     check_flags(command, words)
     register_resolvers()
@@ -59,10 +59,8 @@ def _command(command: str, words: list[str]) -> None:
 
         sys.argv[1:] = per_job(words)
     elif command == "search":
-        from retdm.commands.search import with_labels_quoted
-
         sys.argv[1:] = with_labels_quoted(words)
-    hydra.main(str(CONF), command, version_base="1.3")(main)()
+    hydra.main(str(CONF), command, version_base="1.3")(begin)()
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
 """Batches, which loaders give and methods take."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # data sets say what they give before PyTorch, which takes seconds, is there
+    from torch import Tensor
 
 
 class Batch(NamedTuple):
@@ -25,6 +27,8 @@ class Batch(NamedTuple):
 
 def unlabelled(image: Tensor, labels: int) -> Batch:
     """A batch of images (B, 3, H, W) of which no label is known."""
+    import torch
+
     rows = image.shape[0]  # not len, which would fix the number of images in an exported program
     target = torch.zeros(rows, labels, device=image.device)
     return Batch(torch.arange(rows, device=image.device), image, target, torch.zeros_like(target, dtype=torch.bool))

@@ -1,12 +1,14 @@
 """Atomic writes, which a kill or a power cut leaves complete or undone, and locks that end with their holder."""
 
 import fcntl
+import hashlib
 import json
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -124,3 +126,15 @@ def shared(path: Path) -> BinaryIO:
         file.close()
         raise FileNotFoundError(f"{path} was removed")
     return file
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal; read again only when the file has changed."""
+    status = path.stat()
+    return _file_hash(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _file_hash(path: Path, *status: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,9 @@ import yaml
 from retdm.errors import UserError
 
 PACKAGE = "retdm."
-CONF = Path(__file__).resolve().parents[1] / "conf"
+PACKAGE_FOLDER = Path(__file__).resolve().parent
+# The YAML files are inside the installed package, and beside it in a checkout.
+CONF = next(each for each in (PACKAGE_FOLDER / "conf", PACKAGE_FOLDER.parent / "conf") if each.is_dir())
 
 
 def resolve(target: Any, *, trusted_only: bool = False) -> type:

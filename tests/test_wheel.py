@@ -1,63 +1,121 @@
-"""The installed package: all of it is in the wheel, and every module of it can be imported outside the checkout."""
+"""The wheel, unpacked in an empty folder: nothing of the checkout is needed to use it."""
 
+import json
 import os
-import pkgutil
-import shutil
 import subprocess
 import sys
-import tomllib
+import tarfile
+import zipfile
+from email.parser import Parser
 from pathlib import Path
 
+import hatchling.build
 import pytest
-import setuptools
+from command_line import TINY
+from PIL import Image
 
 import retdm
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORT_ALL = """
-import importlib, pkgutil, retdm
-print(retdm.__file__)
-for module in pkgutil.walk_packages(retdm.__path__, "retdm."):
-    if module.name != "retdm.__main__":
-        print(importlib.import_module(module.name).__name__)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(ROOT)
+        return folder / hatchling.build.build_wheel(str(folder))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    folder = wheel.parent / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+# What a console script does, once for each command line, in one process: imports take most of a command's time.
+TYPE = """
+import json, sys
+from retdm.__main__ import main
+for words in json.loads(sys.argv[1]):
+    print("typed", *words, flush=True)
+    sys.argv[:] = ["retdm", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (words, end.code)
+import retdm
+print("typed load", retdm.__file__, retdm.load("outputs/run").predict("teal.png").shape)
 """
 
 
-def test_every_file_of_the_package_is_among_those_of_a_wheel() -> None:
-    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    packages = set(setuptools.find_packages(str(ROOT), **asked["packages"]["find"]))
-    data = {
-        file
-        for package, patterns in asked["package-data"].items()
-        for pattern in patterns
-        for file in (ROOT / package.replace(".", "/")).glob(pattern)
+def test_the_wheel_holds_every_file_of_the_package_and_of_conf_and_nothing_else(installed: Path) -> None:
+    def files(folder: Path) -> set[Path]:
+        return {
+            file.relative_to(folder)
+            for file in folder.rglob("*")
+            if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"
+        }
+
+    wanted = files(ROOT / "retdm") | {Path("conf") / file for file in files(ROOT / "conf")}
+    assert files(installed / "retdm") == wanted
+    assert {each.name for each in installed.iterdir()} == {"retdm", f"retdm-{retdm.__version__}.dist-info"}
+
+
+def test_it_names_its_command_licence_readme_and_pythons(installed: Path) -> None:
+    (info,) = installed.glob("*.dist-info")
+    assert "retdm = retdm.__main__:main" in (info / "entry_points.txt").read_text()
+    about = Parser().parsestr((info / "METADATA").read_text())
+    assert about["License-Expression"] == "MIT" and about["Requires-Python"] == ">=3.11"
+    assert (
+        about["Description-Content-Type"] == "text/markdown" and about.get_payload() == (ROOT / "README.md").read_text()
+    )
+    assert "Typing :: Typed" in about.get_all("Classifier", [])
+
+
+def test_the_source_archive_builds_the_same_wheel(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with tarfile.open(tmp_path / hatchling.build.build_sdist(str(tmp_path))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = (each for each in tmp_path.iterdir() if each.is_dir())
+    assert (source / "tests" / "test_wheel.py").is_file() and (source / "train.py").is_file()
+    monkeypatch.chdir(source)
+    again = tmp_path / hatchling.build.build_wheel(str(tmp_path))
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        assert one.namelist() == other.namelist()
+        assert all(one.read(name) == other.read(name) for name in one.namelist())
+
+
+def test_every_command_works_elsewhere(installed: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), "teal").save(tmp_path / "teal.png")
+    run = "run=outputs/run"
+    typed = {
+        "--help": "\n  train     ",
+        "train --help": "methods (method=…)",
+        " ".join(["train", run, *TINY, "logger=none"]): f"retdm test {run}",
+        f"test {run}": "wrote outputs/run/test.json",
+        f"predict {run} images=teal.png gallery=true": "1 images in ",
+        f"search {run} image=teal.png top=3": "search.html",
+        f"export {run} onnx=false": "model.pt2: ",
+        "report outputs/run out=report": "",
+        "check data=synthetic data.size=12": "overview.png",
+        "cache": " caches, ",
+        "train -m seed=0,1 method=lr data.size=40 data.image_size=16 logger=none": "2 runs: ",
     }
-    for file in (ROOT / "retdm").rglob("*"):
-        if file.is_file() and "__pycache__" not in file.parts:
-            package = ".".join(file.parent.relative_to(ROOT).parts)
-            assert (file.suffix == ".py" and package in packages) or file in data, file
-
-
-@pytest.mark.slow
-def test_every_module_of_an_installed_wheel_can_be_imported_outside_the_checkout(tmp_path: Path) -> None:
-    source, wheels, installed = tmp_path / "source", tmp_path / "wheels", tmp_path / "installed"
-    shutil.copytree(ROOT / "retdm", source / "retdm", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", str(wheels), str(source)], check=True)
-    (wheel,) = wheels.iterdir()
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(installed), str(wheel)], check=True)
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL],
+        [sys.executable, "-P", "-c", TYPE, json.dumps([words.split() for words in typed])],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(installed)},
-        check=True,
+        env=os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
+        timeout=300,
     )
-    place, *modules = done.stdout.split()
-    assert Path(place).is_relative_to(installed)
-    assert modules == [
-        each.name for each in pkgutil.walk_packages(retdm.__path__, "retdm.") if "__main__" not in each.name
-    ]
+    assert done.returncode == 0, done.stderr
+    _, *said, loaded = done.stdout.split("typed ")
+    assert len(said) == len(typed)
+    for text, (words, expected) in zip(said, typed.items(), strict=True):
+        assert text.startswith(words) and expected in text.removeprefix(words)
+    assert list((tmp_path / "report").glob("*.html"))
+    assert loaded.startswith(f"load {installed}") and loaded.endswith("(1, 5)\n")

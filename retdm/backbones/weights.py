@@ -1,10 +1,8 @@
 """Loading a backbone's weights, with a report: no layer starts at random without notice."""
 
-import hashlib
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from retdm.errors import UserError
-from retdm.files import damaged_record
+from retdm.files import damaged_record, file_hash
 from retdm.registry import close_names
 
 BEST_CHECKPOINT = "checkpoints/best.ckpt"  # in a run folder
@@ -171,18 +169,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError) else type(error).__name__
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal; read again only when the file has changed."""
-    status = path.stat()
-    return _file_hash(path, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _file_hash(path: Path, *status: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _imagenet(backbone: Weighted | type[Weighted]) -> WeightsEnum:

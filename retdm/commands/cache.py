@@ -1,6 +1,6 @@
 """Print the size of the cached images, features and distances; `cache clear` removes them.
 
-  python -m retdm cache [clear] [<folder>]
+  retdm cache [clear] [<folder>]
 
 The folder is outputs/cache unless another is given. A cache that a running process uses is left alone.
 """
@@ -21,10 +21,10 @@ def main(words: list[str]) -> None:
     clear = words[:1] == ["clear"]
     rest = words[clear:]
     if len(rest) > 1 or any(each.startswith("-") for each in rest):
-        raise UserError(f"cache takes one folder, not {' '.join(rest)}", "python -m retdm cache [clear] [<folder>]")
+        raise UserError(f"cache takes one folder, not {' '.join(rest)}", "retdm cache [clear] [<folder>]")
     folder = Path(rest[0] if rest else "outputs/cache")
     if rest and not folder.is_dir():
-        raise UserError(f"there is no folder {folder}", "python -m retdm cache [clear] [<folder>]")
+        raise UserError(f"there is no folder {folder}", "retdm cache [clear] [<folder>]")
     # Nothing but files that are named like caches: a wrong folder loses nothing.
     endings = (".pixels", ".jpeg", ".npz", ".features", ".distances", ".place", ".lock", PART)
     caches: dict[str, list[Path]] = {}

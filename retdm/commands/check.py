@@ -1,9 +1,9 @@
 """Read every file of a data set; print counts and problems, and draw one picture of it.
 
-  python -m retdm check data=<name> [data.root=<folder>] [augment=<name>] [out=<folder>] [data.<key>=<value>] …
+  retdm check data=<name> [data.root=<folder>] [augment=<name>] [out=<folder>] [data.<key>=<value>] …
 
 It writes overview.png, where training views are drawn as augment=<name> gives them, and findings.csv (files that cannot
-be read, pairs that show the same picture). It exits with 1 if a file cannot be read. `python train.py --help` lists the
+be read, pairs that show the same picture). It exits with 1 if a file cannot be read. `retdm train --help` lists the
 data sets and augmentations.
 """
 

@@ -1,6 +1,6 @@
 """Write a trained run as model.pt2 (PyTorch) and model.onnx, which need no retdm, and compare them with the run.
 
-  python -m retdm export run=<folder> [<key>=<value>] …
+  retdm export run=<folder> [<key>=<value>] …
 
 docs/howto/deploying.md shows how to use the files; model.onnx needs pip install "retdm[onnx]".
 """

@@ -1,4 +1,4 @@
-"""The words of a command that begin with a dash, which Hydra reads."""
+"""The words of a command before Hydra reads them: its flags, and what it would take for several runs."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -6,6 +6,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from retdm.errors import UserError
+from retdm.settings.hydra_messages import quoted
 
 
 def check_flags(command: str, words: Sequence[str]) -> None:
@@ -28,3 +29,9 @@ def check_flags(command: str, words: Sequence[str]) -> None:
         raise UserError(f"{command} works on one run at a time: it has no -m", "one command a run")
     if given.resolve and given.cfg is None:
         raise UserError("--resolve alone shows nothing", "--cfg job --resolve")
+
+
+def with_labels_quoted(words: Sequence[str]) -> list[str]:
+    """The words of a search, ``labels=sea,sunset`` as one text: Hydra would take it for two runs."""
+    plain = [word.startswith("labels=") and word[7:8] not in ("", "[", "'", '"') for word in words]
+    return [f"labels={quoted(word[7:])}" if is_plain else word for word, is_plain in zip(words, plain, strict=True)]

@@ -39,7 +39,7 @@ def first_comment(file: Path) -> str:
 def usage(commands: Iterable[str]) -> str:
     """Every command in a line."""
     lines = [f"  {command:<9} {_docstring(command).splitlines()[0]}" for command in commands]
-    return "\n".join(["python -m retdm <command> …", "", *lines, "", "python -m retdm <command> --help says more."])
+    return "\n".join(["retdm <command> …", "", *lines, "", "retdm <command> --help says more."])
 
 
 def help_of(command: str, words: Sequence[str] = ()) -> str:

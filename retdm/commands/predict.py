@@ -1,11 +1,11 @@
 """Predict the labels of image files with a trained run.
 
-  python -m retdm predict run=<folder> images=<folder, file, glob, or list of these> [<key>=<value>] …
+  retdm predict run=<folder> images=<folder, file, glob, or list of these> [<key>=<value>] …
 
 examples
-  python -m retdm predict run=outputs/scene/retdm/<name> images=photos gallery=true
-  python -m retdm predict run=outputs/scene/retdm/<name> 'images=[beach.jpg,photos/**/*.png]' out=labels
-  python -m retdm predict run=outputs/scene/retdm/<name> "images='my photos (1)/*.jpg'"
+  retdm predict run=outputs/scene/retdm/<name> images=photos gallery=true
+  retdm predict run=outputs/scene/retdm/<name> 'images=[beach.jpg,photos/**/*.png]' out=labels
+  retdm predict run=outputs/scene/retdm/<name> "images='my photos (1)/*.jpg'"
 """
 
 import time

@@ -1,6 +1,6 @@
 """Write tables, with the papers' values beside them, figures and one page from finished run folders.
 
-  python -m retdm report <folder> … [<key>=<value>] …
+  retdm report <folder> … [<key>=<value>] …
 
 Runs that differ only in their split are averaged; failed and unfinished runs are listed and left out.
 
@@ -12,9 +12,9 @@ settings
                         on validation)
 
 examples
-  python -m retdm report outputs
-  python -m retdm report outputs/scene outputs/msrcv2 out=docs/report
-  python -m retdm report outputs/scene/retdm choose=mAP
+  retdm report outputs
+  retdm report outputs/scene outputs/msrcv2 out=docs/report
+  retdm report outputs/scene/retdm choose=mAP
 """
 
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ def asked(words: Sequence[str]) -> Asked:
         if key not in known:
             raise UserError(f"{key} is not a setting of the report", nearest(key, known))
     if not folders:
-        raise UserError("no folder is named", "python -m retdm report outputs")
+        raise UserError("no folder is named", "retdm report outputs")
     criteria = tuple(settings["criteria"].split(",")) if "criteria" in settings else significance.CRITERIA
     for name in [*criteria, *([settings["choose"]] if "choose" in settings else [])]:
         if name not in CRITERIA:

@@ -1,20 +1,19 @@
 """Find the images that lie nearest to a label set, or to an image, in the embedding space of a trained run.
 
-  python -m retdm search run=<folder> labels=<label,label,…> images=<folder, file, glob, or list> [<key>=<value>] …
-  python -m retdm search run=<folder> image=<file> images=<folder, file, glob, or list> [<key>=<value>] …
+  retdm search run=<folder> labels=<label,label,…> images=<folder, file, glob, or list> [<key>=<value>] …
+  retdm search run=<folder> image=<file> images=<folder, file, glob, or list> [<key>=<value>] …
 
 RETDM embeds label sets too: its runs are searched by them, and for an image the nearest label sets of the training
 split are listed. Runs of other networks are searched by images alone. Without images=… the run's own test images are
 searched.
 
 examples
-  python -m retdm search run=outputs/scene/retdm/<name> labels=sea,sunset images=photos
-  python -m retdm search run=outputs/scene/retdm/<name> image=beach.jpg top=50
-  python -m retdm search run=outputs/csv/retdm/<name> 'labels=[hot dog,"salt, pepper"]' images=photos
+  retdm search run=outputs/scene/retdm/<name> labels=sea,sunset images=photos
+  retdm search run=outputs/scene/retdm/<name> image=beach.jpg top=50
+  retdm search run=outputs/csv/retdm/<name> 'labels=[hot dog,"salt, pepper"]' images=photos
 """
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ from retdm.runs.trained.model import Model
 from retdm.runs.trained.searched import Searched, distances, own_test_split, searched_data, searched_files
 from retdm.settings.checks import check_command
 from retdm.settings.devices import device_named
-from retdm.settings.hydra_messages import quoted
 from retdm.settings.types import fits
 
 KINDS: dict[str, Any] = {
@@ -61,12 +59,6 @@ NEITHER = "give one of them: labels=<label,label,…> or image=<file>"
 def main(config: DictConfig) -> None:
     """Print what is nearest, and write ``search.csv``, ``search.json`` and ``search.html``."""
     guarded(lambda: _search(config))
-
-
-def with_labels_quoted(words: Sequence[str]) -> list[str]:
-    """The words of the command, ``labels=sea,sunset`` as one text: Hydra would take it for two runs."""
-    plain = [word.startswith("labels=") and word[7:8] not in ("", "[", "'", '"') for word in words]
-    return [f"labels={quoted(word[7:])}" if is_plain else word for word, is_plain in zip(words, plain, strict=True)]
 
 
 def _search(config: DictConfig) -> None:

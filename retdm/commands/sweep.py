@@ -28,9 +28,9 @@ from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import write_json
 from retdm.runs.errors import report
-from retdm.runs.folder.paths import RunFolder, read_json, read_metrics, shown
-from retdm.runs.folder.plan import SWEEP
-from retdm.settings.compose import GROUPS, register_resolvers
+from retdm.runs.folder.paths import SWEEP, RunFolder, read_json, read_metrics, shown
+from retdm.settings.compose import GROUPS
+from retdm.settings.first_choice import register_resolvers
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import Stopped, listening
 

@@ -1,6 +1,6 @@
 """Evaluate the best checkpoint of a trained run again.
 
-  python test.py run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [retrieval=true]
+  retdm test run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [retrieval=true]
                  [user_classes=true]
 
 It writes test.json into the run folder, beside metrics.json.
@@ -52,7 +52,7 @@ def _test(config: DictConfig) -> None:
     settings = settings_of_run(content, content["identity"], folder.config, user_classes=asked["user_classes"])
     if not folder.best.exists():
         raise UserError(
-            f"{folder.path} has no best.ckpt", "let the run reach its last stage: repeat its train.py command"
+            f"{folder.path} has no best.ckpt", "let the run reach its last stage: repeat its training command"
         )
     data, trainer = (
         {key: value for key, value in asked[group].items() if value is not None} for group in ("data", "trainer")

@@ -1,14 +1,14 @@
 """Train a method on data, evaluate it and write the run folder; a run that was stopped continues.
 
-  python train.py [experiment=<name>] [<group>=<name>] [<key>=<value>] …
+  retdm train [experiment=<name>] [<group>=<name>] [<key>=<value>] …
 
 examples
-  python train.py                                        data drawn by the program, in minutes
-  python train.py experiment=scene_retdm backbone=mobilenet_v2 data.root=/data
-  python train.py -m experiment=scene_retdm method.weights.metric=0.1,0.3,1
+  retdm train                                        data drawn by the program, in minutes
+  retdm train experiment=scene_retdm backbone=mobilenet_v2 data.root=/data
+  retdm train -m experiment=scene_retdm method.weights.metric=0.1,0.3,1
 
-python train.py --help method=<name> (or data=<name>, …) shows its settings.
-python train.py --cfg job prints every setting with its value.
+retdm train --help method=<name> (or data=<name>, …) shows its settings.
+retdm train --cfg job prints every setting with its value.
 """
 
 import logging
@@ -23,10 +23,8 @@ from retdm.commands.guard import guarded
 from retdm.commands.output.tables import line_of, print_report
 from retdm.errors import UserError
 from retdm.registry import PACKAGE
-from retdm.runs.advice import next_steps
 from retdm.runs.errors import as_user_error
 from retdm.runs.folder.paths import Busy, RunFolder, shown
-from retdm.runs.train import train_run
 from retdm.settings.compose import settings_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import is_leader
@@ -35,7 +33,7 @@ log = logging.getLogger("retdm")
 
 
 def main(config: DictConfig) -> None:
-    """One job of ``train.py``, alone or in a sweep."""
+    """One job of ``retdm train``, alone or in a sweep."""
     guarded(lambda: _job(config))
 
 
@@ -81,11 +79,14 @@ def train(settings: RunSettings, *, in_sweep: bool = False) -> Path:
         UserError: something in settings or data is wrong; it stands in the folder's ``error.txt`` too.
         Stopped: a signal came; the same settings continue.
     """
+    from retdm.runs.advice import next_steps  # bring PyTorch and Lightning
+    from retdm.runs.train import train_run
+
     folder, title, report = train_run(settings, in_sweep=in_sweep)
     if not is_leader():
         return folder.path
     own = any(not kind.__module__.startswith(PACKAGE) for kind in settings.classes.values())
-    test = f"python test.py run={shown(folder.path)}" + " user_classes=true" * own
+    test = f"retdm test run={shown(folder.path)}" + " user_classes=true" * own
     if report is None:
         print(f"finished already: {shown(folder.path)} (overwrite=true runs it anew)")
         print(test, flush=True)

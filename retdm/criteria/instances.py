@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
 INSTANCE_CRITERIA: tuple[str, ...] = ("instance_average_precision", "pointing_accuracy", "instance_iou")
 """Every criterion of instances, in the order of reports; the larger the better."""
@@ -44,6 +43,8 @@ def evaluate_instances(
             overlap.append((chosen & positive).sum() / (chosen | positive).sum())
     if not pointed:
         return dict.fromkeys(INSTANCE_CRITERIA)
+    from sklearn.metrics import average_precision_score  # takes a second
+
     values, positive = np.concatenate(rows), np.concatenate(targets)
     found = [average_precision_score(positive[:, j], values[:, j]) for j in np.flatnonzero(positive.any(axis=0))]
     numbers = (np.mean(found), np.mean(pointed), np.mean(overlap))

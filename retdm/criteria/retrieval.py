@@ -9,8 +9,6 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.distance import cdist
-from scipy.stats import rankdata
 
 from retdm.criteria.arrays import Bools, Floats, as_bool, mean, ratio
 from retdm.criteria.ranking import Ranks, precision_at_relevant, ranks
@@ -56,6 +54,9 @@ def evaluate_retrieval(
     Raises:
         ValueError: shapes that do not fit together, sets of other values than 0 and 1.
     """
+    from scipy.spatial.distance import cdist  # take a second
+    from scipy.stats import rankdata
+
     one, other = np.asarray(query, np.float64), np.asarray(image, np.float64)
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1]:
         raise ValueError(f"query and image must be (Q, D) and (n, D), got {one.shape} and {other.shape}")

@@ -110,11 +110,6 @@ class Strong(Light):
 CROPS = Crops()
 
 
-def cached_side(image_size: int) -> int:
-    """Side of the cached square for images of ``image_size``: 8/7 of it, as 256 is to 224."""
-    return round(image_size * 8 / 7)
-
-
 def crop_window(generator: np.random.Generator, side: int) -> tuple[int, int, int, int]:
     """One random window (top, left, height, width) of a square of ``side``.
 

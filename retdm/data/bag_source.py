@@ -1,17 +1,12 @@
-"""Sources of bags, checked, and batches of them. Notation: n bags, T instances in all, D features, L labels."""
+"""Sources of bags, checked. Notation: n bags, T instances in all, D features, L labels."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch.utils.data import Dataset
 
-from retdm.bags import Bags
-from retdm.batch import BagBatch
-from retdm.data.loader import Key
 from retdm.data.source import BagSource
 from retdm.data.user.label_names import distinct
 from retdm.errors import UserError
@@ -98,32 +93,6 @@ def stacked(bags: Iterable[Any], ids: Sequence[str], where: object) -> tuple[NDA
     full = [_narrowed(array) for array in arrays if array.size]
     instances = np.concatenate(full) if full else np.zeros((0, width), np.float32)
     return instances, np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-
-
-class BagRows(Dataset[BagBatch]):
-    """Rows of a bag source as batches, padded to the batch's largest bag.
-
-    Raises:
-        UserError: a bag has no instance: it would have no maximum, no mean and no attention.
-    """
-
-    def __init__(self, source: BagSource) -> None:
-        self.source = source
-        self.bags = Bags(source.instances, source.offsets, np.arange(len(source)))
-        if not self.bags.sizes.all():
-            raise UserError(f"bag {source.ids[int(self.bags.sizes.argmin())]} is empty", EMPTY_HINT)
-
-    def __getitems__(self, keys: Sequence[Key]) -> BagBatch:
-        source, index = self.source, np.array([index for _, index in keys])
-        bag, mask = self.bags.take(index).pad(np.float32)
-        known = source.known[index]
-        return BagBatch(
-            torch.from_numpy(index),
-            torch.from_numpy(bag),
-            torch.from_numpy(mask),
-            torch.from_numpy(np.where(known, source.targets[index], 0).astype(np.float32)),
-            torch.from_numpy(known),
-        )
 
 
 def _narrowed(array: NDArray[Any]) -> NDArray[np.float32]:

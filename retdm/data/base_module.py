@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.distributed as distributed
 from numpy.typing import NDArray
-from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, Dataset
 
 from retdm.bags import Bags, RegionBags
@@ -106,6 +105,8 @@ class Data(ABC):
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean (F,) and deviation, 1 for what is constant, of the training split's features, or of its instances."""
+        from sklearn.preprocessing import StandardScaler  # takes a second, and few runs need it
+
         scaler = StandardScaler()
         for batch in self.batches_of(np.sort(self.splits["train"])):  # regions of all images at once take gigabytes
             is_bags = isinstance(batch, BagBatch)

@@ -2,7 +2,7 @@
 
 A cache is ``<key>.<kind>``, its bytes in blocks, and ``<key>.npz`` beside it, its notes: where each block ends, and its
 checksum. The notes are written last, so a cache with notes is finished. A reader holds them open under a shared lock:
-neither a second process that builds nor ``python -m retdm cache clear`` takes a cache from under it.
+neither a second process that builds nor ``retdm cache clear`` takes a cache from under it.
 """
 
 import logging
@@ -88,7 +88,7 @@ class Blocks:
     def damaged(self, why: str) -> UserError:
         """The error of a damaged cache, which may be cleared from now on."""
         self._held.close()
-        clear = f"clear it with `python -m retdm cache clear {self.file.parent}` and run again"
+        clear = f"clear it with `retdm cache clear {self.file.parent}` and run again"
         return UserError(f"{self.file} ({self.what}) is damaged: {why}", clear)
 
     @property

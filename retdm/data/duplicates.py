@@ -7,8 +7,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from retdm.errors import UserError
 
@@ -94,5 +92,8 @@ def groups_of(pairs: Pairs, duplicates: Duplicates, n: int) -> NDArray[np.int64]
             )
         joined += pairs["near"]
     a, b = np.array(joined, np.int64).reshape(-1, 2).T
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)

@@ -1,7 +1,7 @@
 """The image cache: images decoded and resized once, in one memory-mapped file.
 
 Up to ``limit`` gigabytes the file holds plain pixels, above it JPEG of quality 95: at 256 pixels the 123,287 images of
-COCO would take 24 GB, and take a tenth of it. ``python -m retdm cache`` lists and clears.
+COCO would take 24 GB, and take a tenth of it. ``retdm cache`` lists and clears.
 """
 
 import io

@@ -2,19 +2,23 @@
 
 import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor
 
 from retdm.errors import UserError
+
+if TYPE_CHECKING:  # it takes seconds, and most images are no tensors
+    from torch import Tensor
+    from typing_extensions import TypeIs
 
 # Endings of the files that are images where a folder is searched.
 ENDINGS = {
@@ -36,7 +40,7 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # channels of an array -> their 
 UNSURE = 2**14  # 16-bit images that stay below it may hold values of 10, 12 or 14 bits, which cameras and scanners give
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
-Picture = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor
+Picture = Union[str, os.PathLike[str], bytes, BinaryIO, Image.Image, NDArray[Any], "Tensor"]  # see above
 Range = tuple[float, float]
 
 
@@ -111,7 +115,7 @@ def as_rgb(picture: Picture, value_range: Range | None = None, name: str = "the 
     with _named(name):
         if isinstance(picture, Image.Image):
             return _rgb(picture, value_range)
-        if isinstance(picture, Tensor):
+        if is_tensor(picture):
             picture = picture.detach().cpu()
             return _of_array((picture.permute(1, 2, 0) if picture.ndim == 3 else picture).numpy(), value_range)
         if isinstance(picture, np.ndarray):
@@ -270,3 +274,14 @@ def _refuse_dark(image: Image.Image, value_range: Range | None) -> None:
         raise ValueError("it has 16-bit colours, of which only the range [0,65535] can be read; make it 8-bit")
     if value_range is None and 0 < top < UNSURE // 256:
         raise ValueError("it has 16-bit colours that use fewer bits, so it would look black; make it 8-bit")
+
+
+def is_tensor(value: Any) -> "TypeIs[Tensor]":
+    """True for a tensor of PyTorch, which is not imported to ask."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def cached_side(image_size: int) -> int:
+    """Side of the cached square for images of ``image_size``: 8/7 of it, as 256 is to 224."""
+    return round(image_size * 8 / 7)

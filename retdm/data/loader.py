@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from retdm.batch import Batch, FeatureBatch
+from retdm.bags import Bags
+from retdm.batch import BagBatch, Batch, FeatureBatch
 from retdm.data.augment import Augmentation, mixed, test_view
+from retdm.data.bag_source import EMPTY_HINT
 from retdm.data.cached_array import CachedArray
 from retdm.data.image_cache import CachedImages, DecodedImages
+from retdm.data.source import BagSource
+from retdm.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +159,32 @@ class CachedFeatures(Dataset[FeatureBatch]):
             torch.from_numpy(index),
             torch.from_numpy(features if self.columns is None else features[:, self.columns]),
             torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
+            torch.from_numpy(known),
+        )
+
+
+class BagRows(Dataset[BagBatch]):
+    """Rows of a bag source as batches, padded to the batch's largest bag.
+
+    Raises:
+        UserError: a bag has no instance: it would have no maximum, no mean and no attention.
+    """
+
+    def __init__(self, source: BagSource) -> None:
+        self.source = source
+        self.bags = Bags(source.instances, source.offsets, np.arange(len(source)))
+        if not self.bags.sizes.all():
+            raise UserError(f"bag {source.ids[int(self.bags.sizes.argmin())]} is empty", EMPTY_HINT)
+
+    def __getitems__(self, keys: Sequence[Key]) -> BagBatch:
+        source, index = self.source, np.array([index for _, index in keys])
+        bag, mask = self.bags.take(index).pad(np.float32)
+        known = source.known[index]
+        return BagBatch(
+            torch.from_numpy(index),
+            torch.from_numpy(bag),
+            torch.from_numpy(mask),
+            torch.from_numpy(np.where(known, source.targets[index], 0).astype(np.float32)),
             torch.from_numpy(known),
         )
 

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from retdm.bags import Bags, RegionBags
-from retdm.data.augment import CROPS, Augmentation, cached_side
-from retdm.data.bag_source import BagRows
+from retdm.data.augment import CROPS, Augmentation
 from retdm.data.base_module import Data
 from retdm.data.cached_array import CachedArray
 from retdm.data.duplicates import Duplicates, groups_of
 from retdm.data.image_cache import open_images
-from retdm.data.loader import CachedFeatures, Images, TrainingImages
+from retdm.data.images import cached_side
+from retdm.data.loader import BagRows, CachedFeatures, Images, TrainingImages
 from retdm.data.source import BagSource, ImageSource, Source
 from retdm.ranges import AtLeast
 

@@ -41,6 +41,7 @@ class Source(ABC):
         knows_instances: the labels of instances (or of an image's pixels) are known, for evaluation alone.
         gives: the kind of batches that its rows make.
         user_settings: settings of the constructor that name the user's own files; none for a published set.
+        place: the folder of a published set below :func:`data_root`.
     """
 
     names: list[str]
@@ -53,6 +54,7 @@ class Source(ABC):
     knows_instances: bool = False
     gives: ClassVar[type[Batch] | type[BagBatch]]
     user_settings: ClassVar[tuple[str, ...]] = ()
+    place: ClassVar[str] = ""
 
     def __len__(self) -> int:
         return len(self.ids)

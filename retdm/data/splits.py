@@ -67,7 +67,7 @@ def make_splits(
         raise UserError(
             f"the {n:,} images show only {len(order)} different picture{'s' * (len(order) > 1)}, "
             "and copies of one stay in one split: they do not make three splits",
-            "list them: python -m retdm check data=<name> data.group_duplicates=none …",
+            "list them: retdm check data=<name> data.group_duplicates=none …",
         )
     in_groups = f", of {len(order)} different pictures that stay together," if len(order) < n else ""
     if given is None:

@@ -1,1 +1,1 @@
-"""From run folders to tables, figures and a page: ``python -m retdm report <folders>``."""
+"""From run folders to tables, figures and a page: ``retdm report <folders>``."""

@@ -116,7 +116,7 @@ def ranked(groups: Sequence[Group], criterion: str, pairs: Sequence[tuple[int, i
 
 
 def command(group: Group, splits: Sequence[int] = ()) -> str:
-    """``python train.py -m …`` that runs a group's settings over thirty splits or those given, or why there is none.
+    """``retdm train -m …`` that runs a group's settings over thirty splits or those given, or why there is none.
 
     It has no folds, and where the method can, it trains on the validation split too.
     """
@@ -129,7 +129,7 @@ def command(group: Group, splits: Sequence[int] = ()) -> str:
             raise
         return f"not any more: {reported.message}"
     return " ".join(
-        ["python train.py -m", *map(shlex.quote, words), f"'data.split={','.join(map(str, splits)) or SPLITS}'"]
+        ["retdm train -m", *map(shlex.quote, words), f"'data.split={','.join(map(str, splits)) or SPLITS}'"]
     )
 
 
@@ -152,7 +152,7 @@ def final(group: Group) -> dict[str, Any]:
 
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Words to add to ``python train.py`` for the settings of a run: choices first, then each key that they do not set.
+    """Words to add to ``retdm train`` for the settings of a run: choices first, then each key that they do not set.
 
     Raises:
         UserError: a choice does not exist any more.

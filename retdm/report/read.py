@@ -119,7 +119,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     if not runs:
         raise UserError(
             f"there is no run in {', '.join(map(str, folders))}",
-            "a run's folder holds the config.yaml that train.py wrote",
+            "a run's folder holds the config.yaml that training wrote",
         )
     return runs
 

@@ -8,7 +8,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from retdm.errors import UserError
 from retdm.registry import nearest
@@ -63,6 +62,8 @@ def corrected_t_test(differences: ArrayLike, n_test: float, n_train: float) -> C
     if error <= 1e-12:  # rounding of equal differences
         return Comparison(mean, 0.0, None, None, len(d))
     t = mean / error
+    from scipy import stats  # takes more than a second
+
     return Comparison(mean, error, t, float(2 * stats.t.sf(abs(t), len(d) - 1)), len(d))
 
 
@@ -150,6 +151,8 @@ def _is(group: Group, name: str) -> bool:
 def _cells(found: Comparison) -> list[str]:
     if found.t is None:
         return [number(found.mean, 4), "", "", "", str(found.n)]
+    from scipy import stats
+
     reach = float(stats.t.ppf(0.975, found.n - 1)) * found.error
     interval = f"{number(found.mean - reach)} … {number(found.mean + reach)}"
     return [number(found.mean, 4), interval, f"{found.t:.2f}", number(found.p), str(found.n)]

@@ -53,18 +53,18 @@ def warn_of_random_features(settings: RunSettings) -> None:
 def next_steps(settings: RunSettings, folder: RunFolder) -> list[tuple[str, str]]:
     """Commands to try after a run, each with what it is for, by what the run was."""
     if not settings.typed:
-        own = "python train.py data=csv data.root=<folder of your images and labels.csv>"
+        own = "retdm train data=csv data.root=<folder of your images and labels.csv>"
         return [(own, "a model of your own images")]
     words = [word for word in settings.typed if word.partition("=")[0] not in ("run", "overwrite")]
     steps = []
     if settings.backbone:
-        steps.append((f"python -m retdm predict run={shown(folder.path)} images=<folder> gallery=true", "new images"))
+        steps.append((f"retdm predict run={shown(folder.path)} images=<folder> gallery=true", "new images"))
     count = len(read_json(folder.split)["validation"])
     if count < FEW and not settings.data.get("folds"):
-        folds = ["python", "train.py", "-m", *words, "data.folds=5", "data.fold=range(5)"]
+        folds = ["retdm", "train", "-m", *words, "data.folds=5", "data.fold=range(5)"]
         steps.append((shlex.join(folds), f"the mean of five validation splits: {count} rows say little"))
     if "schedule=fine_tune" in unnamed(settings):
-        steps.append((shlex.join(["python", "train.py", *words, "schedule=best"]), "three times as many passes"))
+        steps.append((shlex.join(["retdm", "train", *words, "schedule=best"]), "three times as many passes"))
     return steps
 
 

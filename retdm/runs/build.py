@@ -19,8 +19,8 @@ from retdm.methods.deep import DeepMethod
 from retdm.methods.on_bags.distance_method import DistanceMethod
 from retdm.registry import CONF
 from retdm.runs.folder.provenance import provenance
-from retdm.settings.checks import parameters_of
 from retdm.settings.classes import class_of, source_of
+from retdm.settings.declared import parameters_of
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.training.optimizers import OptimizerSettings
@@ -147,7 +147,7 @@ def describe(
         "image_size": settings.data.get("image_size"),
         "dim": dim,
         "transform": method.encoder.backbone.transform.as_dict(),
-        "provenance": provenance(),
+        "provenance": provenance(settings.typed),
         "validation": validation,
     }
 

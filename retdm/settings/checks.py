@@ -1,14 +1,14 @@
 """Checks that every key of a run's settings is known, and its value of the kind that the class taking it declares."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
-from retdm.data.modules import module_of
+from retdm.batch import BagBatch
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast, Between
 from retdm.registry import nearest
+from retdm.settings.declared import parameters_of
 from retdm.settings.plain import short, where_written
 from retdm.settings.renamed import refuse_renamed
 from retdm.settings.types import fits, in_words, mapped
@@ -26,6 +26,8 @@ RUN: dict[str, Any] = {
     "tags": list[Any],
     "per_label": bool,
 }
+# Data modules, by name: the keys that they add to those of a data set.
+IMAGE_MODULE, BAG_MODULE = "retdm.data.modules.ImageData", "retdm.data.modules.BagData"
 FOLDERS = {"run", "images", "out", "outputs"}  # settings of commands
 TRAINER: dict[str, Any] = {
     "devices": int | list[int],
@@ -59,9 +61,7 @@ def check_command(
     check_folders(asked)
     check_keys("", asked, kinds, choices or {}, command, complete=True)
     if "run" in kinds and asked["run"] is None:
-        raise UserError(
-            "which run? run=<folder> is missing", f"python -m retdm {command} run=outputs/<data>/<method>/<name>"
-        )
+        raise UserError("which run? run=<folder> is missing", f"retdm {command} run=outputs/<data>/<method>/<name>")
 
 
 def check_folders(asked: dict[str, Any]) -> None:
@@ -95,46 +95,39 @@ def check_groups(content: Mapping[str, Any], classes: Mapping[str, Any], choices
 
 
 def check_group(group: str, config: Mapping[str, Any], kind: Any, choices: Mapping[str, Any]) -> None:
-    """Check one group, whose class is ``kind``."""
+    """Check one group.
+
+    Args:
+        group: its name.
+        config: its settings.
+        kind: its class; before that is imported its name, ``module.Class``. Then the settings of a method's parts,
+            which the class knows, are not checked. Of data always the class.
+        choices: group -> name of its YAML file.
+
+    Raises:
+        UserError: a key is unknown (with file and nearest name) or a value cannot be.
+    """
     check_keys(group, config, accepted(group, kind), choices, str(choices.get(group)))
     if group != "method":
         return
     for stage in config.get("stages", ()):
         check_keys(f"method.stages.{stage.get('name')}", stage, STAGE, choices, "a stage")
-    for key, kinds in kind.nested_settings(config).items():
+    for key, kinds in {} if isinstance(kind, str) else kind.nested_settings(config).items():
         if isinstance(config[key], Mapping):
             check_keys(f"{group}.{key}", config[key], kinds, choices, f"{config[key].get('name')}")
 
 
 def accepted(group: str, kind: Any) -> dict[str, Any]:
-    """Keys that a group's class takes, with the annotations of their values."""
+    """Keys that a group's class, or the class of this name, takes, with the annotations of their values."""
     kinds = parameters_of(kind)
     if group == "data":
-        kinds = without(parameters_of(module_of(kind)), "source", "augmentation", "seed") | kinds
+        module = parameters_of(BAG_MODULE if kind.gives is BagBatch else IMAGE_MODULE)
+        kinds = without(module, "source", "augmentation", "seed") | kinds
         if kind.user_settings and "image_size" in kinds:
             kinds["image_size"] |= None  # their number chooses it
     if group == "method":
         kinds = without(kinds, "backbone", "labels", "optimizer", "seed")
     return without(kinds, "load") | {"_target_": str}
-
-
-def parameters_of(target: Any) -> dict[str, Any]:
-    """Names and annotations of what a class takes, with those of its bases where it hands on the rest."""
-    found: dict[str, Any] = {}
-    for each in inspect.getmro(target) if inspect.isclass(target) else (target,):
-        if each is not target and "__init__" not in vars(each):
-            continue
-        call = each.__init__ if inspect.isclass(each) else each
-        try:
-            kinds = get_type_hints(call, include_extras=True)
-        except NameError:  # a name imported for type checkers alone; then its values are the class's own to check
-            kinds = {}
-        parameters = inspect.signature(each).parameters.values()
-        named = [one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
-        found = {name: kinds.get(name, Any) for name in named} | found
-        if all(one.kind != one.VAR_KEYWORD for one in parameters):
-            break
-    return found
 
 
 def without(kinds: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -3,15 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from retdm.backbones.base import Backbone
-from retdm.data.augment import Augmentation
-from retdm.data.source import Source
 from retdm.errors import UserError
-from retdm.methods.base import Method
 from retdm.registry import resolve
-from retdm.settings.checks import parameters_of
-from retdm.training.loggers import LoggerSettings
-from retdm.training.optimizers import OptimizerSettings
+from retdm.settings.declared import parameters_of
 
 EXAMPLES = {
     "data": "retdm.data.user.csv_labels.CsvLabels",
@@ -30,12 +24,12 @@ KINDS = {
     "logger": "not the settings of a logger",
 }
 BASES = {
-    "data": Source,
-    "augment": Augmentation,
-    "method": Method,
-    "backbone": Backbone,
-    "optimizer": OptimizerSettings,
-    "logger": LoggerSettings,
+    "data": "retdm.data.source.Source",
+    "augment": "retdm.data.augment.Augmentation",
+    "method": "retdm.methods.base.Method",
+    "backbone": "retdm.backbones.base.Backbone",
+    "optimizer": "retdm.training.optimizers.OptimizerSettings",
+    "logger": "retdm.training.loggers.LoggerSettings",
 }
 
 
@@ -53,7 +47,7 @@ def class_of(group: str, config: Mapping[str, Any], *, trusted_only: bool = Fals
     if "_target_" not in config:
         raise UserError(f"{group} has no _target_", f"conf/{group}/<name>.yaml names the class there")
     found = resolve(config["_target_"], trusted_only=trusted_only)
-    if not issubclass(found, BASES[group]):
+    if not issubclass(found, resolve(BASES[group])):
         raise UserError(
             f"{group}._target_ {config['_target_']!r} is {KINDS[group]}", f"name a class such as {EXAMPLES[group]}"
         )

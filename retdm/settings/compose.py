@@ -17,33 +17,22 @@ from retdm.errors import UserError
 from retdm.methods.stage import START
 from retdm.ranges import AtLeast
 from retdm.registry import nearest
-from retdm.settings.checks import RUN, STAGE, check_folders, check_groups, check_keys, parameters_of, without
-from retdm.settings.classes import resolve_classes
-from retdm.settings.devices import precision
-from retdm.settings.first_choice import first_choice, size_images
+from retdm.settings.checks import RUN, STAGE, check_folders, check_groups, check_keys, without
+from retdm.settings.classes import class_of, resolve_classes
+from retdm.settings.declared import is_ours, parameters_of
+from retdm.settings.first_choice import register_resolvers, size_images
 from retdm.settings.plain import where_written
 from retdm.settings.renamed import refuse_renamed
 from retdm.settings.run_settings import RunSettings
-from retdm.settings.types import fits
 
+CLASSES = ("data", "method", "augment", "backbone", "optimizer", "logger")  # groups whose _target_ names a class
 GROUPS = ("data", "augment", "backbone", "method", "optimizer", "schedule", "trainer", "logger", "experiment")
 
 METRIC_WEIGHT = {"metric_weight": Annotated[float, AtLeast(0)]}  # of a schedule, read by conf/method/retdm.yaml
 
 
-def register_resolvers() -> None:
-    """The functions that the YAML files use: a first choice, and the side of the cached image."""
-    from retdm.data.augment import cached_side
-
-    OmegaConf.register_new_resolver("first_choice", first_choice, replace=True)
-    # A value that is no whole number is reported as data.image_size, where it was written.
-    OmegaConf.register_new_resolver(
-        "cached_side", lambda size: cached_side(size) if fits(size, int) else size, replace=True
-    )
-
-
 def compose_settings(overrides: list[str]) -> RunSettings:
-    """The settings that ``python train.py <overrides>`` would have."""
+    """The settings that ``retdm train <overrides>`` would have."""
     register_resolvers()
     with initialize_config_dir(str(registry.CONF), version_base="1.3"):
         config = compose("train", overrides, return_hydra_config=True)
@@ -52,7 +41,7 @@ def compose_settings(overrides: list[str]) -> RunSettings:
         return settings_of(OmegaConf.create(without_hydra), choices, overrides)
 
 
-def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str] = ()) -> RunSettings:
+def settings_of(config: DictConfig, chosen: Mapping[str, Any], typed: Sequence[str] = ()) -> RunSettings:
     """Checked and complete settings of one run.
 
     Args:
@@ -63,6 +52,29 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
     Raises:
         UserError: a key is unknown (with file and nearest name), a value cannot be, or a word has no effect.
     """
+    content, choices = checked(config, chosen, typed)
+    from retdm.settings.devices import precision  # brings PyTorch, as the classes do
+
+    classes = resolve_classes(content, CLASSES)
+    check_groups(content, classes, choices)
+    place(content["data"], classes["data"])
+    trainer = content["trainer"]
+    size_images(content["data"], classes["data"], trainer["accelerator"])
+    trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
+    return RunSettings(**content, choices=choices, classes=classes, typed=tuple(typed))
+
+
+def checked(
+    config: DictConfig, chosen: Mapping[str, Any], typed: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What :func:`settings_of` finds wrong before PyTorch is imported, which takes seconds: almost everything.
+
+    Left to be checked are classes of the user's own, and what the parts of a method take.
+
+    Returns:
+        The settings as plain values, with those of the schedule in the method's stages, and group -> name of its YAML
+        file.
+    """
     content: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     for group in sorted(content.keys() & set(GROUPS) - chosen.keys()):  # Hydra records no list of names
         hint = f"{group}=<name>; as several runs: -m {group}=<a>,<b>"
@@ -72,50 +84,43 @@ def settings_of(config: DictConfig, chosen: dict[str, Any], typed: Sequence[str]
     refuse_renamed(content, RUN, choices)
     check_keys("", content, RUN, choices, "a run", complete=True)
     cache_folder(content["data"], content["outputs"])
-    classes = resolve_classes(content, ("data", "method"))
-    if classes["data"].gives is BagBatch:
+    data, method = class_of("data", content["data"]), content["method"]
+    if data.gives is BagBatch:
         content["backbone"], choices["backbone"] = {}, "none"
         if content["precompute"]:
             raise UserError(
                 f"precompute=true: data={choices['data']} gives bags of features, which no backbone computes",
                 "leave precompute=true out",
             )
-    if "stages" not in content["method"]:  # it is fitted, on features of a frozen backbone
+    if "stages" not in method:  # it is fitted, on features of a frozen backbone
         content["optimizer"], content["precompute"] = {}, False
     if content["threshold"] is not None and not content["refit"]:
         raise UserError(
             f"threshold={content['threshold']} is of refit=true alone: without it the run chooses one on validation",
             "leave it out, or refit=true",
         )
-    classes |= resolve_classes(content, ("augment", "backbone", "optimizer", "logger"))
     shared = {key: content["schedule"][key] for key in METRIC_WEIGHT if key in content["schedule"]}
     check_keys("schedule", shared, METRIC_WEIGHT, choices, "a schedule")  # as it is called there: a method has taken it
-    check_groups(content, classes, choices)
-    place(content["data"], classes["data"])
-    size_images(content["data"], classes["data"], content["trainer"]["accelerator"])
-    if (rule := content["method"].get("decide", "half")) not in RULES:
+    named = {group: content[group].get("_target_") for group in CLASSES}
+    check_groups(content, {group: name for group, name in named.items() if is_ours(name)} | {"data": data}, choices)
+    if (rule := method.get("decide", "half")) not in RULES:
         where = where_written("method.decide", choices, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
-    content |= _set_stages(content["method"], content.pop("schedule"), choices)
-    if unseen := _why_no_image_is_trained_on(content, classes, choices):
+    content |= _set_stages(method, content.pop("schedule"), choices)
+    if unseen := _why_no_image_is_trained_on(content, data, choices):
         content["augment"] = {}
-        del classes["augment"]
-    _refuse_idle(typed, content["method"], choices, unseen)
-    if content["start"] == "probe" and classes["data"].gives is BagBatch:
+    _refuse_idle(typed, method, choices, unseen)
+    if content["start"] == "probe" and data.gives is BagBatch:
         raise UserError(
             f"schedule.start=probe: data={choices['data']} gives bags of features, which no backbone computes",
             "schedule=bags",
         )
-    trainer = content["trainer"]
-    trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
-    return RunSettings(**content, choices=choices, classes=classes, typed=tuple(typed))
+    return content, choices
 
 
-def _why_no_image_is_trained_on(
-    content: Mapping[str, Any], classes: Mapping[str, Any], choices: Mapping[str, str]
-) -> str | None:
-    """The reason for which a run has no image to augment; None where it trains on images."""
-    if classes["data"].gives is BagBatch:
+def _why_no_image_is_trained_on(content: Mapping[str, Any], data: Any, choices: Mapping[str, str]) -> str | None:
+    """The reason for which a run has no image to augment; None where it trains on images. ``data`` is its class."""
+    if data.gives is BagBatch:
         return f"data={choices['data']} gives bags of features"
     if "stages" not in content["method"]:
         return f"method={choices['method']} is fitted to features of whole images"

@@ -9,16 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 from retdm import registry
+from retdm.data.images import cached_side
 from retdm.data.source import BagSource
 from retdm.data.synthetic.source import Synthetic
 from retdm.display.screen import muted
 from retdm.errors import UserError
 from retdm.registry import files_of, resolve
 from retdm.settings.classes import source_of
-from retdm.settings.devices import accelerator
 from retdm.settings.run_settings import RunSettings
+from retdm.settings.types import fits
 
 FIRST = {  # what measured best, docs/results
     "photographs": {"backbone": "mobilenet_v2", "method": "retdm"},
@@ -28,6 +30,15 @@ FIRST = {  # what measured best, docs/results
 ADAMW = ("fine_tune", "quick", "best", "adamw")  # schedules whose rates are meant for it
 SMALL, LARGE = 128, 224  # sides of images in pixels: the larger measures better, and takes three to four times as long
 MANY = 5000  # images; more of them at the larger size would take two cores more than half an hour
+
+
+def register_resolvers() -> None:
+    """The functions that the YAML files use: a first choice, and the side of the cached image."""
+    OmegaConf.register_new_resolver("first_choice", first_choice, replace=True)
+    # A value that is no whole number is reported as data.image_size, where it was written.
+    OmegaConf.register_new_resolver(
+        "cached_side", lambda size: cached_side(size) if fits(size, int) else size, replace=True
+    )
 
 
 def first_choice(group: str, *, _root_: Mapping[str, Any]) -> str:
@@ -91,6 +102,8 @@ def size_images(data: dict[str, Any], kind: Any, device: str) -> None:
     Raises:
         UserError: something in the label file is wrong, or the GPU that is asked for is not there.
     """
+    from retdm.settings.devices import accelerator  # brings PyTorch
+
     if data.get("image_size", 0) is None:
         data["image_size"] = LARGE if accelerator(device) == "gpu" or _count(kind, data) <= MANY else SMALL
 

@@ -10,10 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from retdm.backbones import weights_hash
-from retdm.backbones.weights import file_hash
 from retdm.errors import UserError
-from retdm.settings.classes import resolve_classes
+from retdm.files import file_hash
 
 FORMAT = 3  # of a run's config.yaml; a folder of another one is trained anew
 # Where a run keeps its files and how many hands work on it changes no result.
@@ -25,7 +23,7 @@ def check_format(content: Mapping[str, Any], where: Path) -> None:
     if content.get("format") != FORMAT:
         raise UserError(
             f"{where} was written by another version of retdm",
-            "train anew: the run's train.py command with overwrite=true, or with run=<another folder>",
+            "train anew: the run's command with overwrite=true, or with run=<another folder>",
         )
 
 
@@ -74,6 +72,8 @@ class RunSettings:
 
     def changed(self, **values: Any) -> "RunSettings":
         """The same settings with other values of some fields; where a ``_target_`` changes, its class is resolved."""
+        from retdm.settings.classes import resolve_classes  # brings PyTorch
+
         renamed = [
             group
             for group in self.classes.keys() & values.keys()
@@ -101,6 +101,8 @@ class RunSettings:
         """All that changes a run's results, and nothing else; its hash names the folder."""
         if self.recorded is not None:
             return self.recorded
+        from retdm.backbones import weights_hash  # brings PyTorch
+
         data = {key: value for key, value in self.data.items() if key not in NOT_RESULTS}
         weights = self.backbone and {"weights": weights_hash(self.classes["backbone"], self.backbone)}
         return {

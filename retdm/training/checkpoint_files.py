@@ -86,7 +86,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         isinstance(description.get(key), dict) for key in ("settings", "identity")
     )
     if not (tensors and described):
-        raise UserError(f"{path} is not a checkpoint of retdm", "give the folder of a run that train.py wrote")
+        raise UserError(f"{path} is not a checkpoint of retdm", "give the folder of a run")
     return cast(dict[str, Any], content)
 
 

@@ -1,4 +1,4 @@
-"""``python -m retdm check`` on a small copy of Scene."""
+"""``retdm check`` on a small copy of Scene."""
 
 import csv
 import os

@@ -125,8 +125,8 @@ def test_tensorboard_has_pictures_and_the_settings_beside_the_result(curves: Eve
 
 def test_the_last_line_is_the_next_command_and_it_finds_the_same_criteria(place: Path, said: str, run: Path) -> None:
     last = said.splitlines()[-1]
-    assert last == f"python test.py run={run.relative_to(place)}"
-    done = start(*last.split()[1:], folder=place)
+    assert last == f"retdm test run={run.relative_to(place)}"
+    done = start("test.py", *last.split()[2:], folder=place)
     assert done.returncode == 0, done.stderr
     report, again = (json.loads((run / name).read_text()) for name in ("metrics.json", "test.json"))
     for key in ("test", "test_validation_threshold", "validation", "threshold", "per_label"):

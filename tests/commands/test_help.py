@@ -68,7 +68,7 @@ def test_help_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_help_says_what_a_command_does_how_it_is_typed_and_what_it_takes(command: str) -> None:
     text = help_of(command)
     assert f"  {command:<9} {text.splitlines()[0]}" in usage(COMMANDS)
-    assert f"python {command}.py" in text or f"\n  python -m retdm {command} " in text
+    assert f"\n  retdm {command} " in text
     file = CONF / f"{command}.yaml"
     keys = (
         set(yaml.safe_load(file.read_text())) - {"defaults", "hydra"} if file.exists() and command != "train" else set()

@@ -1,4 +1,4 @@
-"""``python -m retdm predict``: what it finds, writes and refuses."""
+"""``retdm predict``: what it finds, writes and refuses."""
 
 import csv
 import errno

@@ -1,4 +1,4 @@
-"""``python -m retdm search``: what it finds, writes and refuses."""
+"""``retdm search``: what it finds, writes and refuses."""
 
 import base64
 import csv
@@ -18,7 +18,7 @@ from PIL import Image
 from untrained import Untrained
 
 import retdm
-from retdm.commands.search import with_labels_quoted
+from retdm.commands.flags import with_labels_quoted
 from retdm.commands.train import train
 from retdm.data.synthetic.source import Synthetic
 from retdm.runs.folder.paths import RunFolder

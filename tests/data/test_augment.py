@@ -10,12 +10,13 @@ from torchvision.transforms.v2 import functional as transform
 
 from retdm.batch import Batch
 from retdm.data import augment  # by the module: `test_view` itself would be taken for a test
+from retdm.data.images import cached_side
 
 SIZES = (256, 224, 192, 168)
 
 
 def test_the_cached_side_is_to_the_image_as_256_is_to_224() -> None:
-    assert [augment.cached_side(size) for size in (224, 448, 64, 8)] == [256, 512, 73, 9]
+    assert [cached_side(size) for size in (224, 448, 64, 8)] == [256, 512, 73, 9]
 
 
 def windows(side: int, draws: int = 4000) -> Counter[tuple[int, int, int, int]]:
@@ -49,7 +50,7 @@ def test_five_places_are_drawn_equally_often() -> None:
 
 @pytest.mark.parametrize("size", [8, 16, 64, 225])
 def test_windows_lie_inside_the_cached_square_at_other_sizes(size: int) -> None:
-    side = augment.cached_side(size)
+    side = cached_side(size)
     for top, left, height, width in windows(side, 500):
         assert min(top, left) >= 0
         assert top + height <= side

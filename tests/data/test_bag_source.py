@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from retdm.batch import BagBatch
-from retdm.data.bag_source import BagArrays, BagRows, stacked
-from retdm.data.loader import GlobalBatches, handed_over
+from retdm.data.bag_source import BagArrays, stacked
+from retdm.data.loader import BagRows, GlobalBatches, handed_over
 from retdm.data.source import BagSource
 from retdm.errors import UserError
 

@@ -125,7 +125,7 @@ def test_a_damaged_file_is_named_and_what_the_message_says_helps(file: Path, dam
             file.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
     with pytest.raises(UserError, match="is damaged") as error:
         array(file)[:]
-    assert f"python -m retdm cache clear {file.parent}" in error.value.hint
+    assert f"retdm cache clear {file.parent}" in error.value.hint
     cache.main(["clear", str(file.parent)])
     np.testing.assert_array_equal(array(file)[:], TRUE)
 

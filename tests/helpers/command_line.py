@@ -54,7 +54,7 @@ class Done:
 
 
 def in_process(command: str, *arguments: str) -> Done:
-    """``python train.py <arguments>``, or ``python -m retdm <command> <arguments>``, without a process of its own.
+    """``retdm train <arguments>``, or ``retdm <command> <arguments>``, without a process of its own.
 
     What escapes is a bug, and goes on to the test. The process is left as it was found.
     """

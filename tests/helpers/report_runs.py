@@ -65,7 +65,7 @@ def write_run(
             "seed": 0,
             "refit": refit,
         },
-        "provenance": {"command": f"python train.py data.split={split}", "machine": "box", "packages": {"torch": "2"}},
+        "provenance": {"command": f"retdm train data.split={split}", "machine": "box", "packages": {"torch": "2"}},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     parts = {part: list(range(size)) for part, size in zip(("train", "validation", "test"), sizes, strict=True)}

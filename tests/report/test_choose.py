@@ -147,7 +147,7 @@ def test_the_command_leaves_folds_out_and_learns_from_validation_where_the_metho
     chosen, wanted = compose_settings([*words, "data.folds=5", "data.fold=2"]), compose_settings([*words])
     run = Run(tmp_path, {**chosen.as_dict(), "identity": chosen.identity})
     printed = shlex.split(command(Group("", [run], {})))
-    assert printed[:3] == ["python", "train.py", "-m"] and printed[-1] == "data.split=range(30)"
+    assert printed[:3] == ["retdm", "train", "-m"] and printed[-1] == "data.split=range(30)"
     assert compose_settings(printed[3:-1]).identity == {**wanted.identity, "refit": refit}
 
 
@@ -213,7 +213,7 @@ def test_the_command_can_be_pasted_into_a_shell(tmp_path: Path, monkeypatch: pyt
     make(tmp_path, 0.1, {0: 0.6})
     text = command(read(tmp_path)[1][0])
     assert shlex.split(text) == [
-        "python", "train.py", "-m", "data=csv", "data.root='/my pictures'", "data.split=range(30)",
+        "retdm", "train", "-m", "data=csv", "data.root='/my pictures'", "data.split=range(30)",
     ]  # fmt: skip
 
 

@@ -206,7 +206,7 @@ def test_origin_names_commands_machines_and_days_and_shortens_a_long_list(tmp_pa
         write_run(tmp_path / str(split), split)
     lines = origin(read(tmp_path)[1])
     assert lines[0].startswith(f"{COMMANDS + 2} runs, 20") and lines[0].endswith("on box, torch 2.")
-    assert lines[1] == "`python train.py data.split=0`"
+    assert lines[1] == "`retdm train data.split=0`"
     assert lines[-1] == "and 2 commands more" and len(lines) == COMMANDS + 2
 
 

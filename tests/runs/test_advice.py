@@ -132,11 +132,11 @@ def test_the_next_steps_keep_the_words_of_the_command_but_its_place(tmp_path: Pa
     def steps(*words: str) -> list[str]:
         return [command for command, _ in advice.next_steps(compose_settings([*words, *places]), run)]
 
-    predict = f"python -m retdm predict run={tmp_path} images=<folder> gallery=true"
-    longer = "python train.py data=scene 'tags=[my run]' schedule=best"
+    predict = f"retdm predict run={tmp_path} images=<folder> gallery=true"
+    longer = "retdm train data=scene 'tags=[my run]' schedule=best"
     assert steps("data=scene", "tags=[my run]") == [predict, longer]
     assert steps("data=scene", "schedule=quick") == [predict]
     assert steps("data=scene_bags") == []
     (tmp_path / "split.json").write_text(json.dumps({"validation": ["a"] * (advice.FEW - 1)}))
-    assert steps("data=scene_bags") == ["python train.py -m data=scene_bags data.folds=5 'data.fold=range(5)'"]
+    assert steps("data=scene_bags") == ["retdm train -m data=scene_bags data.folds=5 'data.fold=range(5)'"]
     assert steps("data=scene_bags", "data.folds=3") == []

@@ -64,6 +64,7 @@ class Coco(ImageFiles):
         UserError: the label files are absent, or one is not what was published (where ``counts`` has it).
     """
 
+    place = "coco"
     counts: ClassVar[Mapping[str, Counts]] = {
         "train2014": Counts(82_783, 604_907, 702),
         "val2014": Counts(40_504, 291_875, 367),
@@ -72,7 +73,7 @@ class Coco(ImageFiles):
     }
 
     def __init__(self, root: str | None = None, year: int = 2014) -> None:
-        self.folder = data_root(root) / "coco"
+        self.folder = data_root(root) / self.place
         files = _label_files(self.folder, year)
         found = {name: _checked(file, self.counts.get(f"{name}{year}"), year) for name, file in files.items()}
         self.names = next(iter(found.values())).names

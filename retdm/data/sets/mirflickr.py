@@ -45,6 +45,7 @@ class MirFlickr(ImageFiles):
         UserError: the annotations are absent or not what was published.
     """
 
+    place = "mirflickr"
     counts: ClassVar[Mapping[str, Counts]] = {
         "potential": Counts(
             images=25_000,
@@ -100,7 +101,7 @@ class MirFlickr(ImageFiles):
 
     def __init__(self, root: str | None = None, labels: Kind = "potential", download: bool = False) -> None:
         counts = self.counts[labels]
-        self.folder = data_root(root) / "mirflickr"
+        self.folder = data_root(root) / self.place
         if download:
             places = {".": "im1.jpg", "annotations": "baby_r1.txt"}
             obtain(self.folder, [IMAGES, ANNOTATIONS], places, lambda folder: _targets(folder, labels, counts))

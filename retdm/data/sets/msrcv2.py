@@ -75,6 +75,7 @@ class MsrcV2(ImageFiles):
         UserError: the set is absent, or is not what was published.
     """
 
+    place = "msrcv2"
     has_void, knows_instances = True, True
     counts: ClassVar[Counts] = Counts(
         images=591,
@@ -83,7 +84,7 @@ class MsrcV2(ImageFiles):
     )
 
     def __init__(self, root: str | None = None, download: bool = False) -> None:
-        self.folder = data_root(root) / "msrcv2"
+        self.folder = data_root(root) / self.place
         if download:
             places = {".": "GroundTruth/1_1_s_GT.bmp"}
             obtain(self.folder, [ADDRESS], places, lambda folder: _checked(folder, self.counts))

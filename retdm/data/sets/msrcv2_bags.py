@@ -29,7 +29,7 @@ from retdm.data.source import Counts, data_root
 from retdm.data.user.mat import read_mat
 from retdm.errors import UserError
 
-FILE = "bags/MSCV2.mat"
+FILE = "MSCV2.mat"
 HINT = "get the file anew; retdm/data/sets/msrcv2_bags.py names the source"
 
 
@@ -43,12 +43,13 @@ class MSRCv2Bags(BagArrays):
         UserError: the file is absent, or is not what was published.
     """
 
+    place = "bags"
     counts: ClassVar[Counts] = MsrcV2.counts
     groups: ClassVar[Mapping[int, int]] = dict.fromkeys(range(1, 21), 30) | {10: 32, 12: 34, 15: 24, 20: 21}  # sizes
     segments: ClassVar[int] = 1758
 
     def __init__(self, root: str | None = None) -> None:
-        file = data_root(root) / FILE
+        file = data_root(root) / self.place / FILE
         if not file.exists():
             raise UserError(
                 f"the MSRC v2 bags are not in {file.absolute()}",

@@ -46,8 +46,10 @@ class NusWide(ImageFiles):
         UserError: a list is absent, or the files do not fit each other.
     """
 
+    place = "nuswide"
+
     def __init__(self, root: str | None = None) -> None:
-        self.folder = data_root(root) / "nuswide"
+        self.folder = data_root(root) / self.place
         if not self.folder.is_dir():
             raise UserError(
                 f"NUS-WIDE is not in {self.folder.absolute()}",

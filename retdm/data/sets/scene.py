@@ -37,6 +37,7 @@ class Scene(ImageFiles):
         UserError: the set is absent, or is not what was published.
     """
 
+    place = "scene"
     counts: ClassVar[Counts] = Counts(
         images=2000,
         labels={"desert": 409, "mountains": 458, "sea": 580, "sunset": 465, "trees": 560},
@@ -44,7 +45,7 @@ class Scene(ImageFiles):
     )
 
     def __init__(self, root: str | None = None, download: bool = False) -> None:
-        self.folder = data_root(root) / "scene"
+        self.folder = data_root(root) / self.place
         if download:
             places = {"original": "1.jpg", "processed": "miml data.mat"}
             obtain(self.folder, [ADDRESS], places, lambda folder: _checked(folder, self.counts))

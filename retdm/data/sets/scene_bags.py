@@ -37,12 +37,13 @@ class SceneBags(BagArrays):
         UserError: the file is absent, or is not what was published.
     """
 
+    place = Scene.place
     counts: ClassVar[Counts] = Scene.counts
 
     def __init__(
         self, root: str | None = None, download: bool = False, order: Literal["published", "mended"] = "published"
     ) -> None:
-        file = data_root(root) / "scene" / TARGETS
+        file = data_root(root) / self.place / TARGETS
         if download and not file.exists():
             Scene(root, download=True)
         if not file.exists():

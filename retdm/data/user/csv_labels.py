@@ -46,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.data.user import csv_cells, csv_joined
+from retdm.data.user.csv_cells import Meaning
 from retdm.data.user.csv_columns import FASTAI, SPLIT_WORDS, find_columns
 from retdm.data.user.csv_table import Table, read_table
 from retdm.data.user.image_names import ImageNames
@@ -84,8 +85,8 @@ class CsvLabels(LabelledFolder):
         label_columns: str | Sequence[str] | None = None,
         other_columns: str | Sequence[str] | None = None,
         label_separator: str | None = None,
-        empty: csv_cells.Meaning = "unknown",
-        minus_one: csv_cells.Meaning | None = None,
+        empty: Meaning = "unknown",
+        minus_one: Meaning | None = None,
         value_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__(root, labels, value_range)

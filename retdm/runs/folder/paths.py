@@ -15,6 +15,7 @@ import yaml
 
 from retdm.errors import UserError
 
+SWEEP = "RETDM_SWEEP"  # in the environment of a sweep's jobs where overwrite=true: which sweep clears
 MOST_NODES, MOST_BYTES = 100_000, 1_000_000  # of a config.yaml; a run's own has some hundred nodes
 BACK = "put the data back as it was (data.root=<folder>), or train anew with overwrite=true"
 STATE = {"images": "fingerprint", "labels": "labels"}  # keys of a manifest that identify the data
@@ -172,7 +173,7 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
         UserError: there is none, it cannot be read, or it is not a run's.
     """
     if not folder.config.exists():
-        raise UserError(f"there is no run in {folder.path}", "run=<folder> that train.py wrote, with its config.yaml")
+        raise UserError(f"there is no run in {folder.path}", "run=<folder> that training wrote, with its config.yaml")
     try:
         text = folder.config.read_bytes()[: MOST_BYTES + 1].decode()
         content: Any = yaml.load(text, _Plain) if len(text) <= MOST_BYTES else None
@@ -181,7 +182,7 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: no UTF-8, or a number of thousands of digits
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
-        raise UserError(f"{folder.config} is not a run's config.yaml", "give the folder of a run that train.py wrote")
+        raise UserError(f"{folder.config} is not a run's config.yaml", "give the folder of a run")
     return content
 
 

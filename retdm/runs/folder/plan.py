@@ -8,15 +8,13 @@ import yaml
 
 from retdm.errors import UserError
 from retdm.files import write_text
-from retdm.runs.folder.paths import RunFolder, read_config, read_metrics, shown
+from retdm.runs.folder.paths import SWEEP, RunFolder, read_config, read_metrics, shown
 from retdm.runs.folder.provenance import provenance
 from retdm.settings.plain import differences
 from retdm.settings.run_settings import FORMAT, RunSettings, check_format
 from retdm.training.checkpoint_files import read_checkpoint
 
 log = logging.getLogger("retdm")
-
-SWEEP = "RETDM_SWEEP"  # in the environment of a sweep's jobs where overwrite=true: which sweep clears
 
 
 def plan(folder: RunFolder, settings: RunSettings) -> str:
@@ -57,7 +55,7 @@ def plan(folder: RunFolder, settings: RunSettings) -> str:
     content = {
         **settings.as_dict(),
         "identity": settings.identity,
-        "provenance": provenance(),
+        "provenance": provenance(settings.typed),
         "cleared_by": cleared,
     }
     write_text(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -95,7 +93,7 @@ def threshold_before(settings: RunSettings) -> float | None:
         raise UserError(
             "refit=true, decide=validation: a run that trains on its validation split cannot choose a threshold on it",
             "run the same with refit=false first, whose threshold is taken; or give one: threshold=<number>, as "
-            "printed by python -m retdm report <folder> choose=<criterion>",
+            "printed by retdm report <folder> choose=<criterion>",
         )
     log.info("threshold %.3g, as %s chose on validation", found["threshold"], shown(before.path))
     return float(found["threshold"])

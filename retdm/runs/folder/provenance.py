@@ -1,8 +1,9 @@
 """Provenance of a run: versions, command, machine, threads."""
 
 import platform
+import shlex
 import subprocess
-import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ import torch
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn", "pillow")
 
 
-def provenance() -> dict[str, Any]:
-    """Versions of packages, Python and this code; the command line; the processor and threads that compute."""
+def provenance(typed: Sequence[str] = ()) -> dict[str, Any]:
+    """Versions of packages, Python and this code; the command of training; the processor and threads that compute.
+
+    Args:
+        typed: words of the command.
+    """
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["retdm", "train", *typed]),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "commit": _commit(),
@@ -39,6 +44,8 @@ def rounds_differently(old: Any, new: dict[str, Any]) -> list[str]:
 
 def _commit() -> str | None:
     root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():  # installed: what lies around it is other code's history
+        return None
     try:
         done = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10

@@ -47,7 +47,7 @@ def settings_of_run(
         check_keys("", found, NEEDED, {}, "a run", complete=True)
         choices = content.get("choices")
         if not isinstance(choices, dict) or not all(isinstance(choices.get(group), str) for group in NAMED):
-            raise UserError("choices does not name data, method and backbone", "take a run that train.py wrote")
+            raise UserError("choices does not name data, method and backbone", "take a run that training wrote")
         classes = resolve_classes(found, groups, trusted_only=not user_classes)
         check_groups(found, classes, choices)
     except UserError as error:

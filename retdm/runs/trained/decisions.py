@@ -27,7 +27,7 @@ def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[floa
     if not fits(threshold, float):
         raise UserError(
             f"decide=validation takes its threshold from {run.metrics}, which is not there or has none",
-            "let the run reach its end: repeat its train.py command; or choose another rule, such as half",
+            "let the run reach its end: repeat its training command; or choose another rule, such as half",
         )
     return float(threshold)
 

@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from retdm.data.images import ENDINGS, Picture
+from retdm.data.images import ENDINGS, Picture, is_tensor
 from retdm.display.text import printable
 from retdm.errors import UserError
 
@@ -40,7 +39,7 @@ def pictures(given: Picture | Iterable[Picture]) -> Iterator[Picture]:
 
 
 def _is_several(given: Any) -> bool:
-    if isinstance(given, np.ndarray | Tensor):
+    if isinstance(given, np.ndarray) or is_tensor(given):
         return given.ndim == 4
     one = (str, os.PathLike, Image.Image, bytes, bytearray, memoryview, Mapping)
     return isinstance(given, Iterable) and not isinstance(given, one) and not hasattr(given, "read")
@@ -48,7 +47,7 @@ def _is_several(given: Any) -> bool:
 
 def bags(given: Any) -> list[Any]:
     """The given bags: one array (N, D), or several."""
-    if isinstance(given, np.ndarray | Tensor) and given.ndim == 2:
+    if (isinstance(given, np.ndarray) or is_tensor(given)) and given.ndim == 2:
         return [given]
     return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 

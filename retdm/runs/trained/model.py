@@ -13,8 +13,8 @@ from torch import Tensor
 from retdm.backbones.folding import fold_batchnorm
 from retdm.batch import BagBatch, Batch, FeatureBatch, unlabelled
 from retdm.criteria.decide import decide as decided
-from retdm.data.augment import cached_side, test_view
-from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, checked_range
+from retdm.data.augment import test_view
+from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, cached_side, checked_range
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
@@ -45,7 +45,7 @@ class Model:
     def __init__(self, folder: Path | str, device: str = "cpu", user_classes: bool = False) -> None:
         run = RunFolder(folder)
         if not run.best.exists():
-            raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run that train.py wrote")
+            raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run")
         content = read_checkpoint(run.best)
         description = description_of(content, run.best)
         self.settings = settings_of_run(

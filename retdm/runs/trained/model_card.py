@@ -3,7 +3,7 @@
 from typing import Any
 
 from retdm import __version__
-from retdm.data.augment import cached_side
+from retdm.data.images import cached_side
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.trained.decisions import threshold_of
 from retdm.runs.trained.model import Model

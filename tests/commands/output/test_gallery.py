@@ -1,4 +1,4 @@
-"""The gallery that ``python -m retdm predict gallery=true`` writes."""
+"""The gallery that ``retdm predict gallery=true`` writes."""
 
 import base64
 import io

@@ -49,7 +49,7 @@ def test_metrics_are_those_of_the_saved_predictions(tiny_run: Path, report: dict
 def test_the_report_shows_every_criterion_and_ends_with_the_next_command(
     tiny_run: Path, report: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = "python test.py run=" + "a-very-long-folder-name/" * 9
+    command = "retdm test run=" + "a-very-long-folder-name/" * 9
     print_report(RunFolder(tiny_run), "title", report, per_label=True, steps=[], last=command)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == command  # whole, however narrow the terminal

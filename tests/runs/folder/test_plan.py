@@ -10,8 +10,8 @@ from holders import worked_in
 
 from retdm.errors import UserError
 from retdm.files import write_json
-from retdm.runs.folder.paths import Busy, RunFolder
-from retdm.runs.folder.plan import SWEEP, plan, threshold_before
+from retdm.runs.folder.paths import SWEEP, Busy, RunFolder
+from retdm.runs.folder.plan import plan, threshold_before
 from retdm.settings.run_settings import RunSettings
 
 Settings = RunSettings

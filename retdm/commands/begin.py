@@ -1,0 +1,66 @@
+"""The first second of a command: what can be told before PyTorch and Lightning are imported, which takes seconds."""
+
+from importlib import import_module
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from retdm.commands.guard import guarded
+from retdm.data.source import data_root
+from retdm.display.text import printable
+from retdm.runs.folder.paths import RunFolder, read_config
+from retdm.runs.trained.inputs import find_images
+from retdm.settings.checks import check_group
+from retdm.settings.classes import class_of, source_of
+from retdm.settings.compose import cache_folder, checked
+from retdm.stop import is_leader
+
+NAMED = ("data", "method", "backbone", "schedule")  # groups of a first line
+
+
+def begin(config: DictConfig) -> None:
+    """Run the command whose YAML file Hydra composed, once its settings are checked and its first line is printed."""
+    hydra: Any = HydraConfig.get()
+    command = hydra.job.config_name
+    if hydra.mode != RunMode.MULTIRUN:  # a sweep records the errors of its jobs
+        guarded(lambda: _check(command, config, hydra))
+    import_module(f"retdm.commands.{command}").main(config)
+
+
+def _check(command: str, config: DictConfig, hydra: Any) -> None:
+    content: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    if command == "train":
+        content, choices = checked(config, hydra.runtime.choices, hydra.overrides.task)
+        data_is_there(content["data"])
+        said = [f"{group}={choices[group]}" for group in NAMED if choices.get(group, "none") != "none"]
+    elif content.get("run") is not None:
+        read_config(RunFolder(str(content["run"])))
+        if images := content.get("images"):
+            find_images([images] if isinstance(images, str) else images)
+        said = [f"run={content['run']}"]
+    else:
+        if command == "check":
+            cache_folder(content["data"], content["outputs"])
+            check_group("data", content["data"], class_of("data", content["data"]), hydra.runtime.choices)
+            data_is_there(content["data"])
+        said = hydra.overrides.task
+    if is_leader():
+        print(printable(" ".join([f"retdm {command}", *said])), flush=True)
+
+
+def data_is_there(data: dict[str, Any]) -> None:
+    """Check that the folder of a data set is there, and the label file of a user's own.
+
+    Args:
+        data: settings of the set, checked.
+
+    Raises:
+        UserError: it is not, in the words of the set's class.
+    """
+    kind: Any = class_of("data", data)
+    if kind.user_settings:
+        kind.user_files(*(data[key] for key in kind.user_settings))
+    elif kind.place and not data.get("download") and not (data_root(data["root"]) / kind.place).is_dir():
+        source_of(kind, data)
