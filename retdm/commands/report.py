@@ -2,10 +2,11 @@
 
   retdm report <folder> … [<key>=<value>] …
 
-Runs that differ only in their split are averaged; failed and unfinished runs are listed and left out.
+Of one run's own folder a page of that run alone: its data, curves, criteria with intervals, labels and worst mistakes.
+Of several, runs that differ only in their split are averaged; failed and unfinished runs are listed and left out.
 
 settings
-  out=<folder>          where the report is written (outputs/report)
+  out=<folder>          where the report is written (outputs/report; of one run its own folder)
   choose=<criterion>    rank the settings of a sweep by their validation value, and print the best one's command
   criteria=<a,b,…>      criteria by which methods are compared (mAP,O-F1,average_precision)
   baseline=<method>     compare each method with this method or group (else: up to four in pairs, more with the best
@@ -15,6 +16,7 @@ examples
   retdm report outputs
   retdm report outputs/scene outputs/msrcv2 out=docs/report
   retdm report outputs/scene/retdm choose=mAP
+  retdm report outputs/scene/retdm/<name>
 """
 
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retdm.criteria import CRITERIA
+from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import write_text
 from retdm.registry import nearest
@@ -29,7 +32,7 @@ from retdm.report import about, choose, paper, results, significance
 from retdm.report.figures import backbone_stages
 from retdm.report.formats import csv_of, markdown, show
 from retdm.report.groups import group_runs
-from retdm.report.read import find_runs
+from retdm.report.read import find_runs, is_run
 from retdm.runs.folder.paths import shown
 
 
@@ -38,7 +41,7 @@ class Asked:
     """The command line: folders, and settings of the report."""
 
     folders: list[Path]
-    out: Path = Path("outputs/report")
+    out: Path | None = None
     choose: str | None = None
     criteria: tuple[str, ...] = significance.CRITERIA
     baseline: str | None = None
@@ -51,7 +54,11 @@ def main(words: Sequence[str]) -> None:
         UserError: an argument is unknown, no run is finished, or the report cannot be written.
     """
     try:
-        write_report(asked(words))
+        wanted = asked(words)
+        if len(wanted.folders) == 1 and is_run(wanted.folders[0]):
+            write_page_of(wanted)
+        else:
+            write_report(wanted)
     except OSError as error:
         raise UserError(str(error), "out=<folder> chooses another place") from error
 
@@ -79,8 +86,31 @@ def asked(words: Sequence[str]) -> Asked:
     for name in [*criteria, *([settings["choose"]] if "choose" in settings else [])]:
         if name not in CRITERIA:
             raise UserError(f"there is no criterion {name}", nearest(name, CRITERIA))
-    out = Path(settings.get("out", Asked.out))
+    out = Path(settings["out"]) if "out" in settings else None
     return Asked(folders, out, settings.get("choose"), criteria, settings.get("baseline"))
+
+
+def write_page_of(wanted: Asked) -> None:
+    """Print the criteria of one run and write its page.
+
+    Raises:
+        UserError: the run is not finished or damaged, or a setting compares it with others.
+    """
+    # It brings scikit-learn, which --help and errors need not wait for.
+    from retdm.report.one_run.page import criteria_table, write_run_page
+
+    (folder,) = wanted.folders
+    if wanted.choose or wanted.baseline or wanted.criteria != significance.CRITERIA:
+        raise UserError(
+            f"choose, criteria and baseline compare runs, and {shown(folder)} is a single one",
+            f"retdm report {shown(folder.parent)} …",
+        )
+    out = None if wanted.out is None else wanted.out / "report.html"
+    if wanted.out is not None:
+        wanted.out.mkdir(parents=True, exist_ok=True)
+    path, run, evaluated = write_run_page(folder, out)
+    show([criteria_table(run, evaluated)], [])
+    print(f"written    {printable(shown(path))}", flush=True)
 
 
 def write_report(wanted: Asked) -> None:
@@ -112,11 +142,12 @@ def write_report(wanted: Asked) -> None:
     names = dict.fromkeys(name for members in by_data(groups) for name in undrawn(members[0].runs[0].labels))
     notes = [*lacking, *(f"In figures {name}." for name in names), *about.origin(groups)]
     show(tables, notes)
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    drawn = figures.write_figures(wanted.out, groups, paper.best_earlier())
-    write_text(wanted.out / "report.md", markdown(tables, notes, [path.relative_to(wanted.out) for path in drawn]))
-    write_text(wanted.out / "report.csv", csv_of(groups))
+    out = wanted.out or Path("outputs/report")
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = figures.write_figures(out, groups, paper.best_earlier())
+    write_text(out / "report.md", markdown(tables, notes, [path.relative_to(out) for path in drawn]))
+    write_text(out / "report.csv", csv_of(groups))
     if selected := backbone_stages.selected_csv(groups):
-        write_text(wanted.out / "selected.csv", selected)
-    page.write_page(wanted.out / "report.html", groups, tables, notes, drawn)
-    print(f"written    {', '.join(shown(wanted.out / f'report.{kind}') for kind in ('md', 'csv', 'html'))}", flush=True)
+        write_text(out / "selected.csv", selected)
+    page.write_page(out / "report.html", groups, tables, notes, drawn)
+    print(f"written    {', '.join(shown(out / f'report.{kind}') for kind in ('md', 'csv', 'html'))}", flush=True)

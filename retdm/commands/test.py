@@ -3,7 +3,7 @@
   retdm test run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [retrieval=true]
                  [user_classes=true]
 
-It writes test.json into the run folder, beside metrics.json.
+It writes test.json into the run folder, beside metrics.json, and the worst mistakes into its pictures.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from retdm.files import write_json
 from retdm.methods.deep import DeepMethod
 from retdm.runs import build
 from retdm.runs.distributed import together
-from retdm.runs.evaluate import evaluate_method
+from retdm.runs.evaluate import evaluate_method, label_counts, write_mistakes
 from retdm.runs.folder.paths import RunFolder, check_split, read_config
 from retdm.runs.folder.saved import settings_of_run, weights_into, without_places
 from retdm.runs.process import prepare_process
@@ -75,9 +75,11 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool, retr
     data = build.precompute(settings, data, method)
     method.to(device_of(settings.trainer))
     report = evaluate_method(method, data, content["retdm"].get("validation"))
-    report.pop("predictions")
+    rows = report.pop("predictions")
     if not is_leader():
         return
+    write_mistakes(folder, data, method, rows, report["threshold"])
+    report["label_counts"] = label_counts(data)
     if retrieval:
         assert isinstance(method, DeepMethod)
         report["retrieval"] = evaluate_retrieval_of(method, data)

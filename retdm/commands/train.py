@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from retdm.commands import sweep
 from retdm.commands.guard import guarded
 from retdm.commands.output.tables import line_of, print_report
+from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.registry import PACKAGE
 from retdm.runs.errors import as_user_error
@@ -89,11 +90,25 @@ def train(settings: RunSettings, *, in_sweep: bool = False) -> Path:
     test = f"retdm test run={shown(folder.path)}" + " user_classes=true" * own
     if report is None:
         print(f"finished already: {shown(folder.path)} (overwrite=true runs it anew)")
+        if folder.page.exists():
+            print(f"page       {printable(shown(folder.page))}")
         print(test, flush=True)
     elif in_sweep:
         print(line_of(title, report), flush=True)
     else:
+        _draw_page(folder)
         title = f"{title}   {shown(folder.path)}"
         steps = next_steps(settings, folder)
         print_report(folder, title, report, per_label=settings.per_label, steps=steps, last=test)
     return folder.path
+
+
+def _draw_page(folder: RunFolder) -> None:
+    """Write the page of a run that has just ended; one that fails is a warning, for the run has not."""
+    from retdm.report.one_run.page import write_run_page
+
+    try:
+        write_run_page(folder.path)
+    except Exception as error:
+        log.warning("the page of the run failed: %s: %s", type(error).__name__, error)
+        log.debug("where it failed", exc_info=True)

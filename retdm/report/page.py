@@ -1,18 +1,18 @@
 """A report as one HTML file, which needs neither network nor server."""
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
+from retdm.display.html import base64_text, rendered
 from retdm.files import atomic
 from retdm.report.groups import Group, split_names
 from retdm.report.tables import Table
 from retdm.runs.folder.paths import shown
 
+TEMPLATES = Path(__file__).with_name("templates")
 SHOWN_WIDTH = 900  # pixels; figures have twice as many, for screens that show them
 
 
@@ -26,15 +26,13 @@ def write_page(path: Path, groups: list[Group], tables: list[Table], notes: list
         figures: PNG files, whose ``Title`` and ``Description`` become alternative text and caption.
     """
     with atomic(path) as part:
-        # A folder's name need not be UTF-8.
-        part.write_bytes(page(groups, tables, notes, figures).encode(errors="backslashreplace"))
+        part.write_bytes(page(groups, tables, notes, figures))
 
 
-def page(groups: Sequence[Group], tables: Sequence[Table], notes: Sequence[str], figures: Sequence[Path]) -> str:
+def page(groups: Sequence[Group], tables: Sequence[Table], notes: Sequence[str], figures: Sequence[Path]) -> bytes:
     """The page as HTML. Everything that comes from data is escaped; there is no script."""
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(
+    return rendered(
+        TEMPLATES / "runs.html",
         summary=_summary(groups),
         tables=tables,
         figures=[_figure(path) for path in figures],
@@ -63,7 +61,7 @@ def _figure(path: Path) -> dict[str, Any]:
         "caption": about.get("Description", ""),
         "width": round(width * scale),
         "height": round(height * scale),
-        "content": base64.b64encode(path.read_bytes()).decode(),
+        "content": base64_text(path.read_bytes()),
     }
 
 

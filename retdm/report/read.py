@@ -115,7 +115,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}", "name run folders, or a folder above them, as outputs")
     configs = {path.resolve(): path for folder in folders for path in sorted(folder.rglob("config.yaml"))}
-    runs = [run for path in sorted(configs.values()) if (run := _read_run(path.parent)) is not None]
+    runs = [run for path in sorted(configs.values()) if (run := read_run(path.parent)) is not None]
     if not runs:
         raise UserError(
             f"there is no run in {', '.join(map(str, folders))}",
@@ -124,7 +124,15 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def _read_run(path: Path) -> Run | None:
+def is_run(folder: Path) -> bool:
+    """The folder holds a run itself, finished or not."""
+    try:
+        return bool(read_config(RunFolder(folder)))
+    except UserError:
+        return False
+
+
+def read_run(path: Path) -> Run | None:
     """The run in a folder; None where its ``config.yaml`` is something else's."""
     folder = RunFolder(path)
     try:
@@ -177,8 +185,9 @@ def _check_files(folder: RunFolder, run: Run) -> None:
             raise UserError(f"{shown(file)} is not what a run writes")
     if run.metrics is None:
         return
-    images = run.metrics.get("images")
-    if not _is_evaluation(run.metrics) or not run.labels or not fits(images, int):
+    images, threshold, of_labels = (run.metrics.get(key) for key in ("images", "threshold", "per_label"))
+    typed = fits(images, int) and fits(threshold, float | None) and fits(of_labels, dict[str, dict[str, Any]])
+    if not typed or not _is_evaluation(run.metrics) or not run.labels:
         raise UserError(f"{shown(folder.metrics)} is not what a finished run wrote")
     if folder.predictions.exists():
         rows = run.predictions()

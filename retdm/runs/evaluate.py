@@ -1,6 +1,8 @@
 """Criteria of a method's weights, the content of ``metrics.json`` and ``test.json``."""
 
 import io
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 
 from retdm import criteria
 from retdm.data.base_module import Data
+from retdm.data.modules import ImageData
 from retdm.errors import UserError
 from retdm.files import atomic
 from retdm.methods.base import Method
@@ -19,7 +22,9 @@ from retdm.training.inference import predict
 from retdm.training.pictures.images import choose_rows
 
 OWN = "train_threshold"  # the rule that takes the method's own thresholds
-SHOWN, SIDE = 6, 224  # images, and pixels of the longer side
+SHOWN, MISTAKES, SIDE = 6, 24, 224  # images, and pixels of the longer side
+
+log = logging.getLogger("retdm")
 
 
 def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | None) -> dict[str, Any]:
@@ -66,12 +71,21 @@ def evaluate_validation(rows: dict[str, np.ndarray], method: Method, threshold: 
 
 def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshold: float | None) -> criteria.Evaluation:
     """Criteria of predictions under a decision rule, see :func:`retdm.criteria.evaluate`."""
+    predicted = decided(rows["scores"], method, rule, threshold)
+    return criteria.evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
+
+
+def decided(scores: np.ndarray, method: Method, rule: str, threshold: float | None) -> np.ndarray:
+    """The label sets (n, L) of ``scores`` under a decision rule.
+
+    Raises:
+        UserError: the rule takes a threshold, and there is none.
+    """
     if rule == "validation" and threshold is None:
         raise UserError("decide=validation has no threshold", "threshold=<number>, or method.decide=half")
-    predicted = criteria.decide(
-        rows["scores"], rule, own_thresholds(method) if rule == OWN else 0.5 if threshold is None else threshold
+    return criteria.decide(
+        scores, rule, own_thresholds(method) if rule == OWN else 0.5 if threshold is None else threshold
     )
-    return criteria.evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
 
 
 def own_thresholds(method: Method) -> list[float]:
@@ -94,6 +108,32 @@ def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: li
         part.write_bytes(buffer.getvalue())
 
 
+def label_counts(data: Data) -> dict[str, list[int]]:
+    """By split how many of its rows are known to have each of the L labels."""
+    has = data.source.targets.astype(bool) & data.source.known
+    return {name: has[rows].sum(axis=0).tolist() for name, rows in data.splits.items()}
+
+
+def write_mistakes(
+    folder: RunFolder, data: Data, method: Method, rows: dict[str, np.ndarray], threshold: float | None
+) -> None:
+    """The test images that were decided worst as ``pictures/mistakes/<index>.jpg``, for the page of the run.
+
+    Nothing where the data has no images. One that fails is a warning, never a stop.
+    """
+    if not isinstance(data, ImageData):
+        return
+    try:
+        predicted = decided(rows["scores"], method, method.decide, threshold)
+        worst = criteria.worst_decisions(rows["scores"], rows["target"], rows["known"], predicted, MISTAKES)
+        folder.pictures.mkdir(exist_ok=True)
+        for index in rows["index"][worst]:
+            _write_image(folder.mistakes / f"{index}.jpg", data, int(index))
+    except Exception as error:
+        log.warning("the pictures of the worst mistakes failed: %s: %s", type(error).__name__, error)
+        log.debug("where it failed", exc_info=True)
+
+
 def write_shown(folder: RunFolder, data: Any, rows: dict[str, np.ndarray]) -> None:
     """A few test images as ``pictures/test-<index>.jpg``, for a report that explains their scores.
 
@@ -102,7 +142,11 @@ def write_shown(folder: RunFolder, data: Any, rows: dict[str, np.ndarray]) -> No
         rows: index, target and known of the test split.
     """
     for index in rows["index"][choose_rows(rows["target"] * rows["known"], SHOWN)]:
-        image = Image.fromarray(np.array(data.images[int(index)]))
-        image.thumbnail((SIDE, SIDE))
-        with atomic(folder.pictures / f"test-{index}.jpg") as part:
-            image.save(part, format="JPEG", quality=85)
+        _write_image(folder.pictures / f"test-{index}.jpg", data, int(index))
+
+
+def _write_image(path: Path, data: Any, index: int) -> None:
+    image = Image.fromarray(np.array(data.images[index]))
+    image.thumbnail((SIDE, SIDE))
+    with atomic(path) as part:
+        image.save(part, format="JPEG", quality=85)

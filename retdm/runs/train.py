@@ -18,7 +18,7 @@ from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
 from retdm.runs.advice import say_first_choice, warn_of_random_features, warn_of_result
 from retdm.runs.distributed import broadcast, together
-from retdm.runs.evaluate import write_predictions
+from retdm.runs.evaluate import label_counts, write_mistakes, write_predictions
 from retdm.runs.folder.logs import error_file, log_hparams, logging_to
 from retdm.runs.folder.paths import RunFolder, check_split, check_state, read_config, shown
 from retdm.runs.folder.plan import plan, threshold_before
@@ -27,7 +27,7 @@ from retdm.runs.process import is_deterministic, prepare_process, repeatable
 from retdm.runs.train_deep import train_deep
 from retdm.runs.train_fitted import train_fitted
 from retdm.runs.trainer import logger_settings, processes
-from retdm.settings.devices import count_of
+from retdm.settings.devices import count_of, device_name
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import StopRequest, is_leader, listening
 from retdm.training.pictures.images import draw_heat_maps
@@ -156,6 +156,7 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     if is_leader():
         folder.checkpoints.mkdir(exist_ok=True)
         _write_split(folder, data.manifest)
+    counts = label_counts(data)
     if refit:
         data = data.trained_on_validation()
         log.info("refit: trains on %d images, those of validation too", len(data.splits["train"]))
@@ -171,9 +172,11 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
             return None
         log_hparams(logger, settings, report)
     report["seconds_in_all"] = time.monotonic() - started
-    report["images"] = len(data.source)
+    report |= {"images": len(data.source), "label_counts": counts, "device": device_name(method.device)}
     folder.check_there()
-    write_predictions(folder, report.pop("predictions"), data.labels)
+    rows = report.pop("predictions")
+    write_predictions(folder, rows, data.labels)
+    write_mistakes(folder, data, method, rows, report["threshold"])
     if method.scores_instances and isinstance(data, ImageData):
         figure = draw_heat_maps(method, data, "test", "test images, by the weights that were evaluated")
         write_picture(folder.pictures / "heat_maps.png", figure)

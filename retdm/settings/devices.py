@@ -1,6 +1,7 @@
 """The devices that a run computes on: CPU or GPUs, how many, and in which precision."""
 
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import torch
 
 from retdm.errors import UserError
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def devices_and_nodes(trainer: Mapping[str, Any]) -> tuple[int | list[int], int]:
@@ -38,6 +41,15 @@ def device_of(trainer: Mapping[str, Any]) -> torch.device:
     devices, _ = devices_and_nodes(trainer)
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
     return torch.device("cuda", devices[local] if isinstance(devices, list) else local)
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or of the processor as far as the system tells it: ``NVIDIA H200``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def device_named(asked: str) -> str:
@@ -90,6 +102,5 @@ def precision(asked: str, accelerator: str) -> str:
 def _has_bfloat16(accelerator: str) -> bool:
     if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
         return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    flags = CPUINFO.read_text().split() if CPUINFO.exists() else []
     return "avx512_bf16" in flags or "amx_bf16" in flags

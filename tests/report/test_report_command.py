@@ -87,6 +87,6 @@ def test_a_folder_whose_name_has_an_equals_sign_is_a_folder(tmp_path: Path) -> N
 
 
 def test_a_run_that_learned_from_its_validation_part_is_reported(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", refit=True, metrics={"test_validation_threshold": None})
-    main([str(tmp_path / "run"), f"out={tmp_path / 'report'}"])
+    write_run(tmp_path / "runs" / "a", refit=True, metrics={"test_validation_threshold": None})
+    main([str(tmp_path / "runs"), f"out={tmp_path / 'report'}"])
     assert ".500" in (tmp_path / "report" / "report.md").read_text()

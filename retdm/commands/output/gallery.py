@@ -3,7 +3,6 @@
 Notation: L labels.
 """
 
-import base64
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib import colormaps
 from PIL import Image
 
+from retdm.display.html import base64_text, rendered
 from retdm.display.text import printable
 from retdm.training.regions import brightness
 
@@ -73,7 +72,7 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
     shown = [_shown(card, os.path.relpath(place, root)) for card, place in zip(cards, places, strict=True)]
     counts = np.sum([card.decided for card in cards], axis=0)
     return rendered(
-        "gallery.html",
+        Path(__file__).with_name("gallery.html"),
         cards=shown,
         side=SIDE,
         labels=labels,
@@ -84,18 +83,6 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
         rule=rule,
         has_maps=any(card.maps for card in cards),
     )
-
-
-def rendered(template: str, **values: object) -> bytes:
-    """A page from a template of this folder; values are escaped, and each that the template names must be there."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**values).encode()
 
 
 def _shown(card: Card, name: str) -> dict[str, object]:
@@ -117,8 +104,3 @@ def margins(picture: bytes) -> tuple[float, float]:
     with Image.open(io.BytesIO(picture)) as image:
         scale = min(4 / image.width, 3 / image.height)
         return 12.5 * (3 - scale * image.height), 12.5 * (4 - scale * image.width)
-
-
-def base64_text(content: bytes) -> str:
-    """A picture as a page holds it."""
-    return base64.b64encode(content).decode()

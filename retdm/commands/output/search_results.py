@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from retdm.commands.output.gallery import SIDE, base64_text, rendered
+from retdm.commands.output.gallery import SIDE
+from retdm.display.html import base64_text, rendered
 from retdm.display.text import path_cell, printable, safe_cell
 from retdm.runs.trained.image_files import Unread
 
@@ -103,7 +104,7 @@ def search_page(results: Results) -> bytes:
     """The page as HTML, which needs neither network nor server."""
     query = results.query
     return rendered(
-        "search.html",
+        Path(__file__).with_name("search.html"),
         query=printable(query.words),
         query_image=base64_text(query.thumbnail),
         side=SIDE,

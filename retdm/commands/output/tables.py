@@ -126,6 +126,7 @@ def print_report(
         ("checkpoint", shown(folder.best), True),
         ("pictures", shown(folder.pictures), folder.pictures.exists()),
         ("curves", f"tensorboard --logdir {shown(folder.path)}", (folder.path / "tensorboard").exists()),
+        ("page", f"{shown(folder.page)}   # open it in a browser", folder.page.exists()),
     ):
         if there:
             print(f"{name:<11}{place}")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retdm.criteria import decide
 from retdm.display.text import safe_cell
+from retdm.report.decisions import decided_by
 from retdm.report.groups import Floats, Group, mean_std, validation_map
 from retdm.report.read import Run
 from retdm.report.tables import Table
@@ -182,8 +182,7 @@ def explained(run: Run) -> tuple[list[str], list[Explained]]:
     if "contributions" not in rows:
         return [], []
     names = (read_json(RunFolder(run.folder).split) or {}).get("test", [])
-    threshold = (run.metrics or {}).get("threshold")
-    decided = decide(rows["scores"], run.config["method"]["decide"], 0.5 if threshold is None else threshold)
+    decided = decided_by(run, rows)
     shown = []
     for i, index in enumerate(rows["index"].tolist()):
         if index in pictures:

@@ -1,29 +1,16 @@
 """Losses and validation mAP by epoch, drawn from numbers alone."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from retdm.display.figure_text import plain
 from retdm.report.figures.style import NUMBER, Style, blank_figure, quiet
+from retdm.report.training import Training
 
 ROW = 90  # characters of a row's title
-
-
-class Training(NamedTuple):
-    """One training, by epoch counted from 1; the last three are empty where nothing was logged.
-
-    Attributes:
-        stages: (name, first epoch, last epoch) in order.
-        train_loss, validation_loss, validation_map: value by epoch.
-    """
-
-    stages: list[tuple[str, int, int]]
-    train_loss: dict[int, float]
-    validation_loss: dict[int, float]
-    validation_map: dict[int, float]
 
 
 def draw_convergence(title: str, trainings: Mapping[str, Training], styles: Mapping[str, Style]) -> Figure:

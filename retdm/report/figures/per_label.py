@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.criteria import RULES, decide
 from retdm.display.figure_text import label_names
+from retdm.report.decisions import decided_by, decides
 from retdm.report.figures.draw_per_label import draw_co_occurrence, draw_label_precision
 from retdm.report.figures.shown_groups import MOST_SHOWN, Drawn, choose, names_of, of_all, styled
 from retdm.report.figures.style import MOST_LABELS, MOST_PAIRED
@@ -70,15 +70,13 @@ def co_occurrence(groups: Sequence[Group]) -> Iterator[Drawn]:
 
 
 def _decides(run: Run) -> bool:
-    return run.config["method"].get("decide") in RULES and RunFolder(run.folder).predictions.exists()
+    return decides(run) and RunFolder(run.folder).predictions.exists()
 
 
 def _decided(run: Run) -> tuple[int, Bools, Bools, Bools]:
     """Split, target, decided labels and known cells, (n, L) each."""
     rows = run.predictions()
-    threshold = (run.metrics or {}).get("threshold", 0.5)
-    decided = decide(rows["scores"], run.config["method"]["decide"], threshold)
-    return run.split, rows["target"].astype(bool), decided, rows["known"].astype(bool)
+    return run.split, rows["target"].astype(bool), decided_by(run, rows), rows["known"].astype(bool)
 
 
 def _together(label_sets: Bools, known: Bools) -> tuple[Floats, Floats]:

@@ -52,6 +52,8 @@ class RunFolder:
             self.path / name for name in ("tensorboard", "csv", "wandb", "mlruns")
         ]  # see training/loggers.py
         self.pictures = self.path / "pictures"
+        self.mistakes = self.pictures / "mistakes"  # the test images that were decided worst, <index>.jpg
+        self.page = self.path / "report.html"
         self.log = self.path / "log.txt"
         self.error = self.path / "error.txt"
 
@@ -79,6 +81,7 @@ class RunFolder:
             self.history,
             *self.loggers,
             self.pictures,
+            self.page,
             self.log,
             self.error,
         )

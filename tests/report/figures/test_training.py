@@ -6,9 +6,10 @@ import pytest
 from figure_checks import assert_nothing_is_cut
 from report_runs import read, write_history
 
-from retdm.report.figures.draw_training import Training, draw_convergence
+from retdm.report.figures.draw_training import draw_convergence
 from retdm.report.figures.style import styles_of
-from retdm.report.figures.training import convergence, training_of
+from retdm.report.figures.training import convergence
+from retdm.report.training import Training, training_of
 
 Make = Callable[..., Path]
 

@@ -1,0 +1,52 @@
+"""The test split of a run, evaluated again from its predictions. Notation: n images, L labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retdm.criteria import Evaluation, Intervals, bootstrap_intervals, evaluate
+from retdm.report.decisions import decided_by, decides
+from retdm.report.read import Run
+from retdm.runs.folder.paths import RunFolder
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Predictions of the test split and everything that is computed of them.
+
+    Attributes:
+        index: int64 (n,) rows of the data set.
+        scores: (n, L) in [0, 1].
+        target, known, predicted: bool (n, L); an unknown cell is no target.
+        found: criteria, of each label too.
+        intervals: of these.
+    """
+
+    index: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    target: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
+    found: Evaluation
+    intervals: Intervals
+
+
+def evaluated(run: Run) -> Evaluated | None:
+    """The test split of a finished run; None where the run has no test images or left no predictions of them.
+
+    Raises:
+        ValueError: the predictions are not probabilities.
+    """
+    if not RunFolder(run.folder).predictions.exists() or not decides(run):
+        return None
+    rows = run.predictions()
+    if not len(rows["index"]):
+        return None
+    known = rows["known"].astype(bool)
+    target = np.where(known, rows["target"], 0).astype(bool)
+    scores = rows["scores"].astype(np.float64)
+    predicted = decided_by(run, rows)
+    found = evaluate(scores, target, known, run.labels, predicted)
+    intervals = bootstrap_intervals(scores, target, known, predicted)
+    return Evaluated(rows["index"], scores, target, known, predicted, found, intervals)
