@@ -12,8 +12,8 @@ from pathlib import Path
 
 from retdm.errors import UserError
 from retdm.registry import CONF, files_of, nearest
+from retdm.settings.declared import lineage
 
-PACKAGE = Path(__file__).resolve().parents[1]
 GROUPS = {
     "method": "methods",
     "data": "data sets",
@@ -115,22 +115,8 @@ def settings_of(group: str, name: str) -> Iterator[str]:
 
 def _docstrings(target: str) -> Iterator[tuple[str, str]]:
     """(name, docstring) of a class of this package, its file and its bases here, read from the source files."""
-    module, _, name = target.rpartition(".")
-    file = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
-    if not module.startswith(f"{PACKAGE.name}.") or not file.is_file():
-        return
-    tree = ast.parse(file.read_text())
-    places = {
-        alias.asname or alias.name: f"{node.module}.{alias.name}"
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            for owner, described in ((file.name, tree), (name, node)):
-                if doc := ast.get_docstring(described):
-                    yield owner, inspect.cleandoc(doc)
-            for base in node.bases:
-                if isinstance(base, ast.Name):
-                    yield from _docstrings(places.get(base.id, f"{module}.{base.id}"))
+    for each in lineage(target):
+        module, _, name = each.target.rpartition(".")
+        for owner, described in ((f"{module.rpartition('.')[2]}.py", each.file), (name, each.node)):
+            if doc := ast.get_docstring(described):
+                yield owner, inspect.cleandoc(doc)

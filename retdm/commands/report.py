@@ -121,17 +121,17 @@ def write_report(wanted: Asked) -> None:
     Raises:
         UserError: there is no finished run, or a file of a run cannot be read.
     """
+    runs = find_runs(wanted.folders)
+    groups = group_runs(runs)
+    lacking = about.left_out(runs, groups)
+    if not groups:
+        raise UserError(f"none of the runs found is finished, of {len(runs)}", "\n  ".join(lacking[:4]))
     # They bring Matplotlib, which --help and errors need not wait for.
     from retdm.display.figure_text import undrawn
     from retdm.report import page
     from retdm.report.figures import write as figures
     from retdm.report.figures.shown_groups import by_data
 
-    runs = find_runs(wanted.folders)
-    groups = group_runs(runs)
-    lacking = about.left_out(runs, groups)
-    if not groups:
-        raise UserError(f"none of the runs found is finished, of {len(runs)}", "\n  ".join(lacking[:4]))
     tables = [
         about.dataset_table(runs),
         *results.result_tables(groups),
