@@ -44,6 +44,7 @@ nitpick_ignore_regex = [
 
 html_theme = "furo"
 html_title = "retdm"
+smartquotes_action = "D"  # dashes alone
 html_static_path = ["_site/static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False

@@ -7,6 +7,7 @@ retdm.losses``, the docstrings of a package's modules.
 
 import pkgutil
 import re
+import textwrap
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +22,8 @@ from retdm.commands.help import first_comment, help_of, settings_of
 from retdm.registry import CONF
 
 KEY = re.compile(r"(?P<key>[\w.]+): (?P<value>.*?)(?:\s+# (?P<comment>.*))?$")
+COMMAND = re.compile(r"(?<!`)(?:retdm|python) [\w.-]+(?: --help| --cfg job| [\w.]+=\S+)+")
+RANGE = re.compile(r"Annotated\[(\w+(?: \| \w+)*), ~?retdm\.ranges\.Range\([^)]*\)\]")
 TARGET = re.compile(r"^_target_: (\S+)$", re.MULTILINE)
 
 
@@ -55,7 +58,7 @@ class Command(_Generated):
             elif rest.startswith("  "):
                 yield from (f"{first.capitalize()}:", _code("text", rest))
             else:
-                yield _plain(block)
+                yield _plain(COMMAND.sub(r"`\g<0>`", block))
 
 
 class Keys(_Generated):
@@ -94,7 +97,7 @@ def _code(language: str, block: str) -> str:
 
 
 def _table(block: str) -> str:
-    rows = [found for line in block.splitlines() if (found := KEY.match(line.strip())) and found["key"] != "defaults"]
+    rows = [found for line in textwrap.dedent(block).splitlines() if (found := KEY.match(line))]
     cells = [(f"`{row['key']}`", f"`{row['value']}`", _plain(row["comment"] or "").replace("|", "\\|")) for row in rows]
     return "\n".join(["| key | value | what it is |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)])
 
@@ -103,6 +106,22 @@ def _plain(text: str) -> str:
     """A comment as Markdown: its signs stand for themselves, what is between backticks is code."""
     pieces = text.split("`")
     return "`".join(piece if i % 2 else re.sub(r"([*_<\[\\$])", r"\\\1", piece) for i, piece in enumerate(pieces))
+
+
+def without_ranges(app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returned: str) -> Any:
+    """Show ``Annotated[float, AtLeast(0)]`` as ``float``: what a number is between, its own line says."""
+    return RANGE.sub(r"\1", signature or "") or None, returned
+
+
+def classify_cells(app: Any, doctree: nodes.document) -> None:
+    """Tell the style sheet which cells of tables are numbers, never to be broken, and which are sentences."""
+    for cell in doctree.findall(nodes.entry):
+        code = sum(len(literal.astext()) for literal in cell.findall(nodes.literal))
+        text = cell.astext()
+        if len(re.findall(r"[^\W\d]", text)) < 3:
+            cell["classes"].append("number")
+        elif len(text) - code > 30:
+            cell["classes"].append("sentence")
 
 
 def resolve_reexport(app: Any, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:
@@ -122,5 +141,7 @@ def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
     for name, directive in (("command", Command), ("keys", Keys), ("choices", Choices), ("modules", Modules)):
         app.add_directive(name, directive)
+    app.connect("autodoc-process-signature", without_ranges)
+    app.connect("doctree-read", classify_cells)
     app.connect("missing-reference", resolve_reexport)
     return {"parallel_read_safe": True}
