@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from retdm.methods.components.labels import Array
 
@@ -40,6 +39,8 @@ def shift_and_spread(scale: Scale, blocks: Iterable[NDArray[Any]]) -> tuple[Arra
             is not divided. ``none`` leaves them.
         blocks: of rows (n, F), at least one.
     """
+    from sklearn.preprocessing import MinMaxScaler, StandardScaler  # takes a second, and few methods need it
+
     minmax, standard, width = MinMaxScaler(), StandardScaler(), 0
     for block in blocks:
         width = block.shape[1]

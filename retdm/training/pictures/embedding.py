@@ -10,8 +10,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
-from sklearn.decomposition import PCA
-from tensorboard.plugins import projector
 
 from retdm.backbones.base import evaluating
 from retdm.data.base_module import Data
@@ -100,6 +98,8 @@ def write_projector(folder: Path, stage: str, stages: Sequence[str], space: Spac
     ):
         with atomic(folder / "projector" / f"{kind}-{stage}.tsv") as part:
             part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    from tensorboard.plugins import projector
+
     config = projector.ProjectorConfig()
     for name in reversed(stages):  # the projector opens with the first
         if (folder / "projector" / f"tensors-{name}.tsv").exists():
@@ -116,6 +116,8 @@ def draw_embedding(space: Space, labels: Sequence[str], title: str) -> Figure:
 
     Where there are no points of label sets, the names stand at the means of their images.
     """
+    from sklearn.decomposition import PCA  # takes a second, which no first batch should wait for
+
     pca = PCA(2, svd_solver="full")
     with np.errstate(invalid="ignore"):  # where all points are one
         points = pca.fit_transform(np.concatenate([space.images, space.sets]))

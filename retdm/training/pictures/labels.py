@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from sklearn.metrics import precision_recall_curve
 
 from retdm.display.figure_text import label_names
 from retdm.training.pictures.images import spread
@@ -34,6 +33,8 @@ def ends(order: list[int], most: int) -> list[int]:
 def _curve(rows: dict[str, np.ndarray], label: int) -> np.ndarray:
     """(recall, precision) of a label as the corners of its steps (n, 2)."""
     known = rows["known"][:, label].astype(bool)
+    from sklearn.metrics import precision_recall_curve  # takes a second, which no first batch should wait for
+
     precision, recall, _ = precision_recall_curve(rows["target"][known, label], rows["scores"][known, label])
     hit = recall > 0  # before the first positive there is no step
     recall, precision = np.append(recall[hit], 0.0), np.append(precision[hit], precision[hit][-1])
