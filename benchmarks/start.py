@@ -39,8 +39,8 @@ def main() -> None:
             seconds = measured(program, wrong.split())["first line"]
             rows.setdefault(name, []).extend([seconds] * (repeat > 0))
     print(f"{'':<18}{'wall s':>8}{'CPU s':>8}   median of {asked['repeats']}, {program}")
-    for name, seconds in rows.items():
-        wall, cpu = (statistics.median(each) for each in zip(*seconds, strict=True))
+    for name, each in rows.items():
+        wall, cpu = (statistics.median(column) for column in zip(*each, strict=True))
         print(f"{name:<18}{wall:>8.2f}{cpu:>8.2f}", flush=True)
 
 

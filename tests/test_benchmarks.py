@@ -11,6 +11,7 @@ import rich
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
+    "start": "repeats=1",
     "step": "batch=8 size=32 steps=1 rounds=1",
     "loading": "images=32 side=64 size=32 batch=8 rounds=1",
     "logistic": "penalty=l2 rows=200 features=200 labels=2 splits=1",
