@@ -100,7 +100,8 @@ def _log_on_screen() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(screen)
-        logger.level, logger.propagate = before
+        logger.setLevel(before[0])  # also forgets what the loggers below remember of the level
+        logger.propagate = before[1]
 
 
 def _title(data: Data, name: str) -> str:
