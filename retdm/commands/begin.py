@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from retdm.commands.guard import guarded
 from retdm.data.source import data_root
 from retdm.display.text import printable
-from retdm.runs.folder.paths import RunFolder, read_config
+from retdm.runs.folder.paths import RunFolder, check_checkpoint, read_config
 from retdm.runs.trained.inputs import find_images
-from retdm.settings.checks import check_group
+from retdm.settings.checks import check_command, check_group
 from retdm.settings.classes import class_of, source_of
 from retdm.settings.compose import cache_folder, checked
 from retdm.stop import is_leader
@@ -35,17 +35,22 @@ def _check(command: str, config: DictConfig, hydra: Any) -> None:
         content, choices = checked(config, hydra.runtime.choices, hydra.overrides.task)
         data_is_there(content["data"])
         said = [f"{group}={choices[group]}" for group in NAMED if choices.get(group, "none") != "none"]
-    elif content.get("run") is not None:
-        read_config(RunFolder(str(content["run"])))
+    elif command == "check":
+        check_command(command, content, hydra.runtime.choices)
+        cache_folder(content["data"], content["outputs"])
+        check_group("data", content["data"], class_of("data", content["data"]), hydra.runtime.choices)
+        data_is_there(content["data"])
+        said = [f"data={hydra.runtime.choices['data']}"]
+    else:
+        check_command(command, content)
+        run = RunFolder(content["run"])
+        if command == "test":
+            read_config(run)
+        else:
+            check_checkpoint(run)
         if images := content.get("images"):
             find_images([images] if isinstance(images, str) else images)
         said = [f"run={content['run']}"]
-    else:
-        if command == "check":
-            cache_folder(content["data"], content["outputs"])
-            check_group("data", content["data"], class_of("data", content["data"]), hydra.runtime.choices)
-            data_is_there(content["data"])
-        said = hydra.overrides.task
     if is_leader():
         print(printable(" ".join([f"retdm {command}", *said])), flush=True)
 

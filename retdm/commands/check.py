@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -28,7 +28,6 @@ from retdm.display.screen import Screen, console
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import atomic
-from retdm.ranges import AtLeast
 from retdm.runs.build import build_data
 from retdm.runs.folder.paths import shown
 from retdm.runs.process import prepare_process
@@ -38,13 +37,6 @@ from retdm.settings.compose import cache_folder
 from retdm.settings.first_choice import size_images
 from retdm.settings.run_settings import RunSettings
 
-KINDS: dict[str, Any] = {
-    "data": dict[str, Any],
-    "augment": dict[str, Any],
-    "out": str | None,
-    "outputs": str,
-    "seed": Annotated[int, AtLeast(0)],
-}
 LISTED = 10  # findings of a kind on the screen; the csv has all
 
 
@@ -58,7 +50,7 @@ def _check(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
     choices = {group: str(HydraConfig.get().runtime.choices[group]) for group in ("data", "augment")}
     name = choices["data"]
-    check_command("check", asked, KINDS, choices)
+    check_command("check", asked, choices)
     cache_folder(asked["data"], asked["outputs"])
     classes = resolve_classes(asked, choices)
     for group, kind in classes.items():

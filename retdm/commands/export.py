@@ -31,13 +31,6 @@ from retdm.settings.checks import check_command
 PROGRAM, ONNX = "model.pt2", "model.onnx"
 CARD = "retdm.json"  # the card's name in both files
 EXTRA = ("onnx", "onnxscript", "onnxruntime")
-KINDS: dict[str, Any] = {
-    "run": str | None,
-    "out": str | None,
-    "onnx": bool,
-    "overwrite": bool,
-    "user_classes": bool,
-}
 TOLERANCE = 1e-4  # of a score; another order of the same float32 operations gives some 1e-6
 
 
@@ -60,7 +53,7 @@ def main(config: DictConfig) -> None:
 
 def _export(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
-    check_command("export", asked, KINDS)
+    check_command("export", asked)
     flags = {key: asked[key] for key in ("onnx", "overwrite", "user_classes")}
     prepare_process()
     folder = RunFolder(asked["run"])

@@ -36,18 +36,6 @@ from retdm.runs.trained.model import Model
 from retdm.settings.checks import check_command
 from retdm.settings.devices import device_named
 
-KINDS: dict[str, Any] = {
-    "run": str | None,
-    "images": str | list[str] | None,
-    "out": str | None,
-    "decide": str | None,
-    "device": str,
-    "batch_size": int,
-    "value_range": list[float] | None,
-    "gallery": bool,
-    "user_classes": bool,
-}
-
 
 def main(config: DictConfig) -> None:
     """Write ``predictions.csv`` and ``predictions.json``, and ``gallery.html`` where it is asked for."""
@@ -95,7 +83,7 @@ def _predict(config: DictConfig) -> None:
 
 def _checked(asked: Any) -> dict[str, Any]:
     """The command's settings, every key known and every value of its kind."""
-    check_command("predict", asked, KINDS)
+    check_command("predict", asked)
     if not asked["images"]:
         raise UserError(
             "which images? images=<…> is missing", f"images=<folder, file, glob, or list>, beside run={asked['run']}"

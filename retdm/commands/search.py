@@ -39,20 +39,7 @@ from retdm.runs.trained.model import Model
 from retdm.runs.trained.searched import Searched, distances, own_test_split, searched_data, searched_files
 from retdm.settings.checks import check_command
 from retdm.settings.devices import device_named
-from retdm.settings.types import fits
 
-KINDS: dict[str, Any] = {
-    "run": str | None,
-    "labels": str | list[str] | None,
-    "image": str | None,
-    "images": str | list[str] | None,
-    "top": int,
-    "out": str | None,
-    "device": str,
-    "batch_size": int,
-    "value_range": list[float] | None,
-    "user_classes": bool,
-}
 NEITHER = "give one of them: labels=<label,label,…> or image=<file>"
 
 
@@ -96,16 +83,14 @@ def _search(config: DictConfig) -> None:
 
 def _checked(asked: Any) -> dict[str, Any]:
     """The command's settings, every key known and every value of its kind; ``labels`` as a list of names."""
-    if isinstance(asked["labels"], list):
-        asked["labels"] = [str(name) if fits(name, int) else name for name in asked["labels"]]
-    check_command("search", asked, KINDS)
+    check_command("search", asked)
     labels = asked["labels"].split(",") if isinstance(asked["labels"], str) else asked["labels"]
     if labels is None and asked["image"] is None:
         raise UserError("what is searched? labels=<…> or image=<…> is missing", NEITHER)
     if labels is not None and asked["image"] is not None:
         raise UserError("labels=<…> and image=<…> are two searches", NEITHER)
     if labels is not None:
-        asked["labels"] = [name.strip() for name in labels if name.strip()]
+        asked["labels"] = [name for each in labels if (name := str(each).strip())]
         if not asked["labels"]:
             raise UserError("labels= names no label", "labels=<label,label,…>")
     if asked["images"] == []:

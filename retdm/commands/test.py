@@ -28,15 +28,6 @@ from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import is_leader, listening
 
-KINDS: dict[str, Any] = {
-    "run": str | None,
-    "per_label": bool,
-    "retrieval": bool,
-    "user_classes": bool,
-    "data": dict[str, Any],
-    "trainer": dict[str, Any],
-}
-
 
 def main(config: DictConfig) -> None:
     """Write ``test.json`` from ``best.ckpt``: the criteria of ``metrics.json``, computed again from the data."""
@@ -45,7 +36,7 @@ def main(config: DictConfig) -> None:
 
 def _test(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
-    check_command("test", asked, KINDS)
+    check_command("test", asked)
     prepare_process()
     folder = RunFolder(asked["run"])
     content = read_config(folder)

@@ -28,6 +28,53 @@ RUN: dict[str, Any] = {
 }
 # Data modules, by name: the keys that they add to those of a data set.
 IMAGE_MODULE, BAG_MODULE = "retdm.data.modules.ImageData", "retdm.data.modules.BagData"
+COMMANDS: dict[str, dict[str, Any]] = {  # settings of the commands that are not training
+    "test": {
+        "run": str | None,
+        "per_label": bool,
+        "retrieval": bool,
+        "user_classes": bool,
+        "data": dict[str, Any],
+        "trainer": dict[str, Any],
+    },
+    "predict": {
+        "run": str | None,
+        "images": str | list[str] | None,
+        "out": str | None,
+        "decide": str | None,
+        "device": str,
+        "batch_size": int,
+        "value_range": list[float] | None,
+        "gallery": bool,
+        "user_classes": bool,
+    },
+    "search": {
+        "run": str | None,
+        "labels": str | list[str | int] | None,
+        "image": str | None,
+        "images": str | list[str] | None,
+        "top": int,
+        "out": str | None,
+        "device": str,
+        "batch_size": int,
+        "value_range": list[float] | None,
+        "user_classes": bool,
+    },
+    "export": {
+        "run": str | None,
+        "out": str | None,
+        "onnx": bool,
+        "overwrite": bool,
+        "user_classes": bool,
+    },
+    "check": {
+        "data": dict[str, Any],
+        "augment": dict[str, Any],
+        "out": str | None,
+        "outputs": str,
+        "seed": Annotated[int, AtLeast(0)],
+    },
+}
 FOLDERS = {"run", "images", "out", "outputs"}  # settings of commands
 TRAINER: dict[str, Any] = {
     "devices": int | list[int],
@@ -43,20 +90,18 @@ TRAINER: dict[str, Any] = {
 STAGE = get_type_hints(Stage, include_extras=True) | dict.fromkeys(("train", "losses"), list[str])
 
 
-def check_command(
-    command: str, asked: dict[str, Any], kinds: Mapping[str, Any], choices: Mapping[str, Any] | None = None
-) -> None:
+def check_command(command: str, asked: dict[str, Any], choices: Mapping[str, Any] | None = None) -> None:
     """Every setting of a command that is not training is known, there, and of its kind.
 
     Args:
         command: its name, for messages.
         asked: its settings, as composed; a folder that is called 2024 becomes text. A ``run`` must be named.
-        kinds: key -> annotation.
         choices: group -> name of its YAML file, where the command has any.
 
     Raises:
         UserError: a key is unknown, missing or has another name now, or a value cannot be.
     """
+    kinds = COMMANDS[command]
     refuse_renamed(asked, kinds, choices or {})
     check_folders(asked)
     check_keys("", asked, kinds, choices or {}, command, complete=True)

@@ -27,8 +27,8 @@ REFUSED = {
     "test run=nowhere": "there is no run in nowhere",
     "predict run=run images=nowhere": "images: there is no nowhere",
     "predict run=run imgs=nowhere": "imgs is not a setting",
-    "search run=nowhere labels=sea": "there is no run in nowhere",
-    "export run=nowhere": "there is no run in nowhere",
+    "search run=nowhere labels=sea": "there is no checkpoint nowhere",
+    "export run=nowhere": "there is no checkpoint nowhere",
     "report nowhere": "there is no folder nowhere",
     "report run chose=mAP": "chose is not a setting",
     "cache nowhere": "there is no folder nowhere",
@@ -58,7 +58,8 @@ print(json.dumps(found))
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, list[str]]]:
     place = tmp_path_factory.mktemp("place")
     (place / "run").mkdir()
-    (place / "run" / "config.yaml").write_text("identity: {}\n")
+    (place / "run" / "checkpoints").mkdir()
+    (place / "run" / "checkpoints" / "best.ckpt").touch()
     done = subprocess.run(
         [sys.executable, "-c", TYPE, json.dumps([words.split() for words in REFUSED])],
         cwd=place,

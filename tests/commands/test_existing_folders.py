@@ -16,6 +16,7 @@ def test_a_finished_run_is_said_to_be_finished_and_left_alone(copy: Path, cache:
     assert done.code == 0
     assert done.out.splitlines()[1:] == [
         f"finished already: {copy} (overwrite=true runs it anew)",
+        f"page       {copy / 'report.html'}",
         f"retdm test run={copy}",
     ]
     lock = copy / ".lock"

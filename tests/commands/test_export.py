@@ -30,7 +30,7 @@ from retdm.runs.folder.paths import RunFolder
 from retdm.runs.trained.model import load
 from retdm.settings.run_settings import RunSettings
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "howto" / "deploying.md"
 HAS_ONNX = all(find_spec(name) for name in room.EXTRA)
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason='pip install "retdm[onnx]"')
 KINDS = ["model.pt2", pytest.param("model.onnx", marks=needs_onnx)]
@@ -198,7 +198,9 @@ def test_a_command_that_cannot_be_is_told_in_one_message(arguments: list[str], s
 
 def test_missing_packages_are_told_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "find_spec", lambda name: None if name == "onnxscript" else object())
-    done = command(f"run={tmp_path / 'no_such_run'}", f"out={tmp_path / 'out'}")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()  # empty
+    done = command(f"run={tmp_path / 'run'}", f"out={tmp_path / 'out'}")
     assert done.code == 2
     assert "not installed: onnxscript\n" in done.err
     assert 'pip install "retdm[onnx]"' in done.err

@@ -70,7 +70,8 @@ def test_json_says_what_the_table_says(predicted: tuple[Done, Path], tiny_run: P
 def test_it_tells_speed_and_files_and_leaves_nothing_half_written(predicted: tuple[Done, Path]) -> None:
     done, out = predicted
     names = ["predictions.csv", "predictions.json", "gallery.html"]
-    told = done.out.splitlines()
+    first, *told = done.out.splitlines()
+    assert first.startswith("retdm predict run=")
     assert told[0] == "12 files, on cpu; labels scored 0.5 or more"
     assert re.fullmatch(r"12 images in [\d.]+ s: [\d.]+ images/s", told[1])
     assert told[2:] == [f"wrote {out / name}" for name in names]

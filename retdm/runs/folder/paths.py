@@ -169,6 +169,16 @@ def _nodes(node: yaml.Node, counted: dict[int, float]) -> float:
     return counted[id(node)]
 
 
+def check_checkpoint(folder: RunFolder) -> None:
+    """Check that the weights that were tested are there, which is all that a run needs in order to predict.
+
+    Raises:
+        UserError: they are not.
+    """
+    if not folder.best.exists():
+        raise UserError(f"there is no checkpoint {folder.best}", "give the folder of a run")
+
+
 def read_config(folder: RunFolder) -> dict[str, Any]:
     """The content of ``config.yaml``: the settings, their identity and provenance.
 

@@ -20,7 +20,7 @@ from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
 from retdm.registry import nearest
 from retdm.runs import build
-from retdm.runs.folder.paths import RunFolder, read_config
+from retdm.runs.folder.paths import RunFolder, check_checkpoint, read_config
 from retdm.runs.folder.saved import check_same, description_of, settings_of_run, take
 from retdm.runs.trained.decisions import threshold_of
 from retdm.runs.trained.inputs import bags, pictures, read_ahead
@@ -44,8 +44,7 @@ class Model:
 
     def __init__(self, folder: Path | str, device: str = "cpu", user_classes: bool = False) -> None:
         run = RunFolder(folder)
-        if not run.best.exists():
-            raise UserError(f"there is no checkpoint {run.best}", "give the folder of a run")
+        check_checkpoint(run)
         content = read_checkpoint(run.best)
         description = description_of(content, run.best)
         self.settings = settings_of_run(
