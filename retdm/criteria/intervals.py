@@ -20,7 +20,7 @@ from retdm.criteria.evaluate import CRITERIA
 from retdm.criteria.ranking_average_precision import average_precisions
 
 RESAMPLES = 2000
-AT_ONCE = 4_000_000  # weights in memory
+AT_ONCE = 400_000  # weights: so many stay in a processor's cache
 
 Weights = NDArray[np.float32]  # (some of B, n) whole numbers; their sums are exact below 2^24
 

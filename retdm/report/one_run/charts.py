@@ -67,8 +67,10 @@ def around(values: Iterable[float], low: float | None = None, high: float | None
     found = list(values)
     bottom = min(found, default=0.0) if low is None else low
     top = max(found, default=1.0) if high is None else high
-    if top <= bottom:
+    if top <= bottom and high is None:
         top = bottom + 1
+    elif top <= bottom:
+        bottom = top - 1
     step = _round_step((top - bottom) / 4)
     return Scale(
         math.floor(bottom / step + 1e-9) * step if low is None else low,

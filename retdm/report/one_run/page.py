@@ -58,7 +58,7 @@ def write_run_page(folder: Path, out: Path | None = None) -> tuple[Path, Run, Ev
 def contents(run: Run, of: Evaluated | None) -> dict[str, Any]:
     """Everything that the template names. Text of users is escaped there."""
     metrics = run.metrics or {}
-    kind = "images" if isinstance(run.config.get("backbone"), dict) and run.config["backbone"] else "bags"
+    kind = "bags" if run.backbone == "none" else "images"
     order = [] if of is None else labels.best_first(of, run.labels)
     charts = [] if of is None else curves.label_charts(of, run.labels, order)
     half = SMALL // 2
