@@ -66,7 +66,7 @@ def test_the_table_has_every_criterion_under_both_rules_as_metrics_json_has_it(s
 
 
 def test_the_run_folder_has_every_file_that_is_promised_and_nothing_half_written(run: Path) -> None:
-    files = "config.yaml split.json history.jsonl metrics.json predictions.npz log.txt"
+    files = "config.yaml split.json history.jsonl metrics.json predictions.npz report.html log.txt"
     folders = "checkpoints tensorboard pictures"
     assert {path.name for path in run.iterdir()} >= {*files.split(), *folders.split()}
     assert {path.name for path in (run / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
@@ -121,6 +121,18 @@ def test_tensorboard_has_pictures_and_the_settings_beside_the_result(curves: Eve
     (shown,) = curves.Scalars("test/mAP")
     report = json.loads((run / "metrics.json").read_text())
     assert shown.value == pytest.approx(report["test"]["mAP"], rel=1e-6)  # TensorBoard keeps float32
+
+
+def test_the_page_to_open_is_named_before_the_commands_to_try(place: Path, said: str, run: Path) -> None:
+    lines = said.splitlines()
+    (line,) = [line for line in lines if line.startswith("page ")]
+    assert line.split() == [
+        "page",
+        str(run.relative_to(place) / "report.html"),
+        *["#", "open", "it", "in", "a", "browser"],
+    ]
+    assert lines[lines.index(line) + 1].startswith("next ")
+    assert "<title>retdm on synthetic</title>" in (run / "report.html").read_text()
 
 
 def test_the_last_line_is_the_next_command_and_it_finds_the_same_criteria(place: Path, said: str, run: Path) -> None:

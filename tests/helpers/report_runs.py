@@ -1,7 +1,7 @@
 """Run folders as train.py leaves them, with criteria of one's choice and no training."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from retdm.report.groups import Group, group_runs
 from retdm.report.read import Run, find_runs
 from retdm.training.history import append_epoch
 
+Make = Callable[..., Path]  # of the fixture ``make_run``
 LABELS = ["cat", "dog", "owl"]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browsers import NEEDS_BROWSER
+from browsers import CONTRAST, NEEDS_BROWSER
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -105,19 +105,6 @@ def test_text_stands_out_from_its_ground_in_both_schemes(page: "Page", scheme: s
         "summary span",
     ):
         assert page.locator(selector).first.evaluate(CONTRAST) >= 4.5, selector
-
-
-# WCAG's contrast ratio of an element's text and the first ground behind it.
-CONTRAST = """element => {
-  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => parts(colour).slice(0, 3)
-    .map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  let ground = element;
-  while (parts(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
-  const [a, b] = [light(getComputedStyle(element).color), light(getComputedStyle(ground).backgroundColor)];
-  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-}"""
 
 
 def test_in_print_nothing_is_hidden_in_boxes(page: "Page") -> None:

@@ -20,11 +20,15 @@ def report(tiny_run: Path) -> dict[str, Any]:
 def test_metrics_have_the_promised_keys(report: dict[str, Any]) -> None:
     assert set(report) >= {
         "test", "test_validation_threshold", "validation", "per_label", "left_out", "seconds", "images", "threshold",
-        "stages", "earlier_stages",
+        "stages", "earlier_stages", "label_counts", "device",
     }  # fmt: skip
     for part in ("test", "test_validation_threshold", "validation"):
         assert list(report[part]) == list(CRITERIA)
     assert report["images"] == 60
+    assert {split: len(counts) for split, counts in report["label_counts"].items()} == dict.fromkeys(
+        ("train", "validation", "test"), 5
+    )
+    assert report["label_counts"]["test"] == [row["positives"] for row in report["per_label"].values()]
     assert report["seconds"] > 0
     assert 0 <= report["threshold"] <= 1
     for row in report["per_label"].values():

@@ -1,16 +1,13 @@
 """Runs as training leaves them, of made predictions, so that a page has something to show of them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from report_runs import write_run
+from report_runs import Make, write_run
 
 from retdm.criteria import evaluate
-
-Make = Callable[..., Path]
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from conftest import Make
-from report_runs import write_history
+from report_runs import Make, write_history
 from sklearn.metrics import precision_recall_curve
 
 from retdm.criteria.ranking import ranks

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import Make
 from PIL import Image
-from report_runs import write_history, write_run
+from report_runs import Make, write_history, write_run
 
 from retdm.criteria import CRITERIA, evaluate
 from retdm.errors import UserError
