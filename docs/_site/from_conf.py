@@ -113,6 +113,11 @@ def without_ranges(app: Any, what: str, name: str, obj: Any, options: Any, signa
     return RANGE.sub(r"\1", signature or "") or None, returned
 
 
+def without_aliases(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple, of which Python says no more than their numbers."""
+    return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
+
+
 def classify_cells(app: Any, doctree: nodes.document) -> None:
     """Tell the style sheet which cells of tables are numbers, never to be broken, and which are sentences."""
     for cell in doctree.findall(nodes.entry):
@@ -142,6 +147,7 @@ def setup(app: Any) -> dict[str, bool]:
     for name, directive in (("command", Command), ("keys", Keys), ("choices", Choices), ("modules", Modules)):
         app.add_directive(name, directive)
     app.connect("autodoc-process-signature", without_ranges)
+    app.connect("autodoc-skip-member", without_aliases)
     app.connect("doctree-read", classify_cells)
     app.connect("missing-reference", resolve_reexport)
     return {"parallel_read_safe": True}
