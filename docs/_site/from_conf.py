@@ -98,8 +98,9 @@ def _code(language: str, block: str) -> str:
 
 def _table(block: str) -> str:
     rows = [found for line in textwrap.dedent(block).splitlines() if (found := KEY.match(line))]
-    cells = [(f"`{row['key']}`", f"`{row['value']}`", _plain(row["comment"] or "").replace("|", "\\|")) for row in rows]
-    return "\n".join(["| key | value | what it is |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)])
+    cells = [(f"`{row['key']}`", f"`{row['value']}`", _plain(row["comment"] or "")) for row in rows]
+    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in cells]
+    return "\n".join(["| key | value | what it is |", "|---|---|---|", *(f"| {line} |" for line in lines)])
 
 
 def _plain(text: str) -> str:
