@@ -63,6 +63,7 @@ def test_the_page_is_never_wider_than_its_window(page: "Page", viewport: dict[st
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
 
+@pytest.mark.slow
 def test_a_wide_table_scrolls_in_its_own_box_and_keeps_the_names_of_its_rows_in_sight(page: "Page") -> None:
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     box = page.locator(".scroll")
@@ -73,6 +74,7 @@ def test_a_wide_table_scrolls_in_its_own_box_and_keeps_the_names_of_its_rows_in_
     assert 0 <= left < 30 and width < 0.6 * 360
 
 
+@pytest.mark.slow
 def test_a_figure_on_a_phone_stays_large_enough_to_be_read(page: "Page") -> None:
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     assert page.locator("img").evaluate("image => image.getBoundingClientRect().width") > 600
@@ -85,11 +87,13 @@ def test_a_label_that_looks_like_markup_is_shown_as_it_is(page: "Page") -> None:
     assert page.locator("img").get_attribute("alt") == f"Average precision of {LABEL}"
 
 
+@pytest.mark.slow
 def test_every_figure_is_decoded_and_has_alternative_text(page: "Page") -> None:
     assert page.evaluate("Array.from(document.images, i => i.naturalWidth)") == [1800]
     assert page.evaluate("Array.from(document.images).every(i => i.alt.length > 10)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground_in_both_schemes(page: "Page", scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -107,6 +111,7 @@ def test_text_stands_out_from_its_ground_in_both_schemes(page: "Page", scheme: s
         assert page.locator(selector).first.evaluate(CONTRAST) >= 4.5, selector
 
 
+@pytest.mark.slow
 def test_in_print_nothing_is_hidden_in_boxes(page: "Page") -> None:
     page.emulate_media(media="print")
     styles = page.evaluate(

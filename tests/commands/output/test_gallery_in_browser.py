@@ -79,6 +79,7 @@ def page(show: "Callable[..., Page]") -> "Page":
 ALL = list(SCORES)
 
 
+@pytest.mark.slow
 def test_every_image_is_shown_with_picture_name_labels_and_scores(page: "Page") -> None:
     assert names(page) == ALL
     assert count(page) == "4 of 4 images"
@@ -101,11 +102,13 @@ def test_labels_choose_the_images_that_carry_all_of_them(page: "Page") -> None:
     assert names(page) == ["album/Forest.jpg", "other/lagoon.jpg"]
 
 
+@pytest.mark.slow
 def test_images_without_a_label_can_be_chosen(page: "Page") -> None:
     page.get_by_role("checkbox", name="no label").check()
     assert names(page) == ["album/fog.jpg"]
 
 
+@pytest.mark.slow
 def test_part_of_a_name_in_any_case_finds_images_within_the_chosen_label(page: "Page") -> None:
     page.get_by_label("Name").fill(" FO ")
     assert names(page) == ["album/Forest.jpg", "album/fog.jpg"]
@@ -125,6 +128,7 @@ def test_images_are_ordered_by_the_score_of_a_label_which_is_then_shown(page: "P
     assert names(page) == ["other/lagoon.jpg", "album/beach.jpg"]
 
 
+@pytest.mark.slow
 def test_one_button_shows_all_again_as_in_the_beginning(page: "Page") -> None:
     page.get_by_role("checkbox", name="sea").check()
     page.get_by_label("Name").fill("lagoon")
@@ -162,6 +166,7 @@ def test_names_of_files_and_labels_are_text_and_nothing_else(show: "Callable[...
     assert names(page) == [f"a/{name}"]
 
 
+@pytest.mark.slow
 def test_of_many_labels_a_card_shows_the_five_highest_and_all_that_were_decided(show: "Callable[..., Page]") -> None:
     labels = [f"label {j}" for j in range(20)]
     few, many = [j / 100 for j in range(20)], [0.5 + j / 100 for j in range(7)] + [0.1] * 13
@@ -173,6 +178,7 @@ def test_of_many_labels_a_card_shows_the_five_highest_and_all_that_were_decided(
     assert page.locator(".asked:visible").all_text_contents() == ["0.50", "0.00"]
 
 
+@pytest.mark.slow
 def test_on_a_phone_nothing_is_wider_than_the_screen(show: "Callable[..., Page]") -> None:
     labels = ["sea", *(f"{'alonglabel' * 4} {j}" for j in range(40))]
     row = [0.9] * len(labels)
@@ -184,6 +190,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(show: "Callable[..., Page]"
     assert columns == 2
 
 
+@pytest.mark.slow
 def test_dark_and_light_follow_the_reader(page: "Page") -> None:
     brightness = []
     for scheme in ("light", "dark"):
@@ -193,6 +200,7 @@ def test_dark_and_light_follow_the_reader(page: "Page") -> None:
     assert brightness[0] > 200 > 60 > brightness[1]
 
 
+@pytest.mark.slow
 def test_cards_out_of_sight_cost_nothing(page: "Page") -> None:
     assert page.locator(".card").first.evaluate("card => getComputedStyle(card).contentVisibility") == "auto"
     page.get_by_role("checkbox", name="sea").check()
@@ -247,6 +255,7 @@ def test_a_label_that_is_pressed_shows_on_the_picture_where_it_is_seen(show: "Ca
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_heat_maps_are_reached_and_named_from_the_keyboard_whatever_a_label_is_called(
     show: "Callable[..., Page]",
 ) -> None:
