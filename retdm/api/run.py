@@ -81,6 +81,11 @@ class Run:
         return {"images": np.array(names), **found, "known": found["known"].astype(bool)}
 
     @property
+    def page(self) -> Path:
+        """The page of the run for a browser, with its data, curves, criteria and worst mistakes: one HTML file."""
+        return RunFolder(self.folder).page
+
+    @property
     def pictures(self) -> dict[str, Path]:
         """The run's pictures by name: PNG files."""
         return {file.stem: file for file in sorted((self.folder / "pictures").glob("*.png"))}

@@ -7,19 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retdm.api.hydra_apart import hydra_apart
 from retdm.api.run import Run
-from retdm.api.untouched import untouched
 from retdm.api.words import parsed, words_of
-from retdm.commands.train import train as train_and_report
 from retdm.data.given.images import as_files
 from retdm.data.given.targets import targets_of
 from retdm.data.images import checked_range
 from retdm.errors import UserError
 from retdm.registry import PACKAGE
 from retdm.runs.errors import as_user_error
-from retdm.runs.trainer import processes
 from retdm.settings.compose import compose_settings
-from retdm.settings.devices import count_of
 from retdm.stop import Stopped, listening
 
 if TYPE_CHECKING:
@@ -63,20 +60,26 @@ def train(
             devices, which are the command's.
         KeyboardInterrupt: Ctrl-C, or a notebook's stop; what was trained is saved, and the same call continues.
     """
-    with _one_run, _as_exceptions(), untouched():
+    with _one_run, _as_exceptions(), hydra_apart():
         asked = words_of(words, settings)
         if images is not None or targets is not None:
             asked = [*_own_images(images, targets, labels, splits, asked), *asked]
         elif labels is not None or splits is not None:
             raise UserError("labels and splits are of images and targets, which are not given", "images=…, targets=…")
         run = compose_settings(asked)
-        _, devices, nodes, _ = processes(run)
+        from retdm.api.untouched import untouched  # brings PyTorch, once almost all that is wrong has been told
+        from retdm.settings.devices import count_of, devices_and_nodes
+
+        devices, nodes = devices_and_nodes(run.trainer)
         if nodes * count_of(devices) > 1:
             raise UserError(
                 f"trainer.devices={run.trainer['devices']}: retdm.train works in the process that calls it",
                 "on several devices: `retdm train …` in a shell; retdm.Run(<folder>) reads its run",
             )
-        folder = train_and_report(run)
+        with untouched():
+            from retdm.commands.train import train as train_and_report  # it prepares for sweeps
+
+            folder = train_and_report(run)
     return Run(folder, user_classes=any(not kind.__module__.startswith(PACKAGE) for kind in run.classes.values()))
 
 

@@ -8,12 +8,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import numpy as np
 import torch
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.singleton import Singleton
 from tqdm import tqdm
 
 from retdm.display.figure_text import fonts_restored
@@ -27,12 +24,12 @@ def untouched() -> Iterator[None]:
     """A block in which a command's work is done, and after which nothing of it is left but files and loaded modules.
 
     Restored are: the environment, warnings' filters, levels and handlers of the loggers a run speaks by, the random
-    generators of Python, NumPy and PyTorch, PyTorch's threads and choices of algorithms, the global objects of Hydra
-    and OmegaConf (which are absent inside, whatever the caller does with Hydra), Matplotlib's settings, tqdm's thread,
-    and the way in which glibc hands memory back. Signals are :func:`retdm.stop.listening`'s.
+    generators of Python, NumPy and PyTorch, PyTorch's threads and choices of algorithms, Matplotlib's settings, tqdm's
+    thread, and the way in which glibc hands memory back. For Hydra there is :mod:`retdm.api.hydra_apart`, for signals
+    :func:`retdm.stop.listening`.
     """
     with ExitStack() as held:
-        for part in (_environment, _loggers, _random_numbers, _algorithms, _hydra, fonts_restored, _memory, _bars):
+        for part in (_environment, _loggers, _random_numbers, _algorithms, fonts_restored, _memory, _bars):
             held.enter_context(part())
         held.enter_context(warnings.catch_warnings())
         yield
@@ -90,16 +87,6 @@ def _algorithms() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
-
-
-@contextmanager
-def _hydra() -> Iterator[None]:
-    state: Any = Singleton.get_state()
-    GlobalHydra.instance().clear()
-    try:
-        yield
-    finally:
-        Singleton.set_state(state)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def test_a_call_is_the_command_and_finds_its_run(here: Path, capsys: pytest.Capt
     assert f"mAP {run.metrics['test']['mAP']:.3f}" in repr(run)
     assert run.settings["choices"]["method"] == "bce"
     assert set(run.pictures) >= {"predictions-end_to_end", "labels-end_to_end"}
-    assert all(file.is_file() for file in run.pictures.values())
+    assert all(file.is_file() for file in (run.page, *run.pictures.values()))
 
 
 def test_images_and_targets_are_trained_on_and_every_command_works_on_the_run(

@@ -26,6 +26,11 @@ def test_criteria_bring_no_pytorch() -> None:
     assert not {"torch", "pytorch_lightning", "hydra", "matplotlib"} & set(found)
 
 
+def test_a_wrong_setting_is_told_before_pytorch_is_imported() -> None:
+    refused = "import contextlib\nwith contextlib.suppress(retdm.UserError): retdm.train('method=nope')"
+    assert not {"torch", "pytorch_lightning"} & set(loaded_after(refused))
+
+
 def test_everything_that_the_package_names_is_there() -> None:
     assert set(dir(retdm)) == set(retdm.__all__)
     for name in retdm.__all__:

@@ -18,7 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import retdm
-import retdm.api.train  # modules that are loaded stay so, and some of them set up loggers and warnings
+import retdm.runs.train  # modules that are loaded stay so, and some of them set up loggers and warnings
+import retdm.runs.trained.model
 
 
 def state():
@@ -83,8 +84,13 @@ def check(call):
 
 def train():
     run = retdm.train("method=bce seed=3", **TINY)
-    retdm.train("method=lr", overwrite=True, **{key: value for key, value in TINY.items() if key != "schedule"})
     run.model.predict(run.predictions["labels"].size * [np.zeros((8, 8, 3), np.uint8)])
+
+
+def train_in_a_mode():
+    with torch.no_grad():
+        retdm.train("method=lr", **{key: value for key, value in TINY.items() if key != "schedule"})
+        assert not torch.is_grad_enabled()
 
 
 def fail():
@@ -119,9 +125,7 @@ with hydra.initialize_config_dir(os.path.abspath("mine"), version_base="1.2"):
     check(train)
     assert hydra.compose("config").key == 5  # Hydra goes on where the caller uses it
     check(fail)
-with torch.no_grad():
-    check(train)
-thread = threading.Thread(target=check, args=(train,))
+thread = threading.Thread(target=check, args=(train_in_a_mode,))
 thread.start()
 thread.join()
 assert torch.equal(torch.rand(3), drawn[1])
