@@ -114,6 +114,12 @@ def without_ranges(app: Any, what: str, name: str, obj: Any, options: Any, signa
     return RANGE.sub(r"\1", signature or "") or None, returned
 
 
+def sentences_of_properties(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep Napoleon from taking what stands before a colon in a property's first line for its type."""
+    if what == "property":
+        lines[:1] = [line.replace(": ", " – ", 1) for line in lines[:1]]
+
+
 def without_aliases(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
     """Leave out the fields of a named tuple, of which Python says no more than their numbers."""
     return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field number") else None
@@ -148,6 +154,7 @@ def setup(app: Any) -> dict[str, bool]:
     for name, directive in (("command", Command), ("keys", Keys), ("choices", Choices), ("modules", Modules)):
         app.add_directive(name, directive)
     app.connect("autodoc-process-signature", without_ranges)
+    app.connect("autodoc-process-docstring", sentences_of_properties, priority=400)  # before Napoleon
     app.connect("autodoc-skip-member", without_aliases)
     app.connect("doctree-read", classify_cells)
     app.connect("missing-reference", resolve_reexport)

@@ -52,7 +52,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """The content of ``metrics.json``: criteria by name under ``test`` and ``validation``, ``per_label``,
-        ``threshold`` and more (docs/criteria.md); None is a criterion that is not defined."""
+        ``threshold`` and more (docs/explanation/criteria.md); None is a criterion that is not defined."""
         assert self._record.metrics is not None
         return self._record.metrics
 
