@@ -2,9 +2,14 @@
 
 A resample draws n of the n images with replacement and computes a criterion anew. Here it is a row of weights: how
 often each image was drawn. Sums over images become products of matrices, and the average precision of a label takes one
-sort and sums between its positives. The interval is that of the percentiles (Efron & Tibshirani, An Introduction to the
-Bootstrap, 1993, ch. 13). It says how far a result would move with other test images of the same kind, not with another
-training.
+sort and sums between its positives. It says how far a result would move with other test images of the same kind, not
+with another training.
+
+The interval is that of the percentiles, moved by twice the bias that the resamples show, their mean minus the value
+itself (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 10 and 13). The bias is 0 for most criteria.
+Average precision comes out too high where a label is rare, of the images as of their resamples, so that the resamples'
+percentiles alone lie above the true value: those of mAP have it inside in half of all trials with 40 labels of 15
+positives each, and in almost nine of ten where they are moved.
 """
 
 from collections.abc import Iterator
@@ -86,8 +91,8 @@ def bootstrap_intervals(
     chosen = as_bool("predicted", predicted, values.shape) & is_known
     cells = [part.astype(np.float32) for part in (relevant & chosen, chosen, relevant)]
     steps = [Steps.of(*column) for column in zip(values.T, relevant.T, is_known.T, strict=True)]
-    found: list[tuple[dict[str, Floats], dict[str, Floats]]] = []
-    for weights in _resamples(n, resamples, seed):
+
+    def values_of(weights: Weights) -> tuple[dict[str, Floats], dict[str, Floats]]:
         tally = Tally(*(np.rint(weights @ part).astype(np.int64) for part in cells))
         overall = Tally(*(part.sum(axis=1, keepdims=True) for part in tally))
         by_label = {key: of(tally) for key, of in (("P", counts.precision), ("R", counts.recall), ("F1", counts.f1))}
@@ -104,14 +109,23 @@ def bootstrap_intervals(
             "mAP": _means(by_label["AP"]),
             **{name: _weighted(weights, above, below) for name, (above, below) in of_images.items()},
         }
-        criteria["coverage_normalised"] = criteria["coverage"] / labels
-        found.append((criteria, by_label))
-    bounds = [(1 - level) / 2, (1 + level) / 2]
-    of_criteria = {name: _percentiles(np.concatenate([each[name] for each, _ in found]), bounds) for name in CRITERIA}
-    of_labels = {
-        key: np.array([_percentiles(column, bounds) or (np.nan, np.nan) for column in np.concatenate(rows).T])
-        for key, rows in ((key, [each[key] for _, each in found]) for key in found[0][1])
+        return {**criteria, "coverage_normalised": criteria["coverage"] / labels}, by_label
+
+    value, value_by_label = values_of(np.ones((1, n), np.float32))
+    found = [values_of(weights) for weights in _resamples(n, resamples, seed)]
+
+    def interval(value: float, resampled: Floats, greatest: float = 1) -> Interval | None:
+        return _interval(value, resampled, [(1 - level) / 2, (1 + level) / 2], greatest)
+
+    of_criteria = {
+        name: interval(value[name][0], np.concatenate([each[name] for each, _ in found]), _greatest(name, labels))
+        for name in CRITERIA
     }
+    of_labels = {}
+    for key, values_by_label in value_by_label.items():
+        columns = np.concatenate([each[key] for _, each in found]).T
+        pairs = zip(values_by_label[0], columns, strict=True)
+        of_labels[key] = np.array([interval(*pair) or (np.nan, np.nan) for pair in pairs])
     return Intervals(of_criteria, of_labels)
 
 
@@ -191,7 +205,19 @@ def _means(values: Floats) -> Floats:
     return np.where(number > 0, np.where(defined, values, 0).sum(axis=1) / np.maximum(number, 1), np.nan)
 
 
-def _percentiles(values: Floats, bounds: list[float]) -> Interval | None:
-    """Between the ``bounds`` of the defined values; None where fewer than half are defined."""
-    defined = values[~np.isnan(values)]
-    return Interval(*map(float, np.quantile(defined, bounds))) if 2 * defined.size >= values.size else None
+def _greatest(criterion: str, labels: int) -> float:
+    return labels - 1 if criterion == "coverage" else 1
+
+
+def _interval(value: float, resampled: Floats, bounds: list[float], greatest: float) -> Interval | None:
+    """Between the ``bounds`` of the defined values, moved by twice their bias; None where fewer than half are defined.
+
+    Args:
+        value: of all images, each once.
+        greatest: value that there can be; the least is 0.
+    """
+    defined = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or 2 * defined.size < resampled.size:
+        return None
+    moved = np.quantile(defined, bounds) - 2 * (defined.mean() - value)
+    return Interval(*map(float, np.clip(moved, 0, greatest)))

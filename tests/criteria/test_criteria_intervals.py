@@ -9,17 +9,21 @@ from retdm.criteria import CRITERIA, bootstrap_intervals, evaluate, intervals
 COLUMNS = ("P", "R", "F1", "AP")
 
 
-def plain_percentiles(values: list[float | None], level: float) -> tuple[float, float] | None:
-    """Of the defined values by sorting, between neighbours by their distance; None below half of them."""
-    defined = sorted(value for value in values if value is not None)
-    if 2 * len(defined) < len(values):
+def plain_interval(
+    value: float | None, values: list[float | None], level: float, greatest: float = 1
+) -> tuple[float, float] | None:
+    """Percentiles of the defined values by sorting, moved by twice the bias; None where most are undefined."""
+    defined = sorted(each for each in values if each is not None)
+    if value is None or 2 * len(defined) < len(values):
         return None
+    bias = sum(defined) / len(defined) - value
     found = []
     for share in ((1 - level) / 2, (1 + level) / 2):
         place = share * (len(defined) - 1)
         low = int(place)
         high = min(low + 1, len(defined) - 1)
-        found.append(defined[low] + (place - low) * (defined[high] - defined[low]))
+        percentile = defined[low] + (place - low) * (defined[high] - defined[low])
+        found.append(min(max(percentile - 2 * bias, 0), greatest))
     return found[0], found[1]
 
 
@@ -44,12 +48,16 @@ def test_equals_the_criteria_of_resamples_written_out(
     monkeypatch.setattr(intervals, "AT_ONCE", at_once)
     ours = bootstrap_intervals(*case, level=0.8, resamples=30, seed=3)
     theirs = resampled(case, NAMES, 30, 3)
+    whole = evaluate(*case[:3], NAMES, case.predicted)
     for name in CRITERIA:
-        expected = plain_percentiles([each["criteria"][name] for each in theirs], 0.8)
+        greatest = len(NAMES) - 1 if name == "coverage" else 1
+        values = [each["criteria"][name] for each in theirs]
+        expected = plain_interval(whole["criteria"][name], values, 0.8, greatest)
         assert ours.criteria[name] == (None if expected is None else pytest.approx(expected, abs=1e-9)), name
     for key in COLUMNS:
         for j, label in enumerate(NAMES):
-            expected = plain_percentiles([each["labels"][f"{key} {label}"] for each in theirs], 0.8)
+            values = [each["labels"][f"{key} {label}"] for each in theirs]
+            expected = plain_interval(whole["per_label"][label][key], values, 0.8)
             low_high = (np.nan, np.nan) if expected is None else expected
             assert ours.per_label[key][j] == pytest.approx(low_high, abs=1e-9, nan_ok=True), (key, label)
 
@@ -104,9 +112,9 @@ def test_impossible_settings_are_refused(plain: Case, wrong: dict[str, float]) -
         bootstrap_intervals(*plain, **wrong)  # type: ignore[arg-type]
 
 
-def drawn(g: np.random.Generator, n: int) -> Case:
-    """Images of a population of three labels of different frequency, whose scores tell something of them."""
-    target = (g.random((n, 3)) < [0.5, 0.3, 0.2]).astype(int)
+def drawn(g: np.random.Generator, n: int, frequencies: tuple[float, ...] = (0.5, 0.3, 0.2)) -> Case:
+    """Images of a population of labels of some frequencies, whose scores tell something of them."""
+    target = (g.random((n, len(frequencies))) < frequencies).astype(int)
     scores = 1 / (1 + np.exp(-(2.0 * target - 1 + g.normal(size=target.shape))))
     return Case(scores, target, np.ones(target.shape, bool), scores >= 0.5)
 
@@ -129,3 +137,19 @@ def test_95_percent_intervals_have_the_true_value_in_them_about_so_often() -> No
         inside["AP c"] += bool(low <= float(truth["per_label"]["c"]["AP"] or 0) <= high)
     # Three standard errors of 300 trials are 3.8 points; 200 resamples and the percentiles take one or two more.
     assert all(0.90 <= count / trials <= 0.99 for count in inside.values()), inside
+
+
+def test_the_interval_of_many_rare_labels_is_where_the_true_value_is() -> None:
+    """The mean of 40 average precisions of 15 positives each is biased as much as it varies.
+
+    Percentiles that are not moved have the true value in them in half of the trials, these in 88 of 100; .7 is more
+    than four standard errors below that, and three above a half.
+    """
+    g = np.random.default_rng(1)
+    truth = evaluate(*(population := drawn(g, 400_000, (0.03,)))[:3], ["a"], population.predicted)["criteria"]["mAP"]
+    trials, inside = 60, 0
+    assert truth is not None
+    for _ in range(trials):
+        low, high = bootstrap_intervals(*drawn(g, 500, (0.03,) * 40), resamples=100).criteria["mAP"] or (np.nan, np.nan)
+        inside += low <= truth <= high
+    assert inside / trials >= 0.7
