@@ -51,3 +51,13 @@ def test_a_character_that_another_installed_font_has_is_drawn_by_it(monkeypatch:
     (family,) = rcParams["font.family"][1:]
     assert ord(character) in figure_text._characters(font_manager.findfont(family))
     figure_text._drawn.cache_clear()
+
+
+def test_fonts_that_were_found_are_forgotten_and_found_again() -> None:
+    before = dict(rcParams)
+    for _ in range(2):
+        with figure_text.fonts_restored():
+            rcParams["font.family"] = [*rcParams["font.family"], "Some Font"]
+            figure_text.plain("a")
+        assert dict(rcParams) == before
+        assert figure_text._drawn.cache_info().currsize == 0
