@@ -33,6 +33,7 @@ def kernel(tmp_path: Path) -> Iterator[tuple[KernelManager, BlockingKernelClient
     manager.shutdown_kernel(now=True)
 
 
+@pytest.mark.slow
 def test_the_stop_button_saves_and_the_same_cell_continues(kernel: tuple[KernelManager, BlockingKernelClient]) -> None:
     manager, client = kernel
     printed: dict[str, str] = {"stdout": "", "stderr": "", "result": "", "error": ""}
