@@ -62,7 +62,9 @@ class Backbone(nn.Module, ABC):
 
     name: ClassVar[str]
     imagenet: ClassVar[WeightsEnum | None] = None  # torchvision's entry of the weights trained on ImageNet
-    last_layer: ClassVar[str | None] = None  # the removed classification layer, by torchvision's name
+    last_layer: str | None = None  # the removed classification layer, by torchvision's name
+    # Layers that a file of weights may lack, and the setting that goes without them.
+    dispensable: ClassVar[tuple[str, str] | None] = None
     transform: Transform = Transform()
     stages: tuple[str, ...]
     smallest: int = 32

@@ -41,7 +41,7 @@ class Timm(Backbone):
         fetched = load and weights == "imagenet"
         net = _created(name, pretrained=fetched)
         self.name = name  # type: ignore[misc]  # one class for many networks
-        self.last_layer = net.pretrained_cfg.get("classifier")  # type: ignore[misc]
+        self.last_layer = net.pretrained_cfg.get("classifier")
         size = net.pretrained_cfg["input_size"][-1]
         self.transform = Transform(size, net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
         self.side = size if net.pretrained_cfg.get("fixed_input_size") else None

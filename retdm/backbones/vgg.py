@@ -1,7 +1,7 @@
 """VGG16 (Simonyan & Zisserman, ICLR 2015) and a small network of the same design, for training from scratch."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,27 +12,41 @@ from retdm.errors import UserError
 from retdm.ranges import AtLeast
 
 PUBLISHED_WIDTH = 4096  # of VGG16's second fully connected layer
+CHANNELS = 512  # of its last map
 
 
 class VGG16(Backbone):
-    """VGG16 up to its second fully connected layer, whose output is the embedding. Any image size from 32 x 32 up.
+    """VGG16, of which the embedding is the second fully connected layer. Any image size from 32 x 32 up.
 
     Args:
         weights: ``imagenet``, ``none`` or a path.
         fc: width of the second fully connected layer. 4096: the published layer, and the embedding is its output after
             ReLU and dropout. Any other, such as RETDM's 512: that layer starts at random, and the embedding is its
-            output before ReLU and dropout (``projects``).
+            output before ReLU and dropout (``projects``). ``none``: the convolutions alone, for which a file of weights
+            needs no more; the embedding is the mean of the last map over its places, 512 wide.
         load: see ``Backbone``.
     """
 
     name = "vgg16"
     imagenet = VGG16_Weights.IMAGENET1K_V1
     last_layer = "classifier.6"
-    stages = ("1", "2", "3", "4", "5", "fc")
+    dispensable = ("classifier", "backbone.fc=none goes without them")
+    stages: tuple[str, ...] = ("1", "2", "3", "4", "5", "fc")
     net: VGG
 
-    def __init__(self, weights: str = "imagenet", fc: Annotated[int, AtLeast(1)] = 512, *, load: bool = True) -> None:
+    def __init__(
+        self,
+        weights: str = "imagenet",
+        fc: Annotated[int, AtLeast(1)] | Literal["none"] = 512,
+        *,
+        load: bool = True,
+    ) -> None:
         net = vgg16()
+        if fc == "none":
+            net.classifier = nn.Sequential()
+            self.last_layer, self.stages = "classifier", self.stages[:-1]
+            super().__init__(net, dim=CHANNELS, weights=weights, load=load)
+            return
         net.classifier = net.classifier[:6]
         if fc != PUBLISHED_WIDTH:
             second = nn.Linear(PUBLISHED_WIDTH, fc)
@@ -53,6 +67,8 @@ class VGG16(Backbone):
         return _pooling_stages(self.net.features, image)
 
     def embedding(self, image: Tensor) -> Tensor:
+        if "fc" not in self.stages:
+            return super().vector(self.maps(image))
         pooled = self.net.avgpool(self.maps(image)).flatten(1)
         layers = self.net.classifier[:4] if self.projects else self.net.classifier
         embedding: Tensor = layers(pooled)

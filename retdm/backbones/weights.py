@@ -24,7 +24,8 @@ class Weighted(Protocol):
 
     name: ClassVar[str]
     imagenet: ClassVar[WeightsEnum | None]
-    last_layer: ClassVar[str | None]
+    last_layer: str | None
+    dispensable: ClassVar[tuple[str, str] | None]
     net: nn.Module
     random_layer: str | None
 
@@ -94,6 +95,10 @@ def load_weights(backbone: Weighted, weights: str) -> WeightsReport:
         for name, tensor in taken.items()
         if tensor.shape != own[name].shape
     ]
+    if missing and not (unexpected or reshaped) and backbone.dispensable:
+        layer, instead = backbone.dispensable
+        if all(_in_layer(name, layer) for name in missing):
+            raise UserError(f"{path} has not all layers of {backbone.name}; missing: {_first(missing)}", instead)
     if missing or unexpected or reshaped:
         faults = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
         raise UserError(
@@ -180,7 +185,8 @@ def _imagenet(backbone: Weighted | type[Weighted]) -> WeightsEnum:
 
 
 def _in_layer(name: str, layer: str | None) -> bool:
-    return layer is not None and name.rpartition(".")[0] == layer
+    """True for a tensor of a layer, or of one inside it."""
+    return layer is not None and f"{name.rpartition('.')[0]}.".startswith(f"{layer}.")
 
 
 def _layers(names: Iterable[str]) -> list[str]:

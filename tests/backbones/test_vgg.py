@@ -1,5 +1,7 @@
 """VGG16 against torchvision's own forward pass, and the small network of its design."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from image_maps import images, quadrant_maxima
@@ -117,3 +119,43 @@ def test_vgg_small_gives_an_image_the_same_features_in_any_batch_and_mode() -> N
 def test_vgg_small_of_other_channels_is_an_error(channels: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="does not make a vgg_small"):
         VGGSmall(channels=channels)
+
+
+@pytest.fixture(scope="module")
+def convolutions(published: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of the convolutions alone, in half precision."""
+    path = tmp_path_factory.mktemp("convolutions") / "vgg16_features.pt"
+    torch.save({name: tensor.half() for name, tensor in published.items() if name.startswith("features")}, path)
+    return str(path)
+
+
+def test_a_file_of_convolutions_alone_is_enough_without_fully_connected_layers(
+    convolutions: str, published: dict[str, Tensor]
+) -> None:
+    net = VGG16(weights=convolutions, fc="none").eval()
+    assert net.report is not None and (net.report.taken, net.report.random, net.report.unused) == (26, [], [])
+    assert {name: tensor.shape for name, tensor in net.net.state_dict().items()} == {
+        name: tensor.shape for name, tensor in published.items() if name.startswith("features")
+    }
+    image = images(2, 70)
+    with torch.no_grad():
+        torch.testing.assert_close(net.embedding(image), net.net.features(image).mean((2, 3)))
+        assert net.embedding(image).shape == (2, net.dim) == (2, 512)
+        assert net.multilevel(image).shape == (2, 4 * (64 + 128 + 256 + 512 + 512))
+        with pytest.raises(UserError, match="vgg16 has no stage fc"):
+            net.multilevel(image, ["fc"])
+
+
+def test_of_a_whole_file_the_convolutions_alone_are_taken_and_the_rest_is_told(
+    published: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save(published, tmp_path / "vgg16.pth")
+    net = VGG16(weights=str(tmp_path / "vgg16.pth"), fc="none")
+    assert str(net.report).endswith("; not taken: classifier.0, classifier.3, classifier.6")
+
+
+@pytest.mark.parametrize("fc", [512, 4096])
+def test_where_fully_connected_layers_are_needed_the_error_says_how_to_go_without(convolutions: str, fc: int) -> None:
+    with pytest.raises(UserError, match="has not all layers of vgg16; missing: classifier.0") as error:
+        VGG16(weights=convolutions, fc=fc)
+    assert error.value.hint == "backbone.fc=none goes without them"
