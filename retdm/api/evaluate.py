@@ -2,15 +2,17 @@
 
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from retdm import criteria
+from retdm.criteria.decide import check_rule
 from retdm.data.given.targets import cells_of
 from retdm.errors import UserError
 
 
 def evaluate(
-    scores: ArrayLike, targets: Any, *, decide: str = "half", threshold: ArrayLike = 0.5
+    scores: ArrayLike, targets: Any, *, decide: str = "half", threshold: ArrayLike | None = None
 ) -> dict[str, float | None]:
     """Every criterion of n images over L labels; for those of each label, see :func:`retdm.criteria.evaluate`.
 
@@ -19,19 +21,63 @@ def evaluate(
         targets: (n, L) of 1, 0 and NaN (or None), which is unknown and counts in no criterion: an array, nested lists
             or a DataFrame.
         decide: the rule that makes label sets of scores, see :func:`retdm.criteria.decide`.
-        threshold: of ``decide="validation"``, a number; of ``decide="train_threshold"``, (L,).
+        threshold: of ``decide="validation"``, a number in [0, 1]; of ``decide="train_threshold"``, (L,) of them. Of no
+            other rule.
 
     Returns:
         Criterion -> value, in the order of ``retdm.criteria.CRITERIA``; None where it is not defined.
 
     Raises:
-        UserError: scores or targets are none, or their shapes differ; there is no such rule.
+        UserError: scores, targets or threshold are none, their shapes differ, or two DataFrames have the same columns
+            in another order; there is no such rule.
     """
     cells = cells_of(targets)
     known = cells == cells
     names = [str(column) for column in range(cells.shape[1])]
+    _check_order(scores, targets)
     try:
-        predicted = criteria.decide(scores, decide, threshold)
-        return criteria.evaluate(scores, cells, known, names, predicted)["criteria"]
+        values = _numbers("scores", scores)
+        if values.shape != cells.shape:
+            raise ValueError(f"scores has shape {values.shape}, targets {cells.shape}")
+        predicted = criteria.decide(values, decide, _threshold(decide, threshold, len(names)))
+        return criteria.evaluate(values, cells, known, names, predicted)["criteria"]
     except ValueError as error:
         raise UserError(str(error), "scores and targets are (n, L): a row an image, a column a label") from error
+
+
+def _check_order(scores: Any, targets: Any) -> None:
+    """Raise ``UserError`` where columns of two tables that belong together have different places."""
+    first, second = (list(getattr(table, "columns", ())) for table in (scores, targets))
+    if first != second and set(first) == set(second):
+        raise UserError("scores and targets have the same columns in another order", "scores[targets.columns]")
+
+
+def _threshold(rule: str, threshold: Any, labels: int) -> ArrayLike:
+    check_rule(rule)
+    shapes = {"validation": (), "train_threshold": (labels,)}
+    if rule not in shapes:
+        if threshold is not None:
+            raise UserError(
+                f"threshold={threshold} is not read by decide={rule!r}", 'decide="validation", or leave threshold out'
+            )
+        return 0.5
+    if threshold is None:
+        raise UserError(f"decide={rule!r} needs a threshold", "threshold=0.4; one for each label for train_threshold")
+    values = _numbers("threshold", threshold)
+    if values.shape != shapes[rule] or not ((values >= 0) & (values <= 1)).all():
+        what = "one number" if rule == "validation" else f"{labels} numbers, one a label,"
+        raise UserError(f"threshold={threshold} is not {what} in [0, 1]", f"of decide={rule!r}")
+    return values
+
+
+def _numbers(name: str, given: Any) -> NDArray[np.float64]:
+    """As float64; ``ValueError`` for what is none."""
+    if hasattr(given, "detach"):  # a tensor, whose type or device NumPy may not know
+        given = given.detach().cpu().double().numpy()
+    try:
+        array = np.asarray(given)
+        if array.dtype.kind not in "biufO":
+            raise TypeError
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} holds something else than numbers, or rows that are not equally long") from None

@@ -142,6 +142,8 @@ def _named(name: str) -> Iterator[None]:
         if isinstance(error, Image.DecompressionBombError):
             most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
             reason = f"it has more than {most:,} pixels, as files do that are made to fill memory; make it smaller"
+        elif isinstance(error, UnidentifiedImageError):  # Pillow names the address of what was read from memory
+            reason = "cannot identify its format"
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         raise UnreadableImage(f"{name} cannot be read as an image: {reason}", kind=kind) from error
 

@@ -195,7 +195,7 @@ def test_the_given_image_stays_as_it_is(tmp_path: Path) -> None:
         (np.zeros((8, 8), complex), "its values are complex128"),
         (np.full((8, 8), np.nan), "infinite or no numbers"),
         (b"", r"image 7 is empty \(0 bytes\)"),
-        (b"<html>", "image 7 cannot be read as an image: cannot identify"),
+        (b"<html>", "image 7 cannot be read as an image: cannot identify its format\n"),
         (io.StringIO("x"), "opened as text"),
         ({"a": 1}, "image 7 is of type dict"),
         ([[1]], "image 7 is of type list"),

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,6 +93,8 @@ def as_files(
 
 def _sorted_out(images: Any) -> tuple[list[str] | None, Iterable[Picture]]:
     """(paths, ()) where all images are paths, else (None, images)."""
+    if isinstance(images, Set):
+        raise UserError(f"images is a {type(images).__name__}, which has no order", LIST)
     one = isinstance(images, str | os.PathLike | bytes | Image.Image | Mapping) or hasattr(images, "read")
     dimensions = getattr(images, "ndim", None)  # of arrays, tensors and columns of a table
     if one or not isinstance(images, Iterable) or dimensions in (0, 2):
@@ -116,13 +118,13 @@ def _check_number(images: int, targets: int) -> None:
 
 
 def _existing(paths: Sequence[str]) -> list[str]:
-    """Absolute paths of files, each once."""
+    """Absolute paths of files, each once, links to one file among them."""
     found = [os.path.abspath(os.path.expanduser(path)) for path in paths]
     if absent := [path for path, file in zip(paths, found, strict=True) if not os.path.isfile(file)]:
         many = f"{len(absent):,} of {len(paths):,} images are no files; the first: " if len(absent) > 1 else ""
         raise UserError(f"images: {many}there is no file {absent[0]!r}", "leave it out, with its row of targets")
     first: dict[str, int] = {}
-    for i, file in enumerate(found):
+    for i, file in enumerate(map(os.path.realpath, found)):
         if first.setdefault(file, i) != i:
             raise UserError(
                 f"images {first[file]} and {i} are one file, {paths[i]!r}",
@@ -203,7 +205,7 @@ def _walk(
             image = as_rgb(picture, value_range, f"image {i}")
         except UnreadableImage as error:
             hint = (
-                'state the values that are black and white: **{"data.value_range": [0, 4095]}'
+                'state the values that are black and white: **{"data.value_range": [0, 255]} if they span 8 bits'
                 if error.kind == "unscaled"
                 else "leave it out, with its row of targets"
             )
@@ -236,6 +238,8 @@ def _complete(place: Path, digest: str, names: Sequence[str], write: Callable[[P
 def _checked_splits(splits: Sequence[str] | None, n: int) -> list[str] | None:
     if splits is None:
         return None
+    if isinstance(splits, str | Mapping | Set) or not hasattr(splits, "__iter__"):
+        raise UserError(f"splits is of type {type(splits).__name__}", 'a list: splits=["train", "test", …]')
     found = list(splits)
     if len(found) != n:
         raise UserError(f"there are {len(found):,} splits and {n:,} images", "splits has one name an image, in order")

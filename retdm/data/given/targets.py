@@ -3,7 +3,8 @@
 Notation: n images, L labels.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from retdm.registry import nearest
 
 FORM = "targets are an (n, L) table of 1 (has the label), 0 (has not) and NaN or None (unknown)"
 AS_COLUMNS = "give a column of 0 and 1 for each label; in pandas: table['labels'].str.get_dummies(';')"
+AS_NUMBERS = "give numbers instead of text: np.asarray(targets, dtype=float), or table.astype(float)"
 NEGATIVE = "1 has the label, 0 has not, NaN is unknown: np.where(targets < 0, 0, targets), or np.nan for 0"
 
 
@@ -41,14 +43,18 @@ def targets_of(given: Any, labels: Sequence[str] | None = None) -> Targets:
         UserError: there are no names, two are the same or one is none, the shape is another, or a cell is neither 0, 1
             nor unknown.
     """
-    columns = getattr(given, "columns", None)
-    if columns is not None:
+    if labels is not None:
+        labels = _listed(labels)
+    if hasattr(given, "columns"):
+        columns = list(given.columns)
         if labels is None:
-            labels = list(columns)
-        elif unknown := [name for name in labels if name not in list(columns)]:
+            labels = columns
+        elif unknown := [name for name in labels if name not in columns]:
             raise UserError(f"targets has no column {unknown[0]!r}", nearest(str(unknown[0]), map(str, columns)))
+        if twice := [name for name in labels if columns.count(name) > 1]:
+            raise UserError(f"targets has several columns {twice[0]!r}", "give each column another name")
         names = _names(labels)
-        given = given[list(labels)]
+        given = given[labels]
     elif labels is None:
         raise UserError("labels is missing: the names of the columns of targets", 'labels=["cat", "dog"]')
     else:
@@ -71,11 +77,8 @@ def cells_of(given: Any, names: Sequence[str] | None = None) -> NDArray[np.float
     Raises:
         UserError: as there.
     """
-    if hasattr(given, "toarray"):  # SciPy's sparse matrices
-        given = given.toarray()
-    unknown = given.isna().to_numpy() if hasattr(given, "isna") else None  # pandas' NA is no number and no NaN
     try:
-        array = np.asarray(given)
+        array = _array(given)
     except ValueError as error:  # rows of different lengths
         raise UserError("the rows of targets are not equally long", f"{FORM}; {AS_COLUMNS}") from error
     if array.ndim != 2 or 0 in array.shape or (names is not None and array.shape[1] != len(names)):
@@ -88,10 +91,13 @@ def cells_of(given: Any, names: Sequence[str] | None = None) -> NDArray[np.float
         cells = array.astype(np.float64)
     else:
         cells = np.full(array.shape, np.nan)
+        pandas = sys.modules.get("pandas")  # its NA is no number and no NaN, in lists and arrays too
+        unknown = np.equal(array, None) if pandas is None else pandas.isna(array)
         for place, cell in np.ndenumerate(array):
-            if cell is None or (unknown is not None and unknown[place]):
+            if unknown[place]:
                 continue
-            if not isinstance(cell, bool | int | float | np.bool_ | np.number):
+            real = isinstance(cell, bool | int | float | np.bool_ | np.integer | np.floating)
+            if not real or (cell == cell and cell not in (0, 1)):
                 raise _strange(place, cell, names)
             cells[place] = cell
     strange = ~((cells == 0) | (cells == 1) | np.isnan(cells))
@@ -101,10 +107,33 @@ def cells_of(given: Any, names: Sequence[str] | None = None) -> NDArray[np.float
     return cells
 
 
-def _names(labels: Sequence[str]) -> list[str]:
+def _array(given: Any) -> NDArray[Any]:
+    """What holds targets as an array; what it marks as missing is NaN or None there.
+
+    Raises:
+        ValueError: rows are not equally long.
+    """
+    if hasattr(given, "toarray"):  # SciPy's sparse matrices
+        given = given.toarray()
+    elif hasattr(given, "detach"):  # a tensor, whose type or device NumPy may not know
+        given = given.detach().cpu().double().numpy()
+    elif hasattr(given, "select_dtypes") and given.select_dtypes("category").shape[1]:
+        given = given.astype(object)  # pandas makes a number of a missing category
+    if isinstance(given, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(given), None, given.data.astype(object))
+    return np.asarray(given)
+
+
+def _listed(labels: Any) -> list[Any]:
     if isinstance(labels, str):
         raise UserError(f"labels={labels!r} is one text", f"a list of names: labels=[{labels!r}]")
-    listed = list(labels)
+    if isinstance(labels, Set) or not hasattr(labels, "__iter__"):
+        why = ", which has no order" if isinstance(labels, Set) else ""
+        raise UserError(f"labels is of type {type(labels).__name__}{why}", 'a list of names: labels=["cat", "dog"]')
+    return list(labels)
+
+
+def _names(listed: Sequence[Any]) -> list[str]:
     for name in listed:
         if not isinstance(name, str):
             raise UserError(
@@ -122,5 +151,8 @@ def _strange(place: tuple[int, ...], cell: Any, names: Sequence[str] | None) -> 
     row, column = place
     label = f"label {names[column]!r}" if names is not None else f"column {column}"
     shown = repr(cell.item() if isinstance(cell, np.generic) else cell)
-    hint = AS_COLUMNS if isinstance(cell, str) else NEGATIVE if cell == -1 else FORM
+    if isinstance(cell, str):
+        hint = AS_NUMBERS if cell.strip() in ("0", "1") else AS_COLUMNS
+    else:
+        hint = NEGATIVE if cell == -1 else FORM
     return UserError(f"targets, row {row}, {label}: {shown[:60]} is neither 0, 1 nor unknown", hint)

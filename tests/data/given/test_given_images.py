@@ -173,6 +173,7 @@ def drawn(n: int) -> Iterator[np.ndarray]:
         (np.zeros((4, 4)), "images is ndarray, not several"),
         (7, "images is int, not several"),
         ({"a": 1}, "images is dict, not several"),
+        ({"a.jpg", "b.jpg", "c.jpg"}, "images is a set, which has no order"),
         (["a.jpg", "b.jpg", "c.jpg"], "(?s)3 of 3 images are no files.*'a.jpg'"),
         ([None] * 3, "image 0 is of type NoneType"),
         ([np.zeros((4, 4, 7))] * 3, "image 0 cannot be read as an image: its shape"),
@@ -192,6 +193,12 @@ def test_a_file_given_twice_a_reserved_label_and_strange_splits_are_refused(
 ) -> None:
     with pytest.raises(UserError, match="images 0 and 2 are one file"):
         as_files([files[0], files[1], files[1].parent / ".." / "a, c" / files[0].name], TARGETS, None, tmp_path)
+    (tmp_path / "photos" / "link.png").symlink_to(files[0])
+    with pytest.raises(UserError, match="images 0 and 2 are one file"):
+        as_files([files[0], files[1], tmp_path / "photos" / "link.png"], TARGETS, None, tmp_path)
+    for splits in (3, "train", {"train"}):
+        with pytest.raises(UserError, match="splits is of type"):
+            as_files(pixels, TARGETS, splits, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="cannot be called 'Split'"):
         as_files(pixels, Targets(["Split", "dog"], TARGETS.cells), None, tmp_path)
     with pytest.raises(UserError, match="image 1: 'val' is no split"):
