@@ -4,7 +4,10 @@ from typing import Any, NamedTuple
 
 from retdm.report.read import Run
 from retdm.runs.folder.paths import RunFolder
+from retdm.settings.types import fits
 from retdm.training.history import read_history
+
+MOST = 1e100  # of larger values no chart can be drawn
 
 
 class Training(NamedTuple):
@@ -32,7 +35,7 @@ def training_of(run: Run) -> Training | None:
 
     def values(part: str, name: str) -> dict[int, float]:
         found: dict[int, Any] = {line["epoch"]: line[part].get(name) for line in lines}
-        return {epoch: float(value) for epoch, value in found.items() if isinstance(value, int | float)}
+        return {epoch: float(value) for epoch, value in found.items() if fits(value, float) and abs(value) < MOST}
 
     return Training(
         [(stage, min(of_stage), max(of_stage)) for stage, of_stage in epochs.items()],

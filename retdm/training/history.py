@@ -30,7 +30,7 @@ def _parsed(text: str) -> Line | None:
         return None
     kinds = {"epoch": int, "stage": str, "train": dict, "validation": dict}
     sound = isinstance(line, dict) and all(isinstance(line.get(key), kind) for key, kind in kinds.items())
-    return line if sound else None
+    return line if sound and line["epoch"] >= 1 else None
 
 
 def keep_epochs(path: Path, epochs: int) -> None:

@@ -54,3 +54,9 @@ def test_what_is_no_number_is_null_for_json_has_no_such_number(tmp_path: Path) -
 def test_a_line_that_no_run_wrote_is_left_out(path: Path, text: str) -> None:
     path.write_text(f"{text}\n{path.read_text()}", encoding="latin-1")
     assert [each["epoch"] for each in read_history(path)] == [1, 2, 3]
+
+
+def test_a_line_of_no_epoch_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(json.dumps(line(epoch)) + "\n" for epoch in (-5, 0, 1)))
+    assert read_history(path) == [line(1)]

@@ -123,7 +123,8 @@ def examples(run: Run) -> Picture | None:
 
 
 def _last_stage(run: Run) -> str:
-    stages = [stage["stage"] for stage in (run.metrics or {}).get("stages") or [] if isinstance(stage, dict)]
+    found = (run.metrics or {}).get("stages")
+    stages = [stage.get("stage") for stage in found if isinstance(stage, dict)] if isinstance(found, list) else []
     return str(stages[-1]) if stages else "fitted"
 
 

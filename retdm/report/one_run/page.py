@@ -19,6 +19,7 @@ from retdm.report.training import training_of
 from retdm.runs.folder.paths import RunFolder, shown
 from retdm.settings.types import fits
 
+MORE = ("test_validation_threshold", "validation")  # criteria beside those of the test split, where there are any
 SMALL = 24  # precision-recall curves that stand in the open
 
 
@@ -73,7 +74,7 @@ def contents(run: Run, of: Evaluated | None) -> dict[str, Any]:
         "cards": [card._replace(says=of_kind(card.says, kind)) for card in cards(metrics["test"], of)],
         "label_names": run.labels,
         "criteria": criteria_rows(run, of, kind),
-        "validation_columns": [key for key in ("test_validation_threshold", "validation") if metrics[key] is not None],
+        "validation_columns": [key for key in MORE if metrics.get(key) is not None],
         "threshold": number(metrics.get("threshold"), 2),
         "splits": labels.splits(run, of, kind),
         "left_out": _left_out(metrics),
@@ -106,7 +107,7 @@ def criteria_rows(run: Run, of: Evaluated | None, kind: str) -> list[tuple[str, 
     """Of each criterion: heading, what it says, and test, interval, test at threshold, validation where there are."""
     metrics = run.metrics or {}
     intervals = {} if of is None else of.intervals.criteria
-    parts = [metrics[key] for key in ("test_validation_threshold", "validation") if metrics[key] is not None]
+    parts = [metrics[key] for key in MORE if metrics.get(key) is not None]
     rows = []
     for name in (*CRITERIA, *INSTANCE_CRITERIA):
         if name in metrics["test"]:

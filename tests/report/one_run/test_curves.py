@@ -67,3 +67,16 @@ def test_a_single_stage_needs_no_bands_and_a_run_without_epochs_has_no_charts(ma
     assert training is not None
     (loss,) = training_charts(training)
     assert loss.bands == [] and loss.y_ticks[0][1] == "-2.0"
+
+
+def test_values_that_no_chart_can_hold_are_not_drawn(make_run: Make) -> None:
+    folder = make_run("run", 10, ["a", "b"])
+    write_history(
+        folder, ["joint"] * 4, train_loss=[2.0, 1e308, float("inf"), 1.0], validation_mAP=[0.2, 0.3, 0.4, -1e308]
+    )
+    run = read_run(folder)
+    assert run is not None
+    training = training_of(run)
+    assert training is not None
+    assert training.train_loss == {1: 2.0, 4: 1.0}
+    assert [len(each.lines[0].points.split()) for each in training_charts(training)] == [2, 3]

@@ -199,3 +199,18 @@ def test_what_cannot_be_shown_is_refused_with_its_reason(make_run: Make, tmp_pat
     (tmp_path / "odd" / "metrics.json").write_text(json.dumps({"per_label": {"a": 3}, "test": {}, "seconds": 1}))
     with pytest.raises(UserError, match="is damaged"):
         write_run_page(tmp_path / "odd")
+
+
+def test_what_a_damaged_run_lacks_is_left_out(make_run: Make) -> None:
+    folder = make_run("run", 30, LABELS)
+    whole = write_run_page(folder)[0].read_text()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for key in ("validation", "test_validation_threshold", "stages"):
+        metrics.pop(key, None)
+    for more in ({}, {"stages": 3}, {"stages": [{"name": "train"}]}):
+        (folder / "metrics.json").write_text(json.dumps(metrics | more))
+        assert "<h2" in write_run_page(folder)[0].read_text()
+    (folder / "split.json").unlink()
+    page = write_run_page(folder)[0].read_text()
+    assert "test images, which it never saw" in whole
+    assert "test images, which it never saw" not in page
