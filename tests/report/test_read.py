@@ -63,6 +63,11 @@ def other_labels(run: Path) -> None:
     np.savez(run / "predictions.npz", **(arrays | {"labels": np.array(["a", "b", "c"])}))
 
 
+def text_as_index(run: Path) -> None:
+    arrays = dict(np.load(run / "predictions.npz"))
+    np.savez(run / "predictions.npz", **(arrays | {"index": np.array(["../x"] * len(arrays["index"]))}))
+
+
 BOMB = b"a0: &a0 [x, x]\n" + b"".join(b"a%d: &a%d [%s]\n" % (i, i, b"*a%d, " % (i - 1) * 9) for i in range(1, 12))
 
 DAMAGES = {
@@ -70,6 +75,7 @@ DAMAGES = {
     "predictions empty": (write("predictions.npz", b""), "predictions.npz cannot be read"),
     "predictions flipped": (flip, "predictions.npz"),
     "predictions of other labels": (other_labels, "predictions.npz is not what a finished run wrote"),
+    "predictions of text": (text_as_index, "predictions.npz is not what a finished run wrote"),
     "metrics cut": (cut("metrics.json"), "metrics.json is not JSON"),
     "metrics empty": (write("metrics.json", b""), "metrics.json is not JSON"),
     "metrics {}": (write("metrics.json", b"{}"), "metrics.json is not what a finished run wrote"),

@@ -92,9 +92,9 @@ def cells_of(given: Any, names: Sequence[str] | None = None) -> NDArray[np.float
     else:
         cells = np.full(array.shape, np.nan)
         pandas = sys.modules.get("pandas")  # its NA is no number and no NaN, in lists and arrays too
-        unknown = np.equal(array, None) if pandas is None else pandas.isna(array)
+        unknown = None if pandas is None else pandas.isna(array)
         for place, cell in np.ndenumerate(array):
-            if unknown[place]:
+            if cell is None or (unknown is not None and unknown[place]):
                 continue
             real = isinstance(cell, bool | int | float | np.bool_ | np.integer | np.floating)
             if not real or (cell == cell and cell not in (0, 1)):
@@ -120,7 +120,9 @@ def _array(given: Any) -> NDArray[Any]:
     elif hasattr(given, "select_dtypes") and given.select_dtypes("category").shape[1]:
         given = given.astype(object)  # pandas makes a number of a missing category
     if isinstance(given, np.ma.MaskedArray):
-        return np.where(np.ma.getmaskarray(given), None, given.data.astype(object))
+        cells: NDArray[Any] = given.data.astype(object)
+        cells[np.ma.getmaskarray(given)] = None
+        return cells
     return np.asarray(given)
 
 
