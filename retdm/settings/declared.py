@@ -25,7 +25,7 @@ _KNOWN = {
 _TYPES = (ast.Subscript, ast.BinOp)  # Literal[…], Annotated[…], … | None
 
 
-class Source(NamedTuple):
+class ClassInFile(NamedTuple):
     """A class as its file has it: the class, the whole file, and its name, ``module.Class``."""
 
     target: str
@@ -64,14 +64,14 @@ def is_ours(target: Any) -> bool:
     return isinstance(target, str) and any(lineage(target))
 
 
-def lineage(target: str) -> Iterator[Source]:
+def lineage(target: str) -> Iterator[ClassInFile]:
     """A class of this package, then its bases that are of this package too; nothing where it is of another."""
     module, _, name = target.rpartition(".")
     if (file := _parsed(module)) is None:
         return
     for node in file.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
-            yield Source(target, node, file)
+            yield ClassInFile(target, node, file)
             places = _imported(file)
             for base in node.bases:
                 if isinstance(base, ast.Name):
