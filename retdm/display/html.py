@@ -5,15 +5,19 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+HERE = Path(__file__).parent
+
 
 def rendered(template: Path, **values: object) -> bytes:
-    """A page from a template, which may include other files of its folder.
+    """A page from a template, which begins with ``head.html`` and may include other files of its folder.
+
+    Scripts run only where it sets ``scripts``.
 
     Values are escaped, and each that the template names must be there. A character that is not UTF-8, as in a file's
     name, becomes a backslash sequence.
     """
     environment = Environment(
-        loader=FileSystemLoader(template.parent),
+        loader=FileSystemLoader([template.parent, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
