@@ -30,29 +30,33 @@ def begin(config: DictConfig) -> None:
 
 
 def _check(command: str, config: DictConfig, hydra: Any) -> None:
-    content: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     if command == "train":
-        content, choices = checked(config, hydra.runtime.choices, hydra.overrides.task)
-        data_is_there(content["data"])
+        asked, choices = checked(config, hydra.runtime.choices, hydra.overrides.task)
+        data_is_there(asked["data"])
         said = [f"{group}={choices[group]}" for group in NAMED if choices.get(group, "none") != "none"]
-    elif command == "check":
-        check_command(command, content, hydra.runtime.choices)
-        cache_folder(content["data"], content["outputs"])
-        check_group("data", content["data"], class_of("data", content["data"]), hydra.runtime.choices)
-        data_is_there(content["data"])
-        said = [f"data={hydra.runtime.choices['data']}"]
     else:
-        check_command(command, content)
-        run = RunFolder(content["run"])
-        if command == "test":
-            read_config(run)
-        else:
-            check_checkpoint(run)
-        if images := content.get("images"):
-            find_images([images] if isinstance(images, str) else images)
-        said = [f"run={content['run']}"]
+        said = [_checked_without_training(command, OmegaConf.to_container(config, resolve=True), hydra.runtime.choices)]
     if is_leader():
         print(printable(" ".join([f"retdm {command}", *said])), flush=True)
+
+
+def _checked_without_training(command: str, asked: Any, choices: Any) -> str:
+    """The word of a command that says what it works on."""
+    if command == "check":
+        check_command(command, asked, choices)
+        cache_folder(asked["data"], asked["outputs"])
+        check_group("data", asked["data"], class_of("data", asked["data"]), choices)
+        data_is_there(asked["data"])
+        return f"data={choices['data']}"
+    check_command(command, asked)
+    run = RunFolder(asked["run"])
+    if command == "test":
+        read_config(run)
+    else:
+        check_checkpoint(run)
+    if images := asked.get("images"):
+        find_images([images] if isinstance(images, str) else images)
+    return f"run={asked['run']}"
 
 
 def data_is_there(data: dict[str, Any]) -> None:

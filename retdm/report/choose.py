@@ -120,7 +120,7 @@ def command(group: Group, splits: Sequence[int] = ()) -> str:
 
     It has no folds, and where the method can, it trains on the validation split too.
     """
-    from retdm.runs.errors import as_user_error  # brings PyTorch and Lightning
+    from retdm.runs.errors import as_user_error  # brings Hydra
 
     try:
         words = overrides(final(group))
@@ -157,7 +157,7 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: a choice does not exist any more.
     """
-    from retdm.settings.compose import compose_settings  # brings PyTorch
+    from retdm.settings.compose import compose_settings  # brings Hydra, and its call PyTorch
 
     choices = settings["choices"]
     words = [f"experiment={choices['experiment']}"] if choices.get("experiment") else []

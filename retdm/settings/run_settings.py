@@ -12,6 +12,7 @@ from typing import Any
 
 from retdm.errors import UserError
 from retdm.files import file_hash
+from retdm.settings.classes import resolve_classes
 
 FORMAT = 3  # of a run's config.yaml; a folder of another one is trained anew
 # Where a run keeps its files and how many hands work on it changes no result.
@@ -72,8 +73,6 @@ class RunSettings:
 
     def changed(self, **values: Any) -> "RunSettings":
         """The same settings with other values of some fields; where a ``_target_`` changes, its class is resolved."""
-        from retdm.settings.classes import resolve_classes  # brings PyTorch
-
         renamed = [
             group
             for group in self.classes.keys() & values.keys()
