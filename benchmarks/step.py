@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from retdm.backbones.folding import fold_batchnorm
-from retdm.batch import Batch
+from retdm.batch import Batch, tensors_of
 from retdm.data.source import ImageSource
 from retdm.losses import two_way_metric
 from retdm.methods.deep import DeepMethod
@@ -188,7 +188,7 @@ def parts_of_a_step(settings: RunSettings) -> Iterator[tuple[str, float]]:
     loader = data.split_loader("train")
     yield "load a batch from the cache (test view)", seconds(lambda: next(iter(loader)), 3)
     batch = next(iter(loader))
-    batch = batch._replace(**{name: getattr(batch, name).to(OPTIONS["device"]) for name in batch._fields})
+    batch = batch._replace(**{name: column.to(OPTIONS["device"]) for name, column in tensors_of(batch).items()})
     yield "normalise", seconds(lambda: method.normalised(batch.image), 3)
     batch = batch._replace(image=method.normalised(batch.image))
     yield "image net, forward", seconds(lambda: method.encoder(batch), 3)

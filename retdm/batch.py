@@ -17,12 +17,14 @@ class Batch(NamedTuple):
         target: float32 (B, L) of 0 and 1, of numbers between them where images are mixed; 0 where unknown.
         known: bool (B, L); False where nobody said whether the label applies. Such cells count in no loss and no
             criterion.
+        total: rows of the global batch, of which each process has its slice; None where the rows are no such slice.
     """
 
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
     image: Tensor
     target: Tensor
     known: Tensor
+    total: int | None = None
 
 
 def unlabelled(image: Tensor, labels: int) -> Batch:
@@ -42,12 +44,14 @@ class FeatureBatch(NamedTuple):
         features: (B, F), or a map of regions (B, F, h, w); float32, or float16 as a cache holds maps.
         target: float32 (B, L) of 0 and 1; 0 where unknown.
         known: bool (B, L); False where nobody said whether the label applies.
+        total: as of a :class:`Batch`.
     """
 
     index: Tensor  # type: ignore[assignment]  # as in Batch
     features: Tensor
     target: Tensor
     known: Tensor
+    total: int | None = None
 
 
 class BagBatch(NamedTuple):
@@ -59,6 +63,7 @@ class BagBatch(NamedTuple):
         mask: bool (B, N); True where there is an instance, which is at least once a bag.
         target: float32 (B, L) of 0 and 1; 0 where unknown.
         known: bool (B, L); False where nobody said whether the label applies.
+        total: as of a :class:`Batch`.
     """
 
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
@@ -66,9 +71,15 @@ class BagBatch(NamedTuple):
     mask: Tensor
     target: Tensor
     known: Tensor
+    total: int | None = None
 
 
 AnyBatch = Batch | FeatureBatch | BagBatch
+
+
+def tensors_of(batch: AnyBatch) -> dict[str, Tensor]:
+    """The columns of a batch by name, a row an image or bag in each: all but ``total``."""
+    return {name: column for name, column in batch._asdict().items() if name != "total"}
 
 
 class TrainingLabels(NamedTuple):

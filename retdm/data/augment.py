@@ -162,7 +162,7 @@ def mixed(
         shares.append(share)
     known = batch.known & others.known
     target = torch.lerp(others.target, batch.target, torch.tensor(shares)[:, None])
-    return Batch(batch.index, torch.stack(images), target.where(known, 0), known)
+    return batch._replace(image=torch.stack(images), target=target.where(known, 0), known=known)
 
 
 def _blended(own: Tensor, other: Tensor, share: float, _: np.random.Generator) -> tuple[Tensor, float]:

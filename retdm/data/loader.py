@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from retdm.bags import Bags
-from retdm.batch import BagBatch, Batch, FeatureBatch
+from retdm.batch import BagBatch, Batch, FeatureBatch, tensors_of
 from retdm.data.augment import Augmentation, mixed, test_view
 from retdm.data.bag_source import EMPTY_HINT
 from retdm.data.cached_array import CachedArray
@@ -23,6 +23,19 @@ log = logging.getLogger(__name__)
 Pixels = CachedImages | DecodedImages | np.ndarray  # pixels[i] is image i, uint8 (S, S, 3)
 Key = tuple[int, int]  # (epoch, index): all that workers need to augment by
 MIXING = 1  # in the seed of what is drawn to mix an image, which its view does not share
+
+
+class Share(list[Key]):
+    """The keys of one process's slice of a global batch.
+
+    Args:
+        keys: of the slice.
+        total: rows of the global batch.
+    """
+
+    def __init__(self, keys: Iterable[Key], total: int) -> None:
+        super().__init__(keys)
+        self.total = total
 
 
 class GlobalBatches:
@@ -65,11 +78,12 @@ class GlobalBatches:
     def __len__(self) -> int:
         return self.batches
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[Share]:
         # Neither a generator nor used up: a loader with workers makes the iterator early, and twice.
         epoch = self.epoch
-        mine = [np.array_split(batch, self.world)[self.rank] for batch in self.global_batches(epoch)[self.start :]]
-        return iter([[(epoch, int(i)) for i in batch] for batch in mine])
+        batches = self.global_batches(epoch)[self.start :]
+        mine = [(np.array_split(batch, self.world)[self.rank], len(batch)) for batch in batches]
+        return iter([Share([(epoch, int(i)) for i in rows], total) for rows, total in mine])
 
 
 class Images(Dataset[Batch]):
@@ -97,6 +111,7 @@ class Images(Dataset[Batch]):
             torch.stack([self.view(epoch, i) for epoch, i in keys]),
             torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
             torch.from_numpy(known),
+            _total(keys),
         )
 
 
@@ -160,6 +175,7 @@ class CachedFeatures(Dataset[FeatureBatch]):
             torch.from_numpy(features if self.columns is None else features[:, self.columns]),
             torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
             torch.from_numpy(known),
+            _total(keys),
         )
 
 
@@ -186,7 +202,12 @@ class BagRows(Dataset[BagBatch]):
             torch.from_numpy(mask),
             torch.from_numpy(np.where(known, source.targets[index], 0).astype(np.float32)),
             torch.from_numpy(known),
+            _total(keys),
         )
+
+
+def _total(keys: Sequence[Key]) -> int | None:
+    return keys.total if isinstance(keys, Share) else None
 
 
 class _Piped:
@@ -196,12 +217,13 @@ class _Piped:
         self.batch = batch
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_pipe, (type(self.batch), [tensor.numpy() for tensor in self.batch])
+        arrays = {name: tensor.numpy() for name, tensor in tensors_of(self.batch).items()}
+        return _from_pipe, (type(self.batch), arrays, self.batch.total)
 
 
-def _from_pipe(kind: Any, arrays: list[np.ndarray]) -> Any:
+def _from_pipe(kind: Any, arrays: dict[str, np.ndarray], total: int | None) -> Any:
     _warn_of_pipes()
-    return kind(*(torch.from_numpy(array) for array in arrays))
+    return kind(**{name: torch.from_numpy(array) for name, array in arrays.items()}, total=total)
 
 
 @functools.cache
@@ -221,7 +243,7 @@ def handed_over(batch: Any) -> Any:
     """
     if get_worker_info() is not None:
         try:
-            for tensor in batch:
+            for tensor in tensors_of(batch).values():
                 tensor.share_memory_()
         except RuntimeError:
             return _Piped(batch)

@@ -6,7 +6,9 @@ from torch import Tensor
 from retdm.losses.distributed import gather_rows
 
 
-def canonical_correlation_loss(image: Tensor, label: Tensor, *, weight: float = 0.5, rows: int | None = 500) -> Tensor:
+def canonical_correlation_loss(
+    image: Tensor, label: Tensor, *, weight: float = 0.5, rows: int | None = 500, total: int | None = None
+) -> Tensor:
     """Mean of ‖image − label‖² plus weight ÷ rows · (‖G(image) − I‖² + ‖G(label) − I‖²), G(x) = rows ÷ B · xᵀx.
 
     The original sums over its batch of 500 rows and pulls xᵀx towards I, un-normalised and un-centred. Its units come
@@ -22,6 +24,7 @@ def canonical_correlation_loss(image: Tensor, label: Tensor, *, weight: float = 
         weight: of orthonormality, at least 0.
         rows: at least 1; 1 means xᵀx ÷ B = I, which coordinates within ±½ cannot reach. None counts B: the original ÷ B
             for any batch.
+        total: see :func:`retdm.losses.gather_rows`.
 
     Returns:
         () float32 or wider.
@@ -36,7 +39,7 @@ def canonical_correlation_loss(image: Tensor, label: Tensor, *, weight: float = 
         raise ValueError(f"weight must be at least 0, got {weight}")
     if rows is not None and rows < 1:
         raise ValueError(f"rows must be at least 1, got {rows}")
-    image, label = gather_rows(image), gather_rows(label)
+    image, label = gather_rows(image, total), gather_rows(label, total)
     size = len(image)
     if size == 0:
         raise ValueError("image and label must have a row, got none")

@@ -36,7 +36,14 @@ def center_loss(embedding: Tensor, target: Tensor, known: Tensor | None, centers
 
 
 @torch.no_grad()
-def moved_centers(centers: Tensor, embedding: Tensor, target: Tensor, known: Tensor | None, rate: float) -> Tensor:
+def moved_centers(
+    centers: Tensor,
+    embedding: Tensor,
+    target: Tensor,
+    known: Tensor | None,
+    rate: float,
+    total: int | None = None,
+) -> Tensor:
     """The centres after one step of their own rule: c − rate · sum over its n images of (c − embedding) ÷ (1 + n).
 
     The images of a centre are those of the global batch with that label, known and positive: all processes get equal
@@ -48,6 +55,7 @@ def moved_centers(centers: Tensor, embedding: Tensor, target: Tensor, known: Ten
         target: (B, L), as in :func:`center_loss`.
         known: (B, L) bool, None where every cell is known.
         rate: in [0, 1].
+        total: see :func:`retdm.losses.gather_rows`.
 
     Returns:
         (L, D) of the centres' type, without a graph.
@@ -57,8 +65,8 @@ def moved_centers(centers: Tensor, embedding: Tensor, target: Tensor, known: Ten
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be in [0, 1], got {rate}")
-    positive = gather_rows(_positive(embedding, target, known, centers)).to(centers.dtype)
-    embedding = gather_rows(embedding).to(centers.dtype)
+    positive = gather_rows(_positive(embedding, target, known, centers), total).to(centers.dtype)
+    embedding = gather_rows(embedding, total).to(centers.dtype)
     images = positive.sum(0)[:, None]
     with torch.autocast(centers.device.type, enabled=False):
         return centers - rate * (images * centers - positive.T @ embedding) / (1 + images)

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import AnyBatch, Batch
+from retdm.batch import AnyBatch, Batch, tensors_of
 from retdm.methods.components.encoder import Encoder
 
 
@@ -95,7 +95,8 @@ class Method(LightningModule):
 
     def prepared(self, batch: Any) -> Any:
         """A data set's batch on the method's device, its images normalised: as Lightning prepares a loader's batch."""
-        return self.on_after_batch_transfer(type(batch)(*(column.to(self.device) for column in batch)), 0)
+        there = {name: column.to(self.device) for name, column in tensors_of(batch).items()}
+        return self.on_after_batch_transfer(batch._replace(**there), 0)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch._replace(image=self.normalised(batch.image)) if isinstance(batch, Batch) else batch

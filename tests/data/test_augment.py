@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as transform
 
-from retdm.batch import Batch
+from retdm.batch import Batch, tensors_of
 from retdm.data import augment  # by the module: `test_view` itself would be taken for a test
 from retdm.data.images import cached_side
 
@@ -237,8 +237,10 @@ def test_a_mixed_row_depends_on_its_own_generator_alone(alphas: dict[str, float]
     one, other, mixed = mix(**alphas)
     before = torch.get_rng_state()
     rows = torch.tensor([31, 4, 17])
-    parts = [Batch(*(column[rows] for column in batch)) for batch in (one, other, mixed)]
+    parts = [Batch(*(column[rows] for column in tensors_of(batch).values())) for batch in (one, other, mixed)]
     generators = [np.random.default_rng((3, int(row))) for row in rows]
     again = augment.mixed(parts[0], parts[1], generators, **{"mixup": 0.0, "cutmix": 0.0} | alphas)
-    assert all(torch.equal(a, b) for a, b in zip(again, parts[2], strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(tensors_of(again).values(), tensors_of(parts[2]).values(), strict=True)
+    )
     assert torch.equal(torch.get_rng_state(), before)

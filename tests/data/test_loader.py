@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from retdm.batch import Batch
+from retdm.batch import Batch, tensors_of
 from retdm.data.augment import CROPS, Augmentation, Strong
 from retdm.data.loader import GlobalBatches, Images, TrainingImages, _warn_of_pipes, handed_over
 
@@ -39,6 +39,12 @@ def test_slices_of_the_ranks_concatenate_to_the_global_batches() -> None:
         sizes = [len(part) for part in slices]
         assert max(sizes) - min(sizes) <= 1
         assert min(sizes) >= 1
+
+
+def test_each_slice_says_how_many_rows_its_global_batch_has() -> None:
+    whole = [len(batch) for batch in GlobalBatches(ROWS, 16, seed=3)]
+    for rank in range(3):
+        assert [share.total for share in GlobalBatches(ROWS, 16, seed=3, rank=rank, world=3)] == whole
 
 
 def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
@@ -133,7 +139,8 @@ def test_two_workers_give_the_batches_of_none(arrays: tuple[np.ndarray, ...], ho
     two = loaded(arrays, 2, how=how)
     assert len(none) == len(two) == 6
     for a, b in zip(none, two, strict=True):
-        for x, y in zip(a, b, strict=True):
+        assert a.total == b.total == len(a.index)
+        for x, y in zip(tensors_of(a).values(), tensors_of(b).values(), strict=True):
             assert x.dtype == y.dtype
             assert torch.equal(x, y)
     assert not torch.equal(none[0].image, none[3].image)  # another epoch has other views
@@ -153,7 +160,9 @@ def test_without_shared_memory_batches_come_through_pipes_and_a_line_says_so(
         piped = loaded(arrays, 1)
     for a, b in zip(loaded(arrays, 0), piped, strict=True):
         assert type(b) is Batch
-        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+        assert a.total == b.total
+        pairs = zip(tensors_of(a).values(), tensors_of(b).values(), strict=True)
+        assert all(torch.equal(x, y) for x, y in pairs)
     assert [record.getMessage()[:36] for record in caplog.records] == ["shared memory (/dev/shm) is too smal"]
 
 

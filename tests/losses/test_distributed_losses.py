@@ -48,7 +48,12 @@ def train_once(rows: slice, wrap: Callable[[nn.Module], nn.Module] = lambda nets
         "sum": binary_cross_entropy(logits, target, known, reduction="sum"),
         "reconstruction": squared_error(rebuilt, target, known),
         "metric": two_way_metric(
-            gather_rows(image), gather_rows(label), gather_rows(target), k=2, complete=gather_rows(known.all(1)), seed=7
+            gather_rows(image, total=5),
+            gather_rows(label, total=5),
+            gather_rows(target),
+            k=2,
+            complete=gather_rows(known.all(1)),
+            seed=7,
         ),
     }
     (losses["mean"] + 0.5 * losses["sum"] + 0.3 * losses["reconstruction"] + 0.7 * losses["metric"]).backward()
@@ -63,6 +68,11 @@ def work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     result = train_once(SLICES[rank], DistributedDataParallel)
     result["integers"] = gather_rows(torch.arange(12).view(4, 3) if rank else torch.zeros(0, 3, dtype=torch.int64))
+    result["told"] = gather_rows(torch.arange(5)[SLICES[rank]], total=5)
+    try:
+        gather_rows(torch.arange(rank + 1), total=3)  # the first rank has two of three
+    except ValueError as error:
+        result["refused"] = str(error)
     result["booleans"] = gather_rows(torch.tensor([True, False][: 2 - rank]))
     mine = torch.full((rank + 1, 2), float(rank + 1), requires_grad=True)
     gathered = gather_rows(mine)
@@ -110,6 +120,12 @@ def test_rows_are_gathered_in_rank_order_whatever_their_type_and_number(two: lis
         assert result["integers"].tolist() == torch.arange(12).view(4, 3).tolist()
         assert result["booleans"].tolist() == [True, False, True] and result["booleans"].dtype == torch.bool
         assert result["rows"].tolist() == [[1, 1], [2, 2], [2, 2]]
+
+
+def test_a_rank_that_is_told_the_rows_of_the_global_batch_asks_no_other(two: list[dict[str, Any]]) -> None:
+    for rank, result in enumerate(two):
+        assert result["told"].tolist() == [0, 1, 2, 3, 4]
+        assert result["refused"] == f"of 3 rows rank {rank} has {2 - rank}, got {rank + 1}"
 
 
 def test_own_rows_get_their_slice_of_the_gradient_times_the_processes(two: list[dict[str, Any]]) -> None:

@@ -1,29 +1,65 @@
-"""Losses and scores of every deep method on tensors that pretend to lie on a GPU; none is needed.
+"""Steps and scores of every deep method on tensors that pretend to lie on a GPU; none is needed.
 
 A tensor on the wrong device raises ``FakeTensorDeviceMismatchError``; a value that the host reads, which would wait for
-the GPU, raises ``DataDependentOutputException``.
+the GPU, raises ``DataDependentOutputException``, and a shape that depends on values ``DynamicOutputShapeException``.
 """
 
-from collections.abc import Callable
-from typing import Any
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import pytest
 import torch
+import torch.distributed as dist
 from deep_methods import METHODS, class_of
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from retdm.batch import BagBatch, Batch, FeatureBatch, TrainingLabels
+import retdm.losses
+from retdm.batch import BagBatch, Batch, FeatureBatch, TrainingLabels, tensors_of
+from retdm.errors import UserError
+from retdm.losses import gather_rows
+from retdm.methods.components.chosen_loss import ChosenLoss
+from retdm.methods.components.heads import Head
+from retdm.methods.components.pooling import OF_NUMBERS, Pooling
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_method
+from retdm.settings.run_settings import RunSettings
+
+Tiny = Callable[..., RunSettings]
 
 ROWS, LABELS, SIDE, DIM = 6, 5, 32, 7
 
 
-KINDS = [
-    pytest.param(name, kind, id=f"{name}-{kind.__name__}")
-    for name in METHODS
-    for kind in sorted(class_of(name).takes, key=str)  # alike in every process of the tests
+def losses() -> Iterator[str]:
+    """Names of the losses that ``method.loss`` takes."""
+    for each in pkgutil.iter_modules(retdm.losses.__path__):
+        try:
+            yield ChosenLoss(each.name).name
+        except UserError:
+            continue
+
+
+METHOD_KINDS = [(name, kind) for name in METHODS for kind in sorted(class_of(name).takes, key=str)]
+HEADS = [f"method.head={head}" for head in get_args(Head)]
+CASES = [
+    *((f"method={name}", kind) for name, kind in METHOD_KINDS),
+    *((f"method={name} precompute=true", FeatureBatch) for name in METHODS),
+    *((f"method=bce {head}", Batch) for head in HEADS),
+    *((f"method=bce {head} precompute=true", FeatureBatch) for head in HEADS),
+    *((f"method=retdm {head}", Batch) for head in HEADS),
+    *((f"method=bce method.loss={loss}", Batch) for loss in losses()),
+    *((f"method=mil method.pooling={pooling}", BagBatch) for pooling in get_args(Pooling)),
+    *((f"method=mil method.space=embeddings method.pooling={pooling}", BagBatch) for pooling in OF_NUMBERS),
+    ("method=mil method.instances=grid method.grid=2", Batch),
+    ("method=retdm method.pool=train method.k=2", Batch),
+    ("method=retdm method.score=label_sets", Batch),
+    ("method=retdm method.rival_image=first", Batch),
 ]
 
 
@@ -53,38 +89,70 @@ def batch_of(kind: type, method: DeepMethod) -> Any:
     return Batch(index, torch.zeros(ROWS, 3, SIDE, SIDE, dtype=torch.uint8), *labels)
 
 
-@pytest.mark.parametrize("name, kind", KINDS)
-def test_nothing_lies_on_another_device_and_no_step_waits_for_the_gpu(
-    tiny: Callable[..., Any], name: str, kind: type, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What these two do cannot be faked.
-    monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
-    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
-    settings = tiny(f"method={name}")
-    method: Any = build_method(settings, [f"l{j}" for j in range(LABELS)], dim=DIM if kind is BagBatch else None)
-    rows = torch.randint(0, 2, (20, LABELS), dtype=torch.uint8)
-    method.use_training_labels(TrainingLabels(rows, torch.ones(20, LABELS, dtype=torch.bool), torch.ones(40).long()))
-    real = batch_of(kind, method)
+def built(tiny: Tiny, words: str, kind: type) -> DeepMethod:
+    """The method that the words choose, its training labels known."""
+    method = build_method(tiny(*words.split()), [f"l{j}" for j in range(LABELS)], dim=DIM if kind is BagBatch else None)
+    assert isinstance(method, DeepMethod)
+    rows = torch.randint(0, 2, (200, LABELS), dtype=torch.uint8)
+    method.use_training_labels(TrainingLabels(rows, torch.ones(200, LABELS, dtype=torch.bool), torch.ones(400).long()))
+    return method
+
+
+def take_steps(method: DeepMethod, real: Any) -> None:
+    """A step of training and of validation in each stage, and the scores, on fake tensors."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         move(method)
-        batch = method.on_after_batch_transfer(kind(*(fake(column) for column in real)), 0)
+        there = {name: fake(column) for name, column in tensors_of(real).items()}
+        batch = method.on_after_batch_transfer(real._replace(**there), 0)
         for stage in method.stages:
             method.stage, method.stage_step = stage, 1  # at the first step of a stage a method may read a value
-            for training in (True, False):
-                method.train(training)
-                losses = method.losses(batch)
-                total = method.total({term: losses[term] for term in method.active})
-                assert total.device.type == "cuda"
-        method.eval()
-        assert method.scores(batch).device.type == "cuda"
+            method.train()
+            assert method.training_step(batch, 0)["loss"].device.type == "cuda"
+            method.on_before_optimizer_step(None)  # type: ignore[arg-type]
+            method.eval()
+            found = method.validation_step(batch, 0)
+            assert found["predictions"].scores.device.type == found["loss"].device.type == "cuda"
         if method.scores_instances:
             assert method.instance_scores(batch).device.type == "cuda"
 
 
-def test_a_value_that_the_host_reads_and_a_tensor_on_the_cpu_are_found() -> None:
+@pytest.fixture
+def unfaked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what cannot be faked: pinned memory, and cuDNN's LSTM."""
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
+
+
+@pytest.fixture
+def two_processes() -> Iterator[None]:
+    """This process is the first of two that never speak to each other."""
+    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("unfaked")
+@pytest.mark.parametrize(("words", "kind"), [pytest.param(*case, id=f"{case[0]} {case[1].__name__}") for case in CASES])
+def test_nothing_lies_on_another_device_and_no_step_waits_for_the_gpu(tiny: Tiny, words: str, kind: type) -> None:
+    method = built(tiny, words, kind)
+    take_steps(method, batch_of(kind, method))
+
+
+@pytest.mark.usefixtures("unfaked", "two_processes")
+@pytest.mark.parametrize(("name", "kind"), METHOD_KINDS)
+def test_no_step_of_several_processes_waits_for_the_gpu(tiny: Tiny, name: str, kind: type) -> None:
+    method = built(tiny, f"method={name}", kind)
+    take_steps(method, batch_of(kind, method)._replace(total=2 * ROWS - 1))
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_what_would_wait_is_found() -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):
         scores = torch.ones(3, device="cuda")
-        with pytest.raises(DataDependentOutputException):
-            bool(scores.all())
+        for wait in (lambda: bool(scores.all()), lambda: scores.tolist(), lambda: gather_rows(scores)):
+            with pytest.raises(DataDependentOutputException):
+                wait()
+        with pytest.raises(DynamicOutputShapeException):
+            scores[scores > 0]
         with pytest.raises(RuntimeError, match="device"):
             scores + torch.ones(3)

@@ -67,7 +67,9 @@ class C2AE(DeepMethod):
         image = self.classifier.image_encoder(self.encoder(batch))
         label = self.classifier.label_encoder((2 * batch.target - 1) * batch.known)
         return {
-            "embedding": canonical_correlation_loss(image, label, weight=self.orthonormality, rows=self.rows),
+            "embedding": canonical_correlation_loss(
+                image, label, weight=self.orthonormality, rows=self.rows, total=batch.total
+            ),
             "ranking": label_ranking_loss(
                 self.classifier.decoder(label), batch.target, batch.known, steepness=self.steepness
             ),

@@ -42,12 +42,12 @@ class Center(DeepMethod):
         super().__init__(backbone, labels, embedding_dim=embedding_dim, **training)
         self.center_rate, self.reduction = center_rate, reduction
         self.register_buffer("centers", torch.zeros(len(labels), self.encoder.width))
-        self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # by which the centres move at the end of the step
+        self.last_step: tuple[Tensor, AnyBatch] | None = None  # by which the centres move at the end of the step
 
     def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         embedding, logits = self.embed_and_classify(batch)
         if self.training:
-            self.last_step = (embedding.detach(), batch.target, batch.known)
+            self.last_step = (embedding.detach(), batch)
         return {
             "classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction),
             "center": center_loss(embedding, batch.target, batch.known, self.centers),
@@ -57,5 +57,8 @@ class Center(DeepMethod):
         # Not at the end of the batch: a checkpoint of this step is written before that.
         super().on_before_optimizer_step(optimizer)
         if "center" in self.active and self.last_step is not None:
-            self.centers.copy_(moved_centers(self.centers, *self.last_step, rate=self.center_rate))
+            embedding, batch = self.last_step
+            self.centers.copy_(
+                moved_centers(self.centers, embedding, batch.target, batch.known, self.center_rate, batch.total)
+            )
             self.last_step = None

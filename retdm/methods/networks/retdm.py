@@ -194,20 +194,19 @@ class RETDM(DeepMethod):
 
     def _ways(self, image: Tensor, label: Tensor, batch: AnyBatch) -> TwoWay:
         """Both ways over the global batch: every row of it can be a rival."""
-        target, complete = gather_rows(batch.target), gather_rows(batch.known.all(dim=1))
+        total = batch.total
+        target, complete = gather_rows(batch.target, total), gather_rows(batch.known.all(dim=1), total)
         pool: dict[str, Tensor] = {}
         if self.pool == "train":
-            near = nearest_label_sets(target, self.k, candidates=self.train_sets, frequency=self.train_counts)
-            rows = near[near >= 0].unique()
-            sets = self.train_sets[rows]
-            pool = {
-                "sets": sets,
-                "set_embedding": self.embed_label_sets(sets),
-                "set_frequency": self.train_counts[rows],
-            }
+            sets, counts = self.train_sets, self.train_counts
+            if len(sets) > len(target) * self.k:  # else the label net takes all at less cost
+                near = nearest_label_sets(target, self.k, candidates=sets, frequency=counts)
+                rows = near.clamp(min=0).flatten()  # some twice: to drop those, the host would wait for a GPU
+                sets, counts = sets[rows], counts[rows]
+            pool = {"sets": sets, "set_embedding": self.embed_label_sets(sets), "set_frequency": counts}
         return two_way_terms(
-            gather_rows(image),
-            gather_rows(label),
+            gather_rows(image, total),
+            gather_rows(label, total),
             target,
             k=self.k,
             unit=self.unit,
@@ -216,7 +215,7 @@ class RETDM(DeepMethod):
             rival_image=self.rival_image,
             seed=self.loss_seed,
             complete=complete,
-            frequency=self.frequency[gather_rows(batch.index)],
+            frequency=self.frequency[gather_rows(batch.index, total)],
             **pool,
         )
 

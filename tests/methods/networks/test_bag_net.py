@@ -16,7 +16,7 @@ from torch import Tensor
 import retdm
 from retdm.backbones import NoBackbone
 from retdm.backbones.vgg import VGGSmall
-from retdm.batch import BagBatch, Batch
+from retdm.batch import BagBatch, Batch, tensors_of
 from retdm.commands.train import train
 from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
@@ -127,7 +127,7 @@ def test_a_bags_scores_are_its_own_however_wide_the_batch_is(name: str) -> None:
         assert torch.allclose(method.losses(wide)["classification"], losses["classification"])
         for i in range(12):
             here = batch.mask[i]
-            alone = BagBatch(*(column[i : i + 1] for column in batch))
+            alone = BagBatch(*(column[i : i + 1] for column in tensors_of(batch).values()))
             alone = alone._replace(bag=batch.bag[i][here][None], mask=here[here][None])
             assert torch.allclose(method.scores(alone)[0], scores[i], atol=1e-6)
 

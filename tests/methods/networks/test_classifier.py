@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from retdm.batch import Batch
+from retdm.batch import Batch, tensors_of
 from retdm.errors import UserError
 from retdm.losses import asymmetric_loss, binary_cross_entropy, softmax_cross_entropy, warp_loss
 from retdm.methods.base import draw_seed
@@ -110,7 +110,7 @@ def warp(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
         method.seed = seed
         monkeypatch.setattr(Classifier, "global_step", step, raising=False)
         method.train(training)
-        return method.losses(Batch(*(column[rows] for column in batch)))["classification"]
+        return method.losses(Batch(*(column[rows] for column in tensors_of(batch).values())))["classification"]
 
     return of
 

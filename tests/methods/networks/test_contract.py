@@ -9,7 +9,7 @@ import torch
 from deep_methods import METHODS, ready
 from torch import Tensor, nn
 
-from retdm.batch import Batch
+from retdm.batch import Batch, tensors_of
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_method
 from retdm.settings.run_settings import RunSettings
@@ -228,7 +228,7 @@ def test_scores_are_probabilities_of_each_image_alone(tiny: Tiny, name: str) -> 
     method.eval()
     with torch.inference_mode():
         scores = method.scores(batch)
-        alone = method.scores(Batch(*(column[:1] for column in batch)))
+        alone = method.scores(Batch(*(column[:1] for column in tensors_of(batch).values())))
         other = method.scores(batch._replace(target=1 - batch.target))
     assert scores.shape == batch.target.shape
     assert scores.dtype == torch.float32

@@ -10,7 +10,7 @@ from deep_methods import at_stage, ready
 from torch import Tensor
 
 import retdm
-from retdm.batch import Batch
+from retdm.batch import Batch, tensors_of
 from retdm.losses import binary_cross_entropy, squared_error, two_way_metric, two_way_terms
 from retdm.methods.base import draw_seed
 from retdm.methods.networks.retdm import RETDM
@@ -88,7 +88,7 @@ def test_incomplete_rows_are_neither_anchor_nor_rival(tiny: Tiny) -> None:
     known = batch.known.clone()
     known[::3, 0] = False
     whole = known.all(dim=1)
-    half = Batch(*(column[whole] for column in batch))
+    half = Batch(*(column[whole] for column in tensors_of(batch).values()))
     masked = batch._replace(known=known, target=batch.target * known)
     assert torch.allclose(method.losses(masked)["metric"], method.losses(half)["metric"], rtol=1e-4)
 
@@ -137,6 +137,32 @@ def test_the_pool_of_all_training_sets_is_the_batchs_where_the_batch_holds_all_t
             values[pool, size] = method.losses(batch)["metric"].item()
     assert values["train", 100] == pytest.approx(values["batch", 100], rel=1e-5)
     assert values["train", 8] != pytest.approx(values["batch", 8], rel=1e-3)
+
+
+def test_of_many_training_sets_only_those_near_the_batch_are_embedded(tiny: Tiny) -> None:
+    more = ("method.k=1", "method.pool=train", "data.batch_size=4")
+    method, batch = ready(tiny("method=retdm", *OPTIONS, *more))
+    assert isinstance(method, RETDM)
+    at_stage(method, "joint")
+    sets = method.train_sets
+    assert len(sets) > len(batch.target) * method.k
+    image, label = method.encoder(batch), method.label_net(batch.target)
+    expected = two_way_terms(
+        image,
+        label,
+        batch.target,
+        k=1,
+        unit=2.5,
+        temperature=0.7,
+        violation=0.4,
+        seed=method.loss_seed,
+        frequency=method.frequency[batch.index],
+        sets=sets,
+        set_embedding=method.embed_label_sets(sets),
+        set_frequency=method.train_counts,
+    )
+    assert torch.allclose(method.losses(batch)["metric"], expected.way1 + method.mu * expected.way2)
+    assert expected.way1 > 0
 
 
 def test_label_net_and_reconstruction_have_the_papers_shape(tiny: Tiny) -> None:
