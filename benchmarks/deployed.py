@@ -27,8 +27,10 @@ from retdm.runs.trained.program import scores_of_program
 def prepared(file: Path, transform: dict[str, Any]) -> torch.Tensor:
     """A photograph as docs/howto/deploying.md prepares it, uint8 (3, S, S)."""
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    left, top = (round(side * (1 - transform["crop"]) / 2) for side in image.size)
+    image = image.crop((left, top, image.width - left, image.height - top))
     for side in transform["resize"]:
-        image = image.resize((side, side), Image.Resampling.BILINEAR)
+        image = image.resize((side, side), Image.Resampling[transform["interpolation"].upper()])
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 

@@ -35,7 +35,7 @@ def test_a_users_configuration_may_name_any_class() -> None:
     [
         ("retdm.backbones.vgg.VGG61", "no class 'VGG61' in retdm.backbones.vgg", "did you mean VGG16"),
         ("retdm.backbones.vga.VGG16", "No module named 'retdm.backbones.vga'", "module and the class"),
-        ("retdm.backbones.weights.find_file", "no class 'find_file'", "module and the class"),
+        ("retdm.backbones.weight_files.find_file", "no class 'find_file'", "module and the class"),
         ("VGG16", "cannot be imported", "module and the class"),
         ("", "cannot be imported", "module and the class"),
     ],

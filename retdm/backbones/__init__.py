@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from retdm.backbones.base import Backbone, NoBackbone, Transform
-from retdm.backbones.weights import WeightsReport, find_file
+from retdm.backbones.weight_files import find_file
+from retdm.backbones.weights import WeightsReport
 from retdm.files import file_hash
 
 __all__ = ["Backbone", "NoBackbone", "Transform", "WeightsReport", "weights_hash"]

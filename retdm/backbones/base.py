@@ -19,12 +19,20 @@ BatchNormMode = Literal["frozen", "trained"] | None
 
 @dataclass(frozen=True)
 class Transform:
-    """Preparation of images, which belongs to a backbone's weights. ``mean`` and ``std`` are for RGB in [0, 1]."""
+    """Preparation of images, which belongs to a backbone's weights.
+
+    Attributes:
+        size: side in pixels of the squares that the weights were trained on.
+        mean, std: of RGB in [0, 1].
+        interpolation: by which images are resized, in Pillow's words: ``bilinear``, ``bicubic``.
+        crop: share of each side around the centre that is shown, above 0; 1 is the whole image.
+    """
 
     size: int = 224
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of ImageNet
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
+    crop: float = 1.0
 
     def __post_init__(self) -> None:
         # YAML, JSON and checkpoints give lists, which would make equal transforms unequal.
@@ -32,8 +40,11 @@ class Transform:
         object.__setattr__(self, "std", tuple(self.std))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values; ``Transform(**transform.as_dict()) == transform``."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        """Return plain values; ``Transform(**transform.as_dict()) == transform``. A whole image names no crop."""
+        plain = asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        if self.crop == 1:
+            del plain["crop"]
+        return plain
 
 
 class Backbone(nn.Module, ABC):
@@ -61,8 +72,9 @@ class Backbone(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    names: ClassVar[str] = "torchvision's"  # whose names the tensors of ``net`` bear
     imagenet: ClassVar[WeightsEnum | None] = None  # torchvision's entry of the weights trained on ImageNet
-    last_layer: str | None = None  # the removed classification layer, by torchvision's name
+    last_layer: str | tuple[str, ...] | None = None  # the removed classification layer, or layers, by the names of net
     # Layers that a file of weights may lack, and the setting that goes without them.
     dispensable: ClassVar[tuple[str, str] | None] = None
     transform: Transform = Transform()
@@ -108,9 +120,13 @@ class Backbone(nn.Module, ABC):
         return imagenet_name(cls)
 
     @classmethod
-    def torchvision_name(cls, name: str) -> str:
-        """Translate a tensor's name in older files to torchvision's present one."""
-        return name
+    def transform_of(cls, config: Mapping[str, Any]) -> Transform:
+        """The preparation of images for these settings, known before the network is built."""
+        return cls.transform
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Translate the tensors of a file, which may bear other names, to those of ``net``."""
+        return state
 
     def freeze(self) -> Self:
         """Stop its training: no gradients, evaluation mode from now on."""

@@ -42,6 +42,5 @@ class DenseNet169(Backbone):
             if name in self.stages:
                 yield name, x
 
-    @classmethod
-    def torchvision_name(cls, name: str) -> str:
-        return OLD_NAME.sub(r"\1\2", name)
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in state.items()}

@@ -1,68 +1,103 @@
 """Any network of the timm library (Wightman, github.com/huggingface/pytorch-image-models), by its name there."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from retdm.backbones.base import Backbone, BatchNormMode, Transform
+from retdm.backbones.timm_build import config_of, created, preparation_of, source_of, under_timms_names
 from retdm.backbones.weights import WeightsReport
 from retdm.errors import UserError
-from retdm.registry import close_names
+from retdm.ranges import Between
+
+Pool = Literal["avg", "cls", "cls+avg"] | None
 
 
 class Timm(Backbone):
-    """A network of timm without its classification layer; the embedding is that layer's input.
+    """A network of timm without its classification layer.
 
     Its stages are the intermediate maps that timm offers, by number from 1; those of a transformer are its blocks'
-    tokens, laid out as their patches lie in the image.
+    patch tokens, laid out as their patches lie in the image, without class and register tokens.
 
     Args:
-        name: as timm lists it, such as ``resnet50d`` or ``vit_small_patch16_224``.
-        weights: ``imagenet`` (timm's own for this name, downloaded once), ``none``, or a path of a state dict under
-            timm's names.
+        name: as timm lists it, with or without the tag of its weights: ``resnet50d``,
+            ``vit_base_patch16_siglip_224.v2_webli``.
+        weights: ``imagenet`` (timm's own for this name, whatever they were trained on, downloaded once), ``none``, or a
+            path (see ``load_weights``) of tensors under timm's names or under those of the original files, as far as
+            timm can convert them. Positional embeddings are resized to ``image_size``.
+        pool: the embedding. None: what timm feeds to the classification layer. ``avg``: the mean of the last map over
+            its places; ``cls``: the class token; ``cls+avg``: both, side by side.
+        crop: share of each side around the centre that is shown; ``weights``: as in the evaluation of the weights.
         batchnorm, load: see ``Backbone``.
+        image_size: side of the images, for networks that are built for one size; None: that of the weights.
 
     Raises:
-        UserError: timm is not installed or has no such network, or its weights cannot be loaded.
+        UserError: timm is not installed or has no such network, its weights cannot be loaded, it has no class token, or
+            the image size is no multiple of its patches.
     """
 
+    names = "timm's or the original"
     net: Any
 
     def __init__(
         self,
         name: str = "resnet50d",
         weights: str = "imagenet",
+        pool: Pool = None,
+        crop: Annotated[float, Between(0, 1, with_low=False)] | Literal["weights"] = 1.0,
         *,
         batchnorm: BatchNormMode = None,
         load: bool = True,
+        image_size: int | None = None,
     ) -> None:
         fetched = load and weights == "imagenet"
-        net = _created(name, pretrained=fetched)
+        self.transform = self.transform_of({"name": name, "crop": crop})
+        config = config_of(name)
+        source = source_of(config) if fetched else ""
+        net = created(name, image_size, pretrained=fetched)
         self.name = name  # type: ignore[misc]  # one class for many networks
-        self.last_layer = net.pretrained_cfg.get("classifier")
-        size = net.pretrained_cfg["input_size"][-1]
-        self.transform = Transform(size, net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
-        self.side = size if net.pretrained_cfg.get("fixed_input_size") else None
-        self.smallest = self.side or 32
+        self.last_layer = config.get("classifier")
+        self.pool = pool
+        self.patch = _patch(net)
+        self.side = _side(net)
+        self.smallest = self.side or max(32, self.patch)
         self.stages = (*(str(number + 1) for number in range(len(net.feature_info))), "fc")
+        if pool in ("cls", "cls+avg") and getattr(net, "cls_token", None) is None:
+            raise UserError(f"backbone.pool={pool}: timm's {name} has no class token", "backbone.pool=avg, or null")
         mode = batchnorm or ("trained" if weights == "none" else "frozen")
-        dim = getattr(net, "head_hidden_size", None) or net.num_features
+        width = getattr(net, "head_hidden_size", None) or net.num_features
         super().__init__(
             net,
-            dim=dim,
+            dim=width,
             weights="none" if fetched else weights,
             batchnorm=mode,
             load=load,
         )
+        if pool is not None:
+            self.dim = self.channels * (2 if pool == "cls+avg" else 1)
         if fetched:
-            self.report = WeightsReport(len(net.state_dict()), [], [], _source(net), "")
+            self.report = WeightsReport(len(net.state_dict()), [], [], source, "")
 
     @classmethod
     def imagenet_name(cls, config: Mapping[str, Any]) -> str:
-        name = str(config.get("name", "resnet50d"))
-        return _source(_created(name, pretrained=False))
+        return source_of(config_of(str(config.get("name", "resnet50d"))))
+
+    @classmethod
+    def transform_of(cls, config: Mapping[str, Any]) -> Transform:
+        wanted = preparation_of(config_of(str(config.get("name", "resnet50d"))))
+        crop = config.get("crop", 1.0)
+        return Transform(
+            size=wanted["input_size"][-1],
+            mean=wanted["mean"],
+            std=wanted["std"],
+            interpolation=wanted["interpolation"],
+            crop=float(wanted["crop_pct"] if crop == "weights" else crop),
+        )
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return under_timms_names(self.net, state)
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         for number, level in enumerate(self._maps(image, norm=True)):
@@ -71,56 +106,58 @@ class Timm(Backbone):
     def _bare_levels(self, image: Tensor) -> Iterator[Tensor]:
         return iter(self._maps(image, norm=False))  # a transformer's last normalisation is in each of its levels
 
-    def _maps(self, image: Tensor, *, norm: bool) -> list[Tensor]:
-        self._check_side(image)
+    def _maps(self, image: Tensor, *, norm: bool, last: bool = False) -> list[Tensor]:
+        self._check_size(image)
         maps: list[Tensor] = self.net.forward_intermediates(
-            image, norm=norm, output_fmt="NCHW", intermediates_only=True
+            image, indices=1 if last else None, norm=norm, output_fmt="NCHW", intermediates_only=True
         )
         return maps
 
+    def maps(self, image: Tensor) -> Tensor:
+        (last,) = self._maps(image, norm=True, last=True)
+        return last
+
     def embedding(self, image: Tensor) -> Tensor:
         self._check_size(image)
-        self._check_side(image)
-        embedding: Tensor = self.net.forward_head(self.net.forward_features(image), pre_logits=True)
-        return embedding
+        if self.pool == "avg":
+            return self.vector(self.maps(image))
+        features: Tensor = self.net.forward_features(image)
+        if self.pool is None:
+            embedding: Tensor = self.net.forward_head(features, pre_logits=True)
+            return embedding
+        token = features[:, 0]
+        if self.pool == "cls":
+            return token
+        return torch.cat([token, features[:, self.net.num_prefix_tokens :].mean(1)], 1)
 
-    def check_side(self, side: int) -> None:
-        super().check_side(side)
-        self._check_side(torch.empty(1, 3, side, side, device="meta"))
-
-    def _check_side(self, image: Tensor) -> None:
-        if self.side is not None and image.shape[-2:] != (self.side, self.side):
+    def _check_size(self, image: Tensor) -> None:
+        height, width = image.shape[-2:]
+        if self.side is not None and (height, width) != (self.side, self.side):
             raise UserError(
-                f"{self.name} takes images of {self.side} x {self.side}, not of {image.shape[-2]} x {image.shape[-1]}",
+                f"{self.name} takes images of {self.side} x {self.side}, not of {height} x {width}",
                 f"data.image_size={self.side}",
+            )
+        super()._check_size(image)
+        if height % self.patch or width % self.patch:
+            near = max(self.patch, self.patch * round(height / self.patch))
+            raise UserError(
+                f"{self.name} reads patches of {self.patch} x {self.patch} pixels, of which images of {height} x "
+                f"{width} are no multiple",
+                f"data.image_size={near}",
             )
 
 
-def _created(name: str, *, pretrained: bool) -> Any:
-    try:
-        import timm
-    except ImportError as error:
-        raise UserError("backbone=timm needs a package that is not installed", 'pip install "retdm[timm]"') from error
-    if not timm.is_model(name):
-        near = close_names(name, timm.list_models())
-        raise UserError(
-            f"timm has no network called {name}",
-            f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them",
-        )
-    try:
-        net = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except Exception as error:  # of the hub's client without a network, of timm without weights
-        if not pretrained:
-            raise
-        raise UserError(
-            f"timm's weights of {name} cannot be loaded ({type(error).__name__})",
-            "fetch them elsewhere and say backbone.weights=<path of the file>, or backbone.weights=none",
-        ) from error
-    if not hasattr(net, "forward_intermediates"):
-        raise UserError(f"timm's {name} does not give its intermediate maps", "choose another backbone.name")
-    return net
+def _patch(net: Any) -> int:
+    """The side of a transformer's patches in pixels; 1 where images are not cut into patches."""
+    ratio = getattr(getattr(net, "patch_embed", None), "feat_ratio", None)
+    return int(ratio()) if ratio else 1
 
 
-def _source(net: Any) -> str:
-    config = net.pretrained_cfg
-    return f"timm:{config.get('hf_hub_id') or config.get('url') or config['architecture']}"
+def _side(net: Any) -> int | None:
+    """The side of the images that a network is built for; None: it takes many."""
+    from timm.models import get_model_input_config
+
+    if not net.pretrained_cfg.get("fixed_input_size"):
+        return None
+    side: int = get_model_input_config(net)["input_size"][-1]
+    return side

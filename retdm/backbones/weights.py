@@ -1,6 +1,5 @@
 """Loading a backbone's weights, with a report: no layer starts at random without notice."""
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -11,26 +10,23 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
+from retdm.backbones.weight_files import find_file, read_state
 from retdm.errors import UserError
-from retdm.files import damaged_record, file_hash
-from retdm.registry import close_names
-
-BEST_CHECKPOINT = "checkpoints/best.ckpt"  # in a run folder
-MARK = "backbone.net."  # in a run's checkpoint, what stands before a backbone's own names
+from retdm.files import file_hash
 
 
 class Weighted(Protocol):
     """A backbone as far as its weights are concerned, see :class:`retdm.backbones.Backbone`."""
 
     name: ClassVar[str]
+    names: ClassVar[str]
     imagenet: ClassVar[WeightsEnum | None]
-    last_layer: str | None
+    last_layer: str | tuple[str, ...] | None
     dispensable: ClassVar[tuple[str, str] | None]
     net: nn.Module
     random_layer: str | None
 
-    @classmethod
-    def torchvision_name(cls, name: str) -> str: ...
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -68,9 +64,10 @@ def load_weights(backbone: Weighted, weights: str) -> WeightsReport:
     Args:
         backbone: its ``net`` has the architecture; its ``last_layer`` is not taken, its ``random_layer`` is taken only
             where the shapes are equal.
-        weights: ``imagenet`` (torchvision's, downloaded once); ``none``; the path of a file (a state dict under
-            torchvision's names, bare or under ``state_dict``, in any float type); or the path of a run folder (the
-            backbone of its best checkpoint).
+        weights: ``imagenet`` (torchvision's, downloaded once); ``none``; the path of a file (a state dict under names
+            that ``backbone.own_names`` knows, bare or under ``state_dict`` or ``model``, in any float type, saved by
+            PyTorch or as safetensors); of a run folder (the backbone of its best checkpoint); or of a folder of the
+            Hugging Face hub (see :func:`find_file`).
 
     Raises:
         UserError: the file does not exist, cannot be read, or is another network's.
@@ -78,7 +75,9 @@ def load_weights(backbone: Weighted, weights: str) -> WeightsReport:
     if weights == "none":
         return WeightsReport(0, [], [], "none", "")
     path = fetch_imagenet(backbone) if weights == "imagenet" else find_file(weights)
-    found = {backbone.torchvision_name(name): tensor for name, tensor in read_state(path).items()}
+    # In float32 from here on: a position grid of another size is interpolated, which half precision cannot do well.
+    read = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in read_state(path).items()}
+    found = backbone.own_names(dict(read))
     own = backbone.net.state_dict()
 
     unused = [name for name in found if _in_layer(name, backbone.last_layer)]
@@ -104,29 +103,11 @@ def load_weights(backbone: Weighted, weights: str) -> WeightsReport:
         raise UserError(
             f"{path} does not fit {backbone.name}; "
             + "; ".join(f"{fault}: {_first(names)}" for fault, names in faults.items() if names),
-            f"backbone.weights takes a state dict under torchvision's names for {backbone.name}, or a run folder",
+            f"backbone.weights takes a state dict under {backbone.names} names for {backbone.name}, or a run folder",
         )
-    backbone.net.load_state_dict(taken, strict=False)  # compared above; half precision becomes float32 here
+    backbone.net.load_state_dict(taken, strict=False)  # compared above
     wide = [f"{layer} ({len(own[layer + '.weight'])} wide)" for layer in _layers(random)]
-    return WeightsReport(len(taken), wide, _layers(unused), str(path), file_hash(path))
-
-
-def find_file(weights: str) -> Path:
-    """Resolve a path to a file: itself, or the best checkpoint of a run folder."""
-    path = Path(weights).expanduser()
-    if path.is_dir():
-        if not (path / BEST_CHECKPOINT).is_file():
-            raise UserError(
-                f"the folder {path} has no {BEST_CHECKPOINT}", "give a run folder that has one, or the path of a file"
-            )
-        return path / BEST_CHECKPOINT
-    if not path.is_file():
-        near = close_names(weights, ["imagenet", "none"], most=1)
-        raise UserError(
-            f"unknown weights {weights!r}: imagenet, none or a path of a file; there is no file of that name",
-            f"did you mean backbone.weights={near[0]}?" if near else "set backbone.weights to one of these",
-        )
-    return path
+    return WeightsReport(len(taken), wide, _layers(unused) + _dropped(read, found), str(path), file_hash(path))
 
 
 def imagenet_name(backbone: Weighted | type[Weighted]) -> str:
@@ -150,32 +131,6 @@ def fetch_imagenet(backbone: Weighted) -> Path:
     return path
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file by name, from a run's checkpoint those of its backbone. Runs no code of the file."""
-    try:
-        if zipfile.is_zipfile(path) and (record := damaged_record(path)):
-            raise ValueError(f"{record} is not what was written")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises many kinds
-        raise UserError(
-            f"{path} cannot be read as PyTorch weights ({_reason(error)})",
-            "save a state dict with torch.save; files with other objects in them are not opened",
-        ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise UserError(f"{path} is not a dict of tensors by name", "save network.state_dict() with torch.save")
-    marked = [name for name in state if MARK in name]
-    if not marked:
-        return state
-    if len({name.rpartition(MARK)[0] for name in marked}) > 1:
-        raise UserError(f"{path} holds more than one backbone", "save the wanted one with torch.save")
-    return {name.rpartition(MARK)[2]: state[name] for name in marked}
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, ValueError) else type(error).__name__
-
-
 def _imagenet(backbone: Weighted | type[Weighted]) -> WeightsEnum:
     if backbone.imagenet is None:
         raise UserError(
@@ -184,13 +139,24 @@ def _imagenet(backbone: Weighted | type[Weighted]) -> WeightsEnum:
     return backbone.imagenet
 
 
-def _in_layer(name: str, layer: str | None) -> bool:
-    """True for a tensor of a layer, or of one inside it."""
-    return layer is not None and f"{name.rpartition('.')[0]}.".startswith(f"{layer}.")
+def _in_layer(name: str, layer: str | tuple[str, ...] | None) -> bool:
+    """True for a tensor of a layer, or of one inside it; or of one of several."""
+    layers = (layer,) if isinstance(layer, str) else layer or ()
+    return f"{name.rpartition('.')[0]}.".startswith(tuple(f"{each}." for each in layers))
 
 
 def _layers(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+
+
+def _dropped(read: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    """The parts of a file, such as a text tower, of which the translation of names has left nothing."""
+    kept = {tensor.data_ptr() for tensor in found.values()}
+    parts: dict[str, bool] = {}
+    for name, tensor in read.items():
+        part = name.partition(".")[0]
+        parts[part] = parts.get(part, True) and name not in found and tensor.data_ptr() not in kept
+    return [part for part, dropped in parts.items() if dropped]
 
 
 def _first(names: list[str], count: int = 3) -> str:

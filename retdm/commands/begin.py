@@ -15,6 +15,7 @@ from retdm.runs.trained.inputs import find_images
 from retdm.settings.checks import check_command, check_group
 from retdm.settings.classes import class_of, source_of
 from retdm.settings.compose import cache_folder, checked
+from retdm.settings.run_settings import network_of
 from retdm.stop import is_leader
 
 NAMED = ("data", "method", "backbone", "schedule")  # groups of a first line
@@ -34,6 +35,8 @@ def _check(command: str, config: DictConfig, hydra: Any) -> None:
         asked, choices = checked(config, hydra.runtime.choices, hydra.overrides.task)
         data_is_there(asked["data"])
         said = [f"{group}={choices[group]}" for group in NAMED if choices.get(group, "none") != "none"]
+        if network_of(choices, asked["backbone"]) != choices["backbone"]:
+            said.append(f"backbone.name={asked['backbone']['name']}")
     else:
         said = [_checked_without_training(command, OmegaConf.to_container(config, resolve=True), hydra.runtime.choices)]
     if is_leader():

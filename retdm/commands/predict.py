@@ -103,7 +103,7 @@ def _score(
     scores: list[np.ndarray] = []
     decided: list[np.ndarray] = []
     cards: list[Card] = []
-    pictured = {"thumbnail": thumbnail} if gallery else {}
+    pictured = {"thumbnail": lambda image: thumbnail(model.preparation.shown(image))} if gallery else {}
     for batch in batches_of(model, files, batch_size, "predicting", unread, **pictured):
         views = torch.stack([each.view for each in batch])
         maps: np.ndarray | None = None

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transform
 
 from retdm.batch import Batch
+from retdm.data.preparation import WHOLE, Preparation
 from retdm.ranges import AtLeast, Between
 
 # RETDM section III: images are resized to 256, cropped at four corners and the centre, the crops brought to 224, "as
@@ -36,12 +36,15 @@ class Augmentation:
     mixup: Annotated[float, AtLeast(0)] = 0.0
     cutmix: Annotated[float, AtLeast(0)] = 0.0
 
-    def view(self, image: np.ndarray, size: int, generator: np.random.Generator) -> Tensor:
+    def view(
+        self, image: np.ndarray, size: int, generator: np.random.Generator, preparation: Preparation = WHOLE
+    ) -> Tensor:
         """One view, uint8 (3, size, size), of a cached image (S, S, 3) uint8, which stays as it is.
 
         Args:
             generator: gives all that is drawn. It is new for each (seed, epoch, index), so that workers, processes and
                 resumed runs agree.
+            preparation: how images are resized.
         """
         raise NotImplementedError
 
@@ -58,8 +61,10 @@ class Whole(Augmentation):
     Args: see :class:`Augmentation`.
     """
 
-    def view(self, image: np.ndarray, size: int, generator: np.random.Generator) -> Tensor:
-        return test_view(image, size)
+    def view(
+        self, image: np.ndarray, size: int, generator: np.random.Generator, preparation: Preparation = WHOLE
+    ) -> Tensor:
+        return test_view(image, size, preparation)
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,15 @@ class Crops(Augmentation):
     Args: see :class:`Augmentation`.
     """
 
-    def view(self, image: np.ndarray, size: int, generator: np.random.Generator) -> Tensor:
+    def view(
+        self, image: np.ndarray, size: int, generator: np.random.Generator, preparation: Preparation = WHOLE
+    ) -> Tensor:
         top, left, height, width = crop_window(generator, image.shape[0])
         window = image[top : top + height, left : left + width]
         if generator.random() < 0.5:
             window = window[:, ::-1]
         pixels = torch.from_numpy(np.array(window)).permute(2, 0, 1)
-        resized: Tensor = transform.resize(pixels, [size, size], antialias=True)
+        resized: Tensor = transform.resize(pixels, [size, size], _mode(preparation), antialias=True)
         return resized
 
 
@@ -90,8 +97,10 @@ class Light(Augmentation):
 
     scale: Annotated[float, Between(0, 1, with_low=False)] = 0.35
 
-    def view(self, image: np.ndarray, size: int, generator: np.random.Generator) -> Tensor:
-        return _transformed(_light(size, self.scale), image, generator)
+    def view(
+        self, image: np.ndarray, size: int, generator: np.random.Generator, preparation: Preparation = WHOLE
+    ) -> Tensor:
+        return _transformed(_light(size, self.scale, _mode(preparation)), image, generator)
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,10 @@ class Strong(Light):
     Args: see :class:`Light`.
     """
 
-    def view(self, image: np.ndarray, size: int, generator: np.random.Generator) -> Tensor:
-        return _transformed(_strong(size, self.scale), image, generator)
+    def view(
+        self, image: np.ndarray, size: int, generator: np.random.Generator, preparation: Preparation = WHOLE
+    ) -> Tensor:
+        return _transformed(_strong(size, self.scale, _mode(preparation)), image, generator)
 
 
 CROPS = Crops()
@@ -125,15 +136,9 @@ def crop_window(generator: np.random.Generator, side: int) -> tuple[int, int, in
     return top, left, h, w
 
 
-def test_view(image: np.ndarray, size: int) -> Tensor:
-    """The whole cached image (S, S, 3) uint8 as uint8 (3, size, size).
-
-    By Pillow, whose integer arithmetic gives the same pixels on every machine, and is all that a user of an exported
-    model needs: torchvision's differ from it, and between processors, by one of 255 here and there.
-    """
-    if image.shape[:2] != (size, size):
-        image = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+def test_view(image: np.ndarray, size: int, preparation: Preparation) -> Tensor:
+    """The whole cached image (S, S, 3) uint8 as uint8 (3, size, size)."""
+    return torch.from_numpy(np.array(preparation.resized(image, size))).permute(2, 0, 1)
 
 
 def mixed(
@@ -198,10 +203,15 @@ def _transformed(transforms: Any, image: np.ndarray, generator: np.random.Genera
 
 
 @cache
-def _light(size: int, scale: float) -> v2.Compose:
-    return v2.Compose([v2.RandomResizedCrop(size, (scale, 1.0)), v2.RandomHorizontalFlip()])
+def _light(size: int, scale: float, mode: v2.InterpolationMode) -> v2.Compose:
+    return v2.Compose([v2.RandomResizedCrop(size, (scale, 1.0), interpolation=mode), v2.RandomHorizontalFlip()])
 
 
 @cache
-def _strong(size: int, scale: float) -> v2.Compose:
-    return v2.Compose([_light(size, scale), v2.TrivialAugmentWide()])
+def _strong(size: int, scale: float, mode: v2.InterpolationMode) -> v2.Compose:
+    return v2.Compose([_light(size, scale, mode), v2.TrivialAugmentWide()])
+
+
+def _mode(preparation: Preparation) -> v2.InterpolationMode:
+    """torchvision's name of an interpolation."""
+    return v2.InterpolationMode(preparation.interpolation)

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from retdm.data.cached_array import Blocks, Notes, check_room, open_cache
 from retdm.data.duplicates import NEAR_LIMIT, ImageSignature, Pairs, find_pairs, signature
 from retdm.data.images import RANGE_HINT, SKIP_HINT, UnreadableImage
+from retdm.data.preparation import WHOLE, Preparation
 from retdm.data.source import ImageFiles, ImageSource, stamps_of
 from retdm.display.screen import track
 from retdm.errors import UserError
@@ -93,22 +94,15 @@ class CachedImages:
 class DecodedImages:
     """The same, decoded from the files at each reading: what ``data.cache=none`` gives."""
 
-    def __init__(self, source: ImageSource, side: int) -> None:
-        self.source, self.side = source, side
+    def __init__(self, source: ImageSource, side: int, preparation: Preparation = WHOLE) -> None:
+        self.source, self.side, self.preparation = source, side, preparation
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
-        return decoded(self.source, row, self.side)
-
-
-def decoded(source: ImageSource, row: int, side: int) -> NDArray[np.uint8]:
-    """Image ``row`` as uint8 (side, side, 3). Raises ``UnreadableImage``."""
-    image = source.read(row)
-    if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+        """Image ``row`` as uint8 (side, side, 3). Raises ``UnreadableImage``."""
+        return np.asarray(self.preparation.cached(self.source.read(row), self.side))
 
 
 Known = dict[int, tuple[CachedImages, int]]  # row -> its place in an earlier cache
@@ -124,11 +118,11 @@ class _Row(NamedTuple):
 class _Rows(Dataset[_Row]):
     """Every row of a source as it is stored; ``kind`` is pixels, jpeg or nothing, ``known`` rows need no decoding."""
 
-    def __init__(self, source: ImageSource, side: int, kind: str, known: Known) -> None:
-        self.source, self.side, self.kind, self.known = source, side, kind, known
+    def __init__(self, images: DecodedImages, kind: str, known: Known) -> None:
+        self.images, self.kind, self.known = images, kind, known
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.images)
 
     def __getitem__(self, row: int) -> _Row:
         content = b""
@@ -136,7 +130,7 @@ class _Rows(Dataset[_Row]):
             content, pixels = self._known(row)
         except (KeyError, UserError):  # it is in no earlier cache, or its bytes there have changed
             try:
-                pixels = decoded(self.source, row, self.side)
+                pixels = self.images[row]
             except UnreadableImage as error:
                 return _Row(b"", 0, None, Fault(error.kind, error.message))
         if content:
@@ -154,21 +148,25 @@ class _Rows(Dataset[_Row]):
         return bytes(images.blocks[earlier]), images[earlier]
 
 
-def _read_all(source: ImageSource, side: int, kind: str, known: Known) -> Iterator[_Row]:
+def _read_all(images: DecodedImages, kind: str, known: Known) -> Iterator[_Row]:
     """Every image of a source once, in parallel, with a progress bar on a terminal."""
     rows = DataLoader(
-        _Rows(source, side, kind, known),
+        _Rows(images, kind, known),
         batch_size=16,
         num_workers=min(8, os.cpu_count() or 1),
         collate_fn=list,
         worker_init_fn=ignore_requests,
     )
-    for batch in track(rows, f"reading {len(source):,} images, once"):
+    for batch in track(rows, f"reading {len(images):,} images, once"):
         yield from batch
 
 
 def open_images(
-    source: ImageSource, side: int, folder: Path | None, limit: float = 8.0
+    source: ImageSource,
+    side: int,
+    folder: Path | None,
+    limit: float = 8.0,
+    preparation: Preparation = WHOLE,
 ) -> tuple[CachedImages | DecodedImages, Scan]:
     """The images of ``source`` at ``side`` x ``side``, from ``folder`` or decoded now.
 
@@ -180,16 +178,19 @@ def open_images(
         side: of the squares in pixels.
         folder: of the cache; None keeps nothing: images are read once now for faults, and decoded at each reading.
         limit: gigabytes of pixels up to which the cache holds plain pixels.
+        preparation: how an image becomes a square.
 
     Raises:
         UserError: the folder cannot be written, its disk is too small, or what lies there is damaged.
     """
+    images = DecodedImages(source, side, preparation)
     if folder is None:
-        return DecodedImages(source, side), _scan_of(list(_read_all(source, side, "nothing", {})))
+        return images, _scan_of(list(_read_all(images, "nothing", {})))
     size = len(source) * side * side * 3
     kind = "pixels" if size <= limit * 1e9 else "jpeg"
-    made = [VERSION, side, *(source.value_range or ())]
-    key = sha256(json.dumps([VERSION, source.fingerprint, source.ids, side, kind]).encode()).hexdigest()[:16]
+    other = [] if preparation == WHOLE else [preparation.filter.value, preparation.crop]
+    made = [VERSION, side, *(source.value_range or ()), *other]
+    key = sha256(json.dumps([VERSION, source.fingerprint, source.ids, side, kind, *other]).encode()).hexdigest()[:16]
     faults: dict[int, Fault] = {}
 
     def build(part: Path) -> Notes:
@@ -198,7 +199,7 @@ def open_images(
         known = _known(stamps, folder.glob(f"*.{kind}"), side, made)
         part.unlink(missing_ok=True)
         with part.open("wb") as opened:
-            for row in _read_all(source, side, kind, known):
+            for row in _read_all(images, kind, known):
                 opened.write(row.content)
                 sizes.append(len(row.content))
                 rows.append(row._replace(content=b""))

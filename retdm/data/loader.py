@@ -15,6 +15,7 @@ from retdm.data.augment import Augmentation, mixed, test_view
 from retdm.data.bag_source import EMPTY_HINT
 from retdm.data.cached_array import CachedArray
 from retdm.data.image_cache import CachedImages, DecodedImages
+from retdm.data.preparation import WHOLE, Preparation
 from retdm.data.source import BagSource
 from retdm.errors import UserError
 
@@ -94,14 +95,18 @@ class Images(Dataset[Batch]):
         target: uint8 (N, L).
         known: bool (N, L).
         size: side of the view in pixels.
+        preparation: how images are resized to it.
     """
 
-    def __init__(self, images: Pixels, target: np.ndarray, known: np.ndarray, size: int) -> None:
+    def __init__(
+        self, images: Pixels, target: np.ndarray, known: np.ndarray, size: int, preparation: Preparation = WHOLE
+    ) -> None:
         self.images, self.target, self.known, self.size = images, target, known, size
+        self.preparation = preparation
 
     def view(self, epoch: int, index: int) -> torch.Tensor:
         """Image ``index`` as it is shown in an epoch, uint8 (3, size, size)."""
-        return test_view(self.images[index], self.size)
+        return test_view(self.images[index], self.size, self.preparation)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         index = np.array([index for _, index in keys])
@@ -119,7 +124,7 @@ class TrainingImages(Images):
     """Rows of a data set as batches of training views, each a function of (seed, epoch, index).
 
     Args:
-        images, target, known, size: see :class:`Images`.
+        images, target, known, size, preparation: see :class:`Images`.
         augmentation: how they are changed.
         seed: of all that is drawn.
         rows: int64 (n,), of the training split, with which images are mixed.
@@ -131,16 +136,18 @@ class TrainingImages(Images):
         target: np.ndarray,
         known: np.ndarray,
         size: int,
+        preparation: Preparation = WHOLE,
         *,
         augmentation: Augmentation,
         seed: int,
         rows: np.ndarray,
     ) -> None:
-        super().__init__(images, target, known, size)
+        super().__init__(images, target, known, size, preparation)
         self.augmentation, self.seed, self.rows = augmentation, seed, rows
 
     def view(self, epoch: int, index: int) -> torch.Tensor:
-        return self.augmentation.view(self.images[index], self.size, np.random.default_rng((self.seed, epoch, index)))
+        draws = np.random.default_rng((self.seed, epoch, index))
+        return self.augmentation.view(self.images[index], self.size, draws, self.preparation)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         batch, how = super().__getitems__(keys), self.augmentation

@@ -16,6 +16,7 @@ from retdm.data.duplicates import Duplicates, groups_of
 from retdm.data.image_cache import open_images
 from retdm.data.images import cached_side
 from retdm.data.loader import BagRows, CachedFeatures, Images, TrainingImages
+from retdm.data.preparation import WHOLE, Preparation
 from retdm.data.source import BagSource, ImageSource, Source
 from retdm.ranges import AtLeast
 
@@ -31,6 +32,7 @@ class ImageData(Data):
         cache_limit: gigabytes of pixels above which the cache holds JPEG.
         group_duplicates: the pairs of images that stay in one split.
         augmentation: how training images are changed; features in their place are not.
+        preparation: how an image becomes a square, which the backbone's weights say.
         loading: see :class:`Data`.
 
     Attributes:
@@ -52,12 +54,13 @@ class ImageData(Data):
         cache_limit: float = 8.0,
         group_duplicates: Duplicates = "identical",
         augmentation: Augmentation = CROPS,
+        preparation: Preparation = WHOLE,
         **loading: Any,
     ) -> None:
         super().__init__(source, **loading)
-        self.image_size, self.augmentation = image_size, augmentation
+        self.image_size, self.augmentation, self.preparation = image_size, augmentation, preparation
         folder = None if cache == "none" else Path(cache)
-        self.images, scan = open_images(source, cached_side(image_size), folder, cache_limit)
+        self.images, scan = open_images(source, cached_side(image_size), folder, cache_limit, preparation)
         self.unreadable = scan.faults
         self.readable = np.setdiff1d(np.arange(len(source)), list(scan.faults))
         if scan.faults and (on_unreadable == "error" or len(self.readable) == 0):
@@ -84,8 +87,10 @@ class ImageData(Data):
         """Test views of some rows, in their order, in batches of ``batch_size``; ``on_gpu`` as of ``split_loader``."""
         sizes = range(0, len(rows), self.batch_size)
         batches = [[(0, int(row)) for row in rows[start : start + self.batch_size]] for start in sizes]
-        images = Images(self.images, self.source.targets, self.source.known, self.image_size)
-        return self._loading(batches, images, on_gpu)
+        return self._loading(batches, self._test_views(), on_gpu)
+
+    def _test_views(self) -> Images:
+        return Images(self.images, self.source.targets, self.source.known, self.image_size, self.preparation)
 
     @property
     def bags(self) -> RegionBags:
@@ -101,13 +106,20 @@ class ImageData(Data):
         return found, self.source.targets[where], self.source.known[where]
 
     def rows(self, *, training: bool = False) -> Images | CachedFeatures:
-        target, known, size = self.source.targets, self.source.known, self.image_size
         if self.features is not None:
-            return CachedFeatures(self.features, self._columns, target, known)
+            return CachedFeatures(self.features, self._columns, self.source.targets, self.source.known)
         if not training:
-            return Images(self.images, target, known, size)
-        how, rows = self.augmentation, self.splits["train"]
-        return TrainingImages(self.images, target, known, size, augmentation=how, seed=self.seed, rows=rows)
+            return self._test_views()
+        return TrainingImages(
+            self.images,
+            self.source.targets,
+            self.source.known,
+            self.image_size,
+            self.preparation,
+            augmentation=self.augmentation,
+            seed=self.seed,
+            rows=self.splits["train"],
+        )
 
 
 class BagData(Data):

@@ -12,6 +12,7 @@ import yaml
 from retdm.backbones import Backbone, NoBackbone
 from retdm.data.base_module import Data
 from retdm.data.modules import BagData, ImageData, module_of
+from retdm.data.preparation import WHOLE, Preparation
 from retdm.data.source import state_of
 from retdm.errors import UserError
 from retdm.methods.base import Method
@@ -59,7 +60,17 @@ def build_data(settings: RunSettings, source: Any = None) -> ImageData | BagData
     config = {key: value for key, value in settings.data.items() if key not in takes and key != "_target_"}
     if settings.augment:
         config["augmentation"] = settings.classes["augment"](**arguments_of(settings.augment))
+    if settings.backbone:
+        config["preparation"] = preparation_of(settings)
     return module_of(type(source))(source, **config, seed=settings.seed)
+
+
+def preparation_of(settings: RunSettings) -> Preparation:
+    """How images are prepared for a run's backbone, if it has one: as its weights say."""
+    if not settings.backbone:
+        return WHOLE
+    transform = settings.classes["backbone"].transform_of(settings.backbone)
+    return Preparation(transform.interpolation, transform.crop)
 
 
 def check_takes(settings: RunSettings) -> None:
@@ -165,7 +176,9 @@ def optimizer_settings(settings: RunSettings) -> OptimizerSettings:
 
 def build_backbone(settings: RunSettings, *, load: bool) -> Backbone:
     """The backbone of a run; ``load`` as of :func:`build_method`."""
-    backbone: Backbone = settings.classes["backbone"](**arguments_of(settings.backbone), load=load)
+    kind, size = settings.classes["backbone"], settings.data.get("image_size")
+    sized = {"image_size": size} if "image_size" in parameters_of(kind) else {}
+    backbone: Backbone = kind(**arguments_of(settings.backbone), **sized, load=load)
     return backbone
 
 

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from retdm.criteria import evaluate_instances
 from retdm.data.base_module import Data
-from retdm.data.modules import BagData
+from retdm.data.modules import BagData, ImageData
+from retdm.data.preparation import window
 from retdm.methods.base import Method
 from retdm.training.regions import SIDE, instance_scores
 
@@ -29,7 +30,10 @@ def evaluate_instances_of(method: Method, data: Data) -> dict[str, float | None]
             target = source.instance_targets[source.offsets[index] : source.offsets[index + 1]] > 0
             counts = np.ones(len(target), bool)
         else:
-            masks = torch.from_numpy(source.masks(index)).float()
+            assert isinstance(data, ImageData)
+            masks = source.masks(index)
+            left, top, right, bottom = window((masks.shape[2], masks.shape[1]), data.preparation.crop)
+            masks = torch.from_numpy(masks[:, top:bottom, left:right]).float()
             share = F.adaptive_avg_pool2d(masks, SIDE).flatten(1).T.numpy()
             target = share >= 0.5
             counts = share.sum(1) >= 0.5 if source.has_void else np.ones(len(target), bool)

@@ -167,12 +167,14 @@ def accepted(group: str, kind: Any) -> dict[str, Any]:
     kinds = parameters_of(kind)
     if group == "data":
         module = parameters_of(BAG_MODULE if kind.gives is BagBatch else IMAGE_MODULE)
-        kinds = without(module, "source", "augmentation", "seed") | kinds
+        kinds = without(module, "source", "augmentation", "preparation", "seed") | kinds
         if kind.user_settings and "image_size" in kinds:
             kinds["image_size"] |= None  # their number chooses it
     if group == "method":
         kinds = without(kinds, "backbone", "labels", "optimizer", "seed")
-    return without(kinds, "load") | {"_target_": str}
+    if group == "backbone":
+        kinds = without(kinds, "load", "image_size")  # which is that of data
+    return kinds | {"_target_": str}
 
 
 def without(kinds: Mapping[str, Any], *names: str) -> dict[str, Any]:

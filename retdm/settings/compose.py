@@ -21,6 +21,7 @@ from retdm.settings.checks import RUN, STAGE, check_folders, check_groups, check
 from retdm.settings.classes import class_of, resolve_classes
 from retdm.settings.declared import is_ours, parameters_of
 from retdm.settings.first_choice import register_resolvers, size_images
+from retdm.settings.patches import check_patches
 from retdm.settings.plain import where_written
 from retdm.settings.renamed import refuse_renamed
 from retdm.settings.run_settings import RunSettings
@@ -60,6 +61,7 @@ def settings_of(config: DictConfig, chosen: Mapping[str, Any], typed: Sequence[s
     place(content["data"], classes["data"])
     trainer = content["trainer"]
     size_images(content["data"], classes["data"], trainer["accelerator"])
+    check_patches(content["backbone"], content["data"])
     trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
     return RunSettings(**content, choices=choices, classes=classes, typed=tuple(typed))
 
@@ -103,6 +105,7 @@ def checked(
     check_keys("schedule", shared, METRIC_WEIGHT, choices, "a schedule")  # as it is called there: a method has taken it
     named = {group: content[group].get("_target_") for group in CLASSES}
     check_groups(content, {group: name for group, name in named.items() if is_ours(name)} | {"data": data}, choices)
+    check_patches(content["backbone"], content["data"])
     if (rule := method.get("decide", "half")) not in RULES:
         where = where_written("method.decide", choices, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))

@@ -6,12 +6,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from retdm.errors import UserError
 from retdm.files import file_hash
+from retdm.registry import CONF
 from retdm.settings.classes import resolve_classes
 
 FORMAT = 3  # of a run's config.yaml; a folder of another one is trained anew
@@ -140,7 +143,16 @@ class RunSettings:
 
 
 def network_of(choices: Mapping[str, Any], backbone: Any) -> str:
-    """Name of a network: ``vgg16``, or ``timm_<its name there>`` for one of timm's."""
+    """Name of a network: its choice, as ``vgg16`` or ``dinov2_small``; with the name that it has in timm where the
+    choice leaves that open or the command changes it: ``timm_resnet50d``."""
     choice = str(choices["backbone"])
     name = backbone.get("name") if isinstance(backbone, Mapping) else None
-    return choice if name is None else re.sub(r"[^\w.-]+", "_", f"{choice}_{name}")
+    return choice if name in (None, _named_by(choice)) else re.sub(r"[^\w.-]+", "_", f"{choice}_{name}")
+
+
+@cache
+def _named_by(choice: str) -> str | None:
+    """The network of timm that a file of conf/backbone stands for; None where it stands for any, or there is none."""
+    file = CONF / "backbone" / f"{choice}.yaml"
+    content = yaml.safe_load(file.read_text()) if choice != "timm" and file.is_file() else {}
+    return content.get("name")

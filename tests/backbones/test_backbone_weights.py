@@ -14,7 +14,7 @@ from retdm.backbones import weights_hash
 from retdm.backbones.densenet import DenseNet169
 from retdm.backbones.mobilenet import MobileNetV2
 from retdm.backbones.vgg import VGG16, VGGSmall
-from retdm.backbones.weights import read_state
+from retdm.backbones.weight_files import read_state
 from retdm.errors import UserError
 from retdm.registry import resolve
 
@@ -96,7 +96,7 @@ def test_a_run_folder_gives_the_backbone_of_its_best_checkpoint(trained: State, 
 
 
 def test_a_folder_without_a_best_checkpoint_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no checkpoints/best.ckpt"):
+    with pytest.raises(UserError, match="has no checkpoints/best.ckpt, model.safetensors or pytorch_model.bin"):
         MobileNetV2(weights=str(tmp_path))
 
 

@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as transform
 from retdm.batch import Batch, tensors_of
 from retdm.data import augment  # by the module: `test_view` itself would be taken for a test
 from retdm.data.images import cached_side
+from retdm.data.preparation import WHOLE, Preparation
 
 SIZES = (256, 224, 192, 168)
 
@@ -104,22 +105,31 @@ def test_views_are_uint8_of_the_wanted_size_and_leave_the_image_alone(image: np.
     image = image.copy()
     image.flags.writeable = False  # as a memory map that is opened for reading
     kinds = (augment.Crops(), augment.Light(), augment.Strong(), augment.Whole())
-    for view in (*(drawn(how, image, 0, 0, n) for how in kinds for n in range(20)), augment.test_view(image, 16)):
+    views = [drawn(how, image, 0, 0, n) for how in kinds for n in range(20)]
+    for view in (*views, augment.test_view(image, 16, WHOLE)):
         assert view.dtype == torch.uint8
         assert view.shape == (3, 16, 16)
 
 
 def test_the_test_view_is_the_whole_image_resized_by_pillow_alone(image: np.ndarray) -> None:
     resized = np.asarray(Image.fromarray(image).resize((16, 16), Image.Resampling.BILINEAR))
-    assert np.array_equal(augment.test_view(image, 16).permute(1, 2, 0), resized)
-    assert np.array_equal(augment.test_view(image, 18).permute(1, 2, 0), image)
+    assert np.array_equal(augment.test_view(image, 16, WHOLE).permute(1, 2, 0), resized)
+    assert np.array_equal(augment.test_view(image, 18, WHOLE).permute(1, 2, 0), image)
     pixels = torch.from_numpy(image).permute(2, 0, 1)
-    other = transform.resize(pixels, [16, 16], antialias=True)
-    assert (augment.test_view(image, 16).int() - other.int()).abs().max() <= 2  # the training views' way of resizing
+    other = transform.resize(pixels, [16, 16], antialias=True)  # the training views' way
+    assert (augment.test_view(image, 16, WHOLE).int() - other.int()).abs().max() <= 2
 
 
 def test_whole_images_are_test_views(image: np.ndarray) -> None:
-    assert torch.equal(drawn(augment.Whole(), image, 1, 2, 3), augment.test_view(image, 16))
+    assert torch.equal(drawn(augment.Whole(), image, 1, 2, 3), augment.test_view(image, 16, WHOLE))
+
+
+@pytest.mark.parametrize("how", [augment.Crops(), augment.Light(), augment.Strong(), augment.Whole()])
+def test_every_view_is_resized_as_the_weights_say(how: augment.Augmentation) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (18, 18, 3), np.uint8)
+    views = [how.view(image, 16, np.random.default_rng(5), Preparation(name)) for name in ("bilinear", "bicubic")]
+    assert not torch.equal(*views)
+    assert torch.equal(views[0], how.view(image, 16, np.random.default_rng(5)))
 
 
 def ramps(side: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from retdm.commands import cache as cache_command
 from retdm.data import cached_array
 from retdm.data.image_cache import CachedImages, DecodedImages, Fault, open_images
 from retdm.data.images import UnreadableImage
+from retdm.data.preparation import Preparation
 from retdm.data.source import ImageSource
 from retdm.errors import UserError
 
@@ -76,6 +77,15 @@ def test_images_are_decoded_once_at_the_asked_side(source: Drawn, tmp_path: Path
     again = open_cache(source, SIDE, tmp_path / "new" / "cache")
     assert all(np.array_equal(again[i], cached[i]) for i in range(COUNT))
     assert source.reads() == ONCE
+
+
+@pytest.mark.parametrize("how", [Preparation("bicubic"), Preparation(crop=0.5)])
+def test_images_that_are_prepared_otherwise_are_another_cache(source: Drawn, tmp_path: Path, how: Preparation) -> None:
+    whole = open_cache(source, SIDE, tmp_path)
+    other, _ = open_images(source, SIDE, tmp_path, preparation=how)
+    for i in range(0, COUNT, 2):  # the others have the side of the cache
+        expected = how.cached(Image.fromarray(source.pixels(i)), SIDE)
+        assert np.array_equal(other[i], expected) and not np.array_equal(other[i], whole[i])
 
 
 def test_pixels_cannot_be_written_by_mistake(source: Drawn, tmp_path: Path) -> None:

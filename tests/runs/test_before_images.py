@@ -20,7 +20,7 @@ from retdm.data.sets.scene import Scene
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
 from retdm.runs.evaluate import criteria_of
-from retdm.settings.compose import place
+from retdm.settings.compose import compose_settings, place
 from retdm.settings.run_settings import RunSettings
 
 Tiny = Callable[..., RunSettings]
@@ -118,6 +118,14 @@ def test_a_network_of_timm_is_told_from_others_by_its_name_there(tiny: Tiny) -> 
     )
     assert other.network == "timm_a_.._b.c_d"
     assert other.folder.name.startswith("timm_a_.._b.c_d-0-")
+
+
+def test_a_network_that_its_choice_names_bears_no_second_name_unless_the_command_changes_it() -> None:
+    small = ["data=synthetic", "data.image_size=112", "backbone=dinov2_small"]
+    assert compose_settings(small).network == "dinov2_small"
+    other = compose_settings([*small, "backbone.name=vit_tiny_patch16_224"])
+    assert other.network == "dinov2_small_vit_tiny_patch16_224"
+    assert compose_settings(["data=synthetic", "backbone=timm"]).network == "timm_resnet50d"
 
 
 def test_a_size_is_looked_at_without_an_image() -> None:

@@ -10,7 +10,8 @@ from retdm.registry import CONF, files_of, resolve
 from retdm.settings.compose import CLASSES
 from retdm.settings.declared import is_ours, lineage, parameters_of
 
-GIVEN = {"backbone", "optimizer", "source", "augmentation"}  # by the program and not by YAML, of types of its own
+# By the program and not by YAML, of types of its own.
+GIVEN = {"backbone", "optimizer", "source", "augmentation", "preparation"}
 
 
 def targets() -> set[str]:

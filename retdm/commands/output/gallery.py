@@ -30,7 +30,7 @@ class Card(NamedTuple):
         file: its path.
         scores: (L,) in [0, 1].
         decided: bool (L,), its predicted labels.
-        thumbnail: JPEG, of the whole image.
+        thumbnail: JPEG, of what the network sees of the image.
         maps: label -> scores (h, w) in [0, 1] of regions that together are the whole image.
     """
 

@@ -40,6 +40,7 @@ class Model:
         image_size: side of the network's images in pixels; 0 where it was trained on bags.
         value_range: the values that are black and white in images of more than 8 bits
             (``data.value_range`` of the run), or None; may be set.
+        preparation: how an image becomes the network's square.
     """
 
     def __init__(self, folder: Path | str, device: str = "cpu", user_classes: bool = False) -> None:
@@ -62,6 +63,7 @@ class Model:
         self.run = run
         self.value_range: Range | None = checked_range(self.settings.data.get("value_range"))
         self.method = build.build_method(self.settings, self.labels, dim=self.dim, load=False)
+        self.preparation = build.preparation_of(self.settings)
         take(self.method, content, run.best)
         fold_batchnorm(self.method.encoder.backbone.net)  # trained statistics are constant now
         self.method.to(device).eval()
@@ -210,10 +212,8 @@ class Model:
 
     def view(self, image: Image.Image) -> Tensor:
         """An RGB image as the network takes it: uint8 (3, S, S), S = ``image_size``. Several threads may call it."""
-        side = cached_side(self.image_size)
-        if image.size != (side, side):
-            image = image.resize((side, side), Image.Resampling.BILINEAR)
-        return test_view(np.asarray(image), self.image_size)
+        square = self.preparation.cached(image, cached_side(self.image_size))
+        return test_view(np.asarray(square), self.image_size, self.preparation)
 
     def scores(self, views: Tensor) -> np.ndarray:
         """Scores float32 (B, L) in [0, 1] of images uint8 (B, 3, S, S) as ``view`` gives them."""

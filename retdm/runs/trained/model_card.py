@@ -18,9 +18,11 @@ def card(run: RunFolder, model: Model) -> dict[str, Any]:
         "images": {"type": "uint8", "shape": ["batch", 3, size, size]},
         "scores": {"type": "float32", "shape": ["batch", len(model.labels)], "range": [0, 1]},
         "transform": {
-            "steps": "turn the photograph upright by its EXIF orientation; convert it to colours; resize it to each "
-            "side of resize in turn, both sides alike; the model divides by 255 and applies mean and std itself",
+            "steps": "turn the photograph upright by its EXIF orientation; convert it to colours; keep the share crop "
+            "of each side around the centre; resize it to each side of resize in turn, both sides alike; the model "
+            "divides by 255 and applies mean and std itself",
             "colours": "RGB",
+            "crop": transform.crop,
             "resize": [cached_side(size), size],
             "interpolation": transform.interpolation,
             "mean": list(transform.mean),

@@ -10,6 +10,7 @@ from tensorboard.plugins.projector import ProjectorConfig
 
 from retdm.data.augment import test_view as whole_view
 from retdm.data.modules import ImageData
+from retdm.data.preparation import WHOLE
 from retdm.training.pictures.embedding import Space, draw_embedding, embed, write_projector
 
 
@@ -20,7 +21,7 @@ def test_the_embedding_is_what_both_nets_give_in_evaluation_mode(data: ImageData
     method.eval()
     with torch.no_grad():
         for row, point, target in zip(data.splits["validation"], space.images, space.image_targets, strict=True):
-            image = method.normalised(whole_view(data.images[row], 32)[None])
+            image = method.normalised(whole_view(data.images[row], 32, WHOLE)[None])
             assert point == pytest.approx(method.encoder(image_batch(image))[0].numpy(), abs=1e-5)
             assert np.array_equal(target, data.source.targets[row])
         carried = [tuple(data.source.targets[row].tolist()) for row in data.splits["train"]]
