@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 from retdm.errors import UserError
 
 if TYPE_CHECKING:
+    from retdm.api.embed import embed
     from retdm.api.evaluate import evaluate
     from retdm.api.run import Run
     from retdm.api.train import train
     from retdm.runs.trained.model import load
 
-__all__ = ["Run", "UserError", "__version__", "evaluate", "load", "train"]
+__all__ = ["Run", "UserError", "__version__", "embed", "evaluate", "load", "train"]
 __version__ = "0.1.0"
 
 # Imported when they are asked for: they bring PyTorch and Lightning, for which `retdm.losses` alone should not wait.
 _PLACES = {
     "Run": "retdm.api.run",
+    "embed": "retdm.api.embed",
     "evaluate": "retdm.api.evaluate",
     "load": "retdm.runs.trained.model",
     "train": "retdm.api.train",

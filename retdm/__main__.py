@@ -4,7 +4,17 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-COMMANDS = ("train", "test", "predict", "search", "export", "check", "report", "cache")  # files of retdm/commands
+COMMANDS = (
+    "train",
+    "test",
+    "predict",
+    "search",
+    "features",
+    "export",
+    "check",
+    "report",
+    "cache",
+)  # files of retdm/commands
 OF_WORDS = ("report", "cache")  # read their words themselves; for the others Hydra composes the settings
 
 

@@ -15,6 +15,7 @@ from retdm.runs.trained.inputs import find_images
 from retdm.settings.checks import check_command, check_group
 from retdm.settings.classes import class_of, source_of
 from retdm.settings.compose import cache_folder, checked
+from retdm.settings.features import check_features, check_files
 from retdm.settings.run_settings import network_of
 from retdm.stop import is_leader
 
@@ -35,8 +36,7 @@ def _check(command: str, config: DictConfig, hydra: Any) -> None:
         asked, choices = checked(config, hydra.runtime.choices, hydra.overrides.task)
         data_is_there(asked["data"])
         said = [f"{group}={choices[group]}" for group in NAMED if choices.get(group, "none") != "none"]
-        if network_of(choices, asked["backbone"]) != choices["backbone"]:
-            said.append(f"backbone.name={asked['backbone']['name']}")
+        said += _name_inside(choices, asked["backbone"])
     else:
         said = [_checked_without_training(command, OmegaConf.to_container(config, resolve=True), hydra.runtime.choices)]
     if is_leader():
@@ -51,15 +51,26 @@ def _checked_without_training(command: str, asked: Any, choices: Any) -> str:
         check_group("data", asked["data"], class_of("data", asked["data"]), choices)
         data_is_there(asked["data"])
         return f"data={choices['data']}"
-    check_command(command, asked)
+    if command == "features":
+        check_features(asked, choices)
+        check_files(asked)
+    else:
+        check_command(command, asked)
+    if images := asked.get("images"):
+        find_images([images] if isinstance(images, str) else images)
+    if asked["run"] is None:
+        return " ".join([f"backbone={choices['backbone']}", *_name_inside(choices, asked["backbone"])])
     run = RunFolder(asked["run"])
     if command == "test":
         read_config(run)
     else:
         check_checkpoint(run)
-    if images := asked.get("images"):
-        find_images([images] if isinstance(images, str) else images)
     return f"run={asked['run']}"
+
+
+def _name_inside(choices: Any, backbone: Any) -> list[str]:
+    """The word for the network that is chosen inside a backbone, where that is of timm's many."""
+    return [f"backbone.name={backbone['name']}"] if network_of(choices, backbone) != choices["backbone"] else []
 
 
 def data_is_there(data: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ RUN: dict[str, Any] = {
     "tags": list[Any],
     "per_label": bool,
 }
+FeatureView = Literal["embedding", "multilevel", "maps"]
 # Data modules, by name: the keys that they add to those of a data set.
 IMAGE_MODULE, BAG_MODULE = "retdm.data.modules.ImageData", "retdm.data.modules.BagData"
 COMMANDS: dict[str, dict[str, Any]] = {  # settings of the commands that are not training
@@ -58,6 +59,21 @@ COMMANDS: dict[str, dict[str, Any]] = {  # settings of the commands that are not
         "device": str,
         "batch_size": int,
         "value_range": list[float] | None,
+        "user_classes": bool,
+    },
+    "features": {
+        "run": str | None,
+        "backbone": dict[str, Any],
+        "images": str | list[str] | None,
+        "out": str,
+        "view": FeatureView,
+        "stages": list[str | int] | None,
+        "image_size": Annotated[int, AtLeast(1)] | None,
+        "precision": Literal["32-true", "bf16-mixed", "auto"] | None,
+        "device": str,
+        "batch_size": Annotated[int, AtLeast(1)],
+        "value_range": list[float] | None,
+        "overwrite": bool,
         "user_classes": bool,
     },
     "export": {
@@ -95,7 +111,8 @@ def check_command(command: str, asked: dict[str, Any], choices: Mapping[str, Any
 
     Args:
         command: its name, for messages.
-        asked: its settings, as composed; a folder that is called 2024 becomes text. A ``run`` must be named.
+        asked: its settings, as composed; a folder that is called 2024 becomes text. A ``run`` must be named
+            where no ``backbone`` can be.
         choices: group -> name of its YAML file, where the command has any.
 
     Raises:
@@ -105,7 +122,7 @@ def check_command(command: str, asked: dict[str, Any], choices: Mapping[str, Any
     refuse_renamed(asked, kinds, choices or {})
     check_folders(asked)
     check_keys("", asked, kinds, choices or {}, command, complete=True)
-    if "run" in kinds and asked["run"] is None:
+    if "run" in kinds and "backbone" not in kinds and asked["run"] is None:
         raise UserError("which run? run=<folder> is missing", f"retdm {command} run=outputs/<data>/<method>/<name>")
 
 

@@ -1,5 +1,6 @@
 """What README and the how-to pages print as Python runs as it is printed."""
 
+import functools
 import re
 import shutil
 import sys
@@ -81,11 +82,16 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return train([*words.split(), "backbone=vgg_small", *net, *method], **given)
 
     monkeypatch.setattr(retdm, "train", tiny)
+    at_random = {"backbone.weights": "none", "image_size": 32}
+    monkeypatch.setattr(retdm, "embed", functools.partial(retdm.embed, **at_random))
+    in_process("features", "backbone=vgg_small", "images=photos", "image_size=16", "device=cpu")  # to features.npz
     given = {name: torch.rand(3, 4) for name in ("image_embedding", "label_embedding")}
     return {**given, "scores": torch.rand(3, 3), "target": torch.eye(3), "known": torch.ones(3, 3, dtype=torch.bool)}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/howto/python.md", "docs/explanation/criteria.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/howto/python.md", "docs/howto/features.md", "docs/explanation/criteria.md"]
+)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, reader: dict[str, Any]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks

@@ -45,19 +45,20 @@ class MultilevelEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        widths = self.widths()
-        return sum(widths[name] for name in self.stages)
+        return sum(self.widths(self.stages).values())
 
     @torch.no_grad()
-    def widths(self) -> dict[str, int]:
-        """How many features each stage of the backbone has, in the order in which they stand side by side."""
+    def widths(self, stages: Sequence[str] | None = None) -> dict[str, int]:
+        """How many features each of some stages of the backbone has (None: of all), in the order in which they stand
+        side by side."""
+        stages = self.backbone.stages if stages is None else stages
         size = self.backbone.smallest
         blank = next(self.backbone.parameters()).new_zeros(1, 3, size, size)
         widths = {}
         for name, level in self.backbone.levels(blank):
-            if name in self.backbone.stages:
+            if name in stages:
                 widths[name] = 4 * level.shape[1]
-        if "fc" in self.backbone.stages:
+        if "fc" in stages:
             widths["fc"] = self.backbone.vector(level).shape[1]
         return widths
 

@@ -14,6 +14,7 @@ from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.runs.trained.inputs import read_ahead
 from retdm.runs.trained.model import Model
+from retdm.runs.trained.views import Sees
 
 
 class Unread(NamedTuple):
@@ -38,7 +39,7 @@ class Read(NamedTuple):
 
 
 def batches_of(
-    model: Model,
+    model: Sees,
     files: Sequence[Path],
     batch_size: int,
     title: str,
@@ -48,7 +49,7 @@ def batches_of(
     """The images in files, read ahead under a progress bar, in batches.
 
     Args:
-        model: that takes them.
+        model: for which they are read.
         files: at least one.
         batch_size: of all batches but the last.
         title: of the bar.

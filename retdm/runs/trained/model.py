@@ -13,8 +13,7 @@ from torch import Tensor
 from retdm.backbones.folding import fold_batchnorm
 from retdm.batch import BagBatch, Batch, FeatureBatch, unlabelled
 from retdm.criteria.decide import decide as decided
-from retdm.data.augment import test_view
-from retdm.data.images import Picture, Range, UnreadableImage, as_rgb, cached_side, checked_range
+from retdm.data.images import Picture, Range, checked_range
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
@@ -23,7 +22,8 @@ from retdm.runs import build
 from retdm.runs.folder.paths import RunFolder, check_checkpoint, read_config
 from retdm.runs.folder.saved import check_same, description_of, settings_of_run, take
 from retdm.runs.trained.decisions import threshold_of
-from retdm.runs.trained.inputs import bags, pictures, read_ahead
+from retdm.runs.trained.inputs import bags
+from retdm.runs.trained.views import seen, view_of
 from retdm.training.checkpoint_files import read_checkpoint
 from retdm.training.inference import infer
 from retdm.training.regions import region_maps
@@ -194,26 +194,14 @@ class Model:
         if self.dim is not None:
             yield from (self._bag(np.asarray(bag), self.dim) for bag in bags(given))
             return
-        views = read_ahead(enumerate(pictures(given)), self._view_of, 2 * batch_size)
+        how = "set value_range of the model to (lowest, highest)"
+        views = seen(self, given, 2 * batch_size, how_to_scale=how)
         while batch := list(islice(views, batch_size)):
-            yield unlabelled(torch.stack(batch), len(self.labels))
-
-    def _view_of(self, numbered: tuple[int, Picture]) -> Tensor:
-        number, picture = numbered
-        try:
-            return self.view(as_rgb(picture, self.value_range, f"image {number}"))
-        except UnreadableImage as error:
-            hint = (
-                "set value_range of the model to (lowest, highest), or give 8-bit images"
-                if error.kind == "unscaled"
-                else "leave it out"
-            )
-            raise UnreadableImage(error.message, hint, error.kind) from error
+            yield unlabelled(torch.stack([view for _, view in batch]), len(self.labels))
 
     def view(self, image: Image.Image) -> Tensor:
         """An RGB image as the network takes it: uint8 (3, S, S), S = ``image_size``. Several threads may call it."""
-        square = self.preparation.cached(image, cached_side(self.image_size))
-        return test_view(np.asarray(square), self.image_size, self.preparation)
+        return view_of(image, self.image_size, self.preparation)
 
     def scores(self, views: Tensor) -> np.ndarray:
         """Scores float32 (B, L) in [0, 1] of images uint8 (B, 3, S, S) as ``view`` gives them."""
