@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ SMALLEST = {
     "step": "batch=8 size=32 steps=1 rounds=1",
     "loading": "images=32 side=64 size=32 batch=8 rounds=1",
     "logistic": "penalty=l2 rows=200 features=200 labels=2 splits=1",
+    "feature_scales": "splits=1 tolerances=1e-1 folder=there "
+    "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none'",
     "growth": "methods=bag_embedding bags=12 instances=3 features=3 labels=2 limit=0 repeat=1",
     "fuzz": "files=2",
     "against_scripts": "set=synthetic size=40 passes=1 seeds=0 splits=0 ways=probe,adamw,fastai,bce,retdm,control "
@@ -43,7 +46,7 @@ def test_a_benchmark_runs(
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # given back at the end, as what is set here by growth.py
     monkeypatch.setattr(rich.get_console(), "quiet", False)
-    monkeypatch.setattr(sys, "argv", [name, *SMALLEST[name].split()])
+    monkeypatch.setattr(sys, "argv", [name, *shlex.split(SMALLEST[name])])
     monkeypatch.chdir(tmp_path)
     importlib.import_module(name).main()
     said = capsys.readouterr().out
