@@ -22,6 +22,7 @@ SMALLEST = {
     "fuzz": "files=2",
     "against_scripts": "set=synthetic size=40 passes=1 seeds=0 splits=0 ways=probe,adamw,fastai,bce,retdm,control "
     "backbone=vgg_small weights=none image_size=32 root= words= folder=there",
+    "backbones": "names=test_vit size=32 sizes= images=1 repeat=1",
     "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
 }
 NOT_HERE = {

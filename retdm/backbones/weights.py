@@ -38,7 +38,7 @@ class WeightsReport:
         random: layers that start at random although weights were loaded.
         unused: layers of the file that the backbone does not have.
         source: the file, or ``none``.
-        sha256: of the file's content; empty for ``none``.
+        sha256: of the file's content; empty for ``none``, and where another library fetched them by name.
     """
 
     taken: int
@@ -50,7 +50,8 @@ class WeightsReport:
     def __str__(self) -> str:
         if self.source == "none":
             return "weights: none; every layer starts at random"
-        parts = [f"weights: {self.taken} tensors from {self.source} (sha256 {self.sha256[:8]})"]
+        content = f" (sha256 {self.sha256[:8]})" if self.sha256 else ""
+        parts = [f"weights: {self.taken} tensors from {self.source}{content}"]
         if self.random:
             parts.append(f"at random: {', '.join(self.random)}")
         if self.unused:

@@ -21,10 +21,10 @@ from retdm.settings.checks import RUN, STAGE, check_folders, check_groups, check
 from retdm.settings.classes import class_of, resolve_classes
 from retdm.settings.declared import is_ours, parameters_of
 from retdm.settings.first_choice import register_resolvers, size_images
-from retdm.settings.patches import check_patches
 from retdm.settings.plain import where_written
 from retdm.settings.renamed import refuse_renamed
 from retdm.settings.run_settings import RunSettings
+from retdm.settings.timm_names import check_timm
 
 CLASSES = ("data", "method", "augment", "backbone", "optimizer", "logger")  # groups whose _target_ names a class
 GROUPS = ("data", "augment", "backbone", "method", "optimizer", "schedule", "trainer", "logger", "experiment")
@@ -61,7 +61,7 @@ def settings_of(config: DictConfig, chosen: Mapping[str, Any], typed: Sequence[s
     place(content["data"], classes["data"])
     trainer = content["trainer"]
     size_images(content["data"], classes["data"], trainer["accelerator"])
-    check_patches(content["backbone"], content["data"])
+    check_timm(content["backbone"], content["data"], choices)
     trainer["precision"] = precision(trainer["precision"], trainer["accelerator"])
     return RunSettings(**content, choices=choices, classes=classes, typed=tuple(typed))
 
@@ -105,7 +105,7 @@ def checked(
     check_keys("schedule", shared, METRIC_WEIGHT, choices, "a schedule")  # as it is called there: a method has taken it
     named = {group: content[group].get("_target_") for group in CLASSES}
     check_groups(content, {group: name for group, name in named.items() if is_ours(name)} | {"data": data}, choices)
-    check_patches(content["backbone"], content["data"])
+    check_timm(content["backbone"], content["data"], choices)
     if (rule := method.get("decide", "half")) not in RULES:
         where = where_written("method.decide", choices, rule)
         raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))

@@ -16,6 +16,7 @@ from retdm.commands.train import train
 from retdm.criteria import INSTANCE_CRITERIA
 from retdm.data.bag_source import BagArrays
 from retdm.data.modules import BagData
+from retdm.data.preparation import Preparation
 from retdm.runs.build import build_data, build_method
 from retdm.runs.instances import evaluate_instances_of
 from retdm.settings.run_settings import RunSettings
@@ -59,6 +60,20 @@ def test_regions_that_lie_where_the_label_is_drawn_are_nearly_perfect_and_mirror
     assert list(found) == list(INSTANCE_CRITERIA)
     values = np.array(list(found.values()))
     assert (values > (0.8, 0.95, 0.6)).all() if not mirrored else (values < (0.8, 0.95, 0.6)).all()
+
+
+def test_of_an_image_whose_centre_is_shown_the_centre_is_evaluated(tiny: Tiny) -> None:
+    data: Any = build_data(tiny("data.size=60"))
+    data.preparation = Preparation(crop=0.5)
+
+    def tell(batch: Batch) -> Tensor:
+        masks = torch.stack([torch.from_numpy(data.source.masks(int(i))).float() for i in batch.index])
+        quarter = masks.shape[-1] // 4
+        centres = masks[:, :, quarter:-quarter, quarter:-quarter]
+        return F.adaptive_avg_pool2d(centres, 16).flatten(2).transpose(1, 2)
+
+    found = evaluate_instances_of(Knows(tell, data.labels), data)  # type: ignore[arg-type]
+    assert (np.array(list(found.values())) > (0.8, 0.95, 0.6)).all()
 
 
 def test_given_instances_are_evaluated_by_their_own_labels_without_the_empty_places() -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from untrained import Untrained
 
 import retdm
 from retdm.batch import unlabelled
+from retdm.data.images import cached_side
+from retdm.data.preparation import Preparation
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
+from retdm.runs.build import build_data
 from retdm.runs.trained.model import Model
+from retdm.settings.run_settings import RunSettings
 from retdm.training.inference import infer
 
 
@@ -204,6 +209,23 @@ def test_pictures_of_other_sizes_and_modes_are_brought_to_the_runs(moved: Path, 
     assert np.allclose(model.predict([wide]), model.predict([as_cached]), atol=1e-6)
     grey = pictures[0].convert("L")
     assert np.allclose(model.predict([grey]), model.predict([grey.convert("RGB")]), atol=1e-6)
+
+
+def test_pictures_are_prepared_as_the_weights_of_the_backbone_want_it(
+    untrained: Untrained, tiny: Callable[..., RunSettings]
+) -> None:
+    timm = {"_target_": "retdm.backbones.timm_nets.Timm", "name": "test_vit", "weights": "none", "crop": 0.5}
+    model = retdm.load(untrained("method=bce", backbone=timm).path)
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8))
+    part = wide.crop((20, 10, 60, 30))
+    for side in (cached_side(32), 32):
+        part = part.resize((side, side), Image.Resampling.BICUBIC)
+    assert np.array_equal(model.view(wide).permute(1, 2, 0), part)
+    data: Any = build_data(tiny("data.image_size=32", "method=bce").changed(backbone=timm))
+    assert data.preparation == model.preparation == Preparation("bicubic", 0.5)
+    original = data.source.read(3)
+    assert np.array_equal(data.images[3], data.preparation.cached(original, cached_side(32)))
+    assert torch.equal(next(iter(data.views(np.array([3])))).image[0], model.view(original))
 
 
 def test_loading_twice_gives_one_model_and_leaves_random_numbers_alone(moved: Path) -> None:
