@@ -9,7 +9,7 @@ from typing import Any
 from retdm.errors import UserError
 from retdm.settings.checks import check_command, check_group
 from retdm.settings.declared import is_ours
-from retdm.settings.patches import check_patches
+from retdm.settings.timm_names import check_timm
 
 ENDINGS = (".npz", ".parquet")
 NEITHER = "give one of them: run=<folder> or backbone=<name>; `retdm train --help` lists the backbones"
@@ -34,7 +34,7 @@ def check_features(asked: dict[str, Any], choices: Mapping[str, Any]) -> None:
     if backbone and is_ours(backbone.get("_target_")):
         check_group("backbone", backbone, backbone["_target_"], choices)
         with own_words():
-            check_patches(backbone, asked)
+            check_timm(backbone, asked, choices)
     if asked["stages"] is not None and asked["view"] != "multilevel":
         raise UserError(f"stages={asked['stages']} are of view=multilevel", "add view=multilevel, or leave stages out")
     for key in ("image_size", "precision"):

@@ -11,7 +11,7 @@ TIMM = "retdm.backbones.timm_nets.Timm"
 PATCH = re.compile(r"(?<![a-z0-9])patch(\d+)(?![a-z0-9])")  # vit_small_patch14_dinov2
 
 
-def check_timm(backbone: Mapping[str, Any], data: Mapping[str, Any], choices: Mapping[str, str]) -> None:
+def check_timm(backbone: Mapping[str, Any], data: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
     """Check that timm is installed, and that images consist of whole patches where the name says how large those are.
 
     Args:
