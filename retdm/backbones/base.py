@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from retdm.backbones.folding import fold_batchnorm
+from retdm.backbones.places import each_place
 from retdm.backbones.weights import WeightsReport, imagenet_name, load_weights
 from retdm.errors import UserError
 
@@ -63,6 +64,7 @@ class Backbone(nn.Module, ABC):
         random_layer: a layer of ``net`` that starts at random unless the file has one of the same shape.
 
     Attributes:
+        embeds_places: ``embedding_and_places`` works: ``embedding`` is ``vector`` of the last map and pools its places.
         stages: names of the levels of ``multilevel``, in the network's order; ``fc`` is the vector at the end.
         projects: ``embedding`` is already a linear, signed output; False: features after a ReLU (pooled, but for
             VGG16's fully connected layer), to which a method adds a linear layer of its own.
@@ -78,6 +80,7 @@ class Backbone(nn.Module, ABC):
     # Layers that a file of weights may lack, and the setting that goes without them.
     dispensable: ClassVar[tuple[str, str] | None] = None
     transform: Transform = Transform()
+    embeds_places: bool = True
     stages: tuple[str, ...]
     smallest: int = 32
 
@@ -149,6 +152,14 @@ class Backbone(nn.Module, ABC):
     def embedding(self, image: Tensor) -> Tensor:
         """Compute the embedding. (B, 3, H, W) -> (B, dim)"""
         return self.vector(self.maps(image))
+
+    def embedding_and_places(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the embedding (B, dim), and the one (B, dim, h, w) that each place of the last map makes by itself.
+
+        Where the embedding is the mean of the map, it is the mean of these too.
+        """
+        maps = self.maps(image)
+        return self.vector(maps), each_place(maps, self.vector)
 
     def forward(self, image: Tensor) -> Tensor:
         """Same as ``embedding``."""

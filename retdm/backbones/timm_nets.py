@@ -39,6 +39,7 @@ class Timm(Backbone):
     """
 
     names = "timm's or the original"
+    embeds_places = False
     net: Any
 
     def __init__(

@@ -54,6 +54,7 @@ class VGG16(Backbone):
             nn.init.zeros_(second.bias)
             net.classifier[3] = second
         projects = fc != PUBLISHED_WIDTH
+        self.embeds_places = False  # the fully connected layers read all places side by side
         super().__init__(
             net,
             dim=fc,
@@ -68,14 +69,16 @@ class VGG16(Backbone):
 
     def embedding(self, image: Tensor) -> Tensor:
         if "fc" not in self.stages:
-            return super().vector(self.maps(image))
+            return super().embedding(image)
         pooled = self.net.avgpool(self.maps(image)).flatten(1)
         layers = self.net.classifier[:4] if self.projects else self.net.classifier
         embedding: Tensor = layers(pooled)
         return embedding
 
     def vector(self, maps: Tensor) -> Tensor:
-        """The second fully connected layer after ReLU. (B, 512, h, w) -> (B, 4096)"""
+        """The second fully connected layer after ReLU, (B, 512, h, w) -> (B, 4096); without layers the mean."""
+        if "fc" not in self.stages:
+            return super().vector(maps)
         if self.projects:
             raise UserError(
                 f"vgg16's stage fc is its published layer of {PUBLISHED_WIDTH}, and backbone.fc is {self.dim}",

@@ -83,6 +83,12 @@ class ImageData(Data):
         changed.features, changed._columns = features, columns
         return changed
 
+    def with_images(self) -> Self:
+        """The same data, whose batches have images."""
+        changed = copy.copy(self)
+        changed.features = changed._columns = None
+        return changed
+
     def views(self, rows: NDArray[np.int64], *, on_gpu: bool = False) -> DataLoader[Any]:
         """Test views of some rows, in their order, in batches of ``batch_size``; ``on_gpu`` as of ``split_loader``."""
         sizes = range(0, len(rows), self.batch_size)

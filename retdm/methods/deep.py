@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
-from retdm.batch import AnyBatch, BagBatch, TrainingLabels
+from retdm.batch import AnyBatch, TrainingLabels
 from retdm.errors import UserError
 from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder, mean_instance
 from retdm.methods.components.heads import Head, InstanceHead, head_of
+from retdm.methods.components.instance_scores import instance_scores, scores_instances
 from retdm.methods.components.linear_probe import Probe, Progress, fit_probe
 from retdm.methods.parameter_groups import parameter_groups
 from retdm.methods.stage import UNTRAINED, Stage, parse_stages
@@ -117,7 +118,10 @@ class DeepMethod(Method):
 
     def scores(self, batch: AnyBatch) -> Tensor:
         """Probabilities (B, L) in [0, 1]."""
-        _, logits = self.embed_and_classify(batch)
+        return self.scores_from(*self.embed_and_classify(batch))
+
+    def scores_from(self, embedding: Tensor, logits: Tensor) -> Tensor:
+        """Scores (B, L) in [0, 1] of embeddings (B, D) and the labels' logits (B, L), of images or of their regions."""
         return logits.sigmoid()
 
     def embed_and_classify(self, batch: AnyBatch) -> tuple[Tensor, Tensor]:
@@ -133,25 +137,11 @@ class DeepMethod(Method):
 
     @property
     def scores_instances(self) -> bool:
-        return isinstance(self.classifier, InstanceHead) and self.classifier.classifies_instances
+        return scores_instances(self.encoder, self.classifier)
 
     def instance_scores(self, batch: AnyBatch) -> Tensor:
-        """Scores of each instance by itself (B, N, L), in [0, 1]; 0 in empty places of bags.
-
-        Where an attention weighs given instances or crops, a score is multiplied by it: where nothing attends, the
-        classifier was never trained. A cell of a feature map covers far more than its place, attention may rest on any
-        cell that covers the object, and the classifier alone locates it better.
-
-        Raises:
-            UserError: this head classifies whole images alone.
-        """
-        head = self.classifier
-        if not (isinstance(head, InstanceHead) and head.classifies_instances):
-            raise UserError(f"method.head={self.head} gives no scores of regions", "method.head=csra does")
-        instances, mask = self.encoder.instances(batch)
-        scores: Tensor = head.instance_logits(instances).sigmoid() * mask[..., None]
-        is_map = self.encoder.view == "cells" and not isinstance(batch, BagBatch)
-        return scores * head.attention_weights(instances, mask) if head.attends and not is_map else scores
+        """See :func:`retdm.methods.components.instance_scores.instance_scores`."""
+        return instance_scores(self.encoder, self.classifier, batch, self.scores_from)
 
     def use_training_labels(self, labels: TrainingLabels) -> None:
         """Read the label sets of the training split, before training starts or resumes."""

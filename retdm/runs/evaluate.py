@@ -30,6 +30,9 @@ log = logging.getLogger("retdm")
 def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | None) -> dict[str, Any]:
     """Validation, threshold and test of a method's weights, computed by all processes of the run.
 
+    The criteria of instances are among those of the test split where there are some, see
+    :func:`retdm.runs.instances.evaluate_instances_of`.
+
     Args:
         method: on the device that computes.
         validation: what :func:`evaluate_validation` gave, of the same weights or, where they were trained on the
@@ -38,13 +41,27 @@ def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | Non
     Returns:
         The report without ``seconds`` and ``images``; under ``predictions`` the test split's arrays.
     """
+    report = _evaluated(method, data, validation)
+    if is_leader():
+        report["test"] |= evaluate_instances_of(method, data)
+    return report
+
+
+def main_criteria(method: Method, data: Data, validation: dict[str, Any] | None = None) -> dict[str, Any]:
+    """``validation``, ``test`` and ``test_validation_threshold`` of :func:`evaluate_method`, without the criteria of
+    instances: what a report has of each of the weights that a run compares."""
+    report = _evaluated(method, data, validation)
+    return {key: report[key] for key in ("validation", "test", "test_validation_threshold")}
+
+
+def _evaluated(method: Method, data: Data, validation: dict[str, Any] | None) -> dict[str, Any]:
     validation = validation or evaluate_validation(predict(method, data, "validation"), method)
     threshold = validation["threshold"]
     rows = predict(method, data, "test")
     found = criteria_of(rows, method, method.decide, threshold)
     return {
         "validation": validation["criteria"],
-        "test": {**found["criteria"], **(evaluate_instances_of(method, data) if is_leader() else {})},
+        "test": found["criteria"],
         "test_validation_threshold": None
         if threshold is None
         else criteria_of(rows, method, "validation", threshold)["criteria"],
@@ -53,13 +70,6 @@ def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | Non
         "left_out": {**found["left_out"], **data.left_out},
         "predictions": rows,
     }
-
-
-def main_criteria(method: Method, data: Data, validation: dict[str, Any] | None = None) -> dict[str, Any]:
-    """``validation``, ``test`` and ``test_validation_threshold`` of :func:`evaluate_method`: what a report has of each
-    of the weights that a run compares."""
-    report = evaluate_method(method, data, validation)
-    return {key: report[key] for key in ("validation", "test", "test_validation_threshold")}
 
 
 def evaluate_validation(rows: dict[str, np.ndarray], method: Method, threshold: float | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from retdm.criteria import evaluate_instances
@@ -33,11 +34,18 @@ def evaluate_instances_of(method: Method, data: Data) -> dict[str, float | None]
             assert isinstance(data, ImageData)
             masks = source.masks(index)
             left, top, right, bottom = window((masks.shape[2], masks.shape[1]), data.preparation.crop)
-            masks = torch.from_numpy(masks[:, top:bottom, left:right]).float()
-            share = F.adaptive_avg_pool2d(masks, SIDE).flatten(1).T.numpy()
+            share = _shares(masks[:, top:bottom, left:right])
             target = share >= 0.5
             counts = share.sum(1) >= 0.5 if source.has_void else np.ones(len(target), bool)
         scores.append(found)
         targets.append(target)
         known.append(counts)
     return evaluate_instances(scores, targets, known)
+
+
+def _shares(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The share of each of ``SIDE`` x ``SIDE`` pixels that has a label: masks (L, H, W) -> (P, L)."""
+    shares = np.zeros((len(masks), SIDE * SIDE), np.float32)
+    there = masks.any(axis=(1, 2))  # few labels are, and their masks are large
+    shares[there] = F.adaptive_avg_pool2d(torch.from_numpy(masks[there]).float(), SIDE).flatten(1)
+    return shares.T

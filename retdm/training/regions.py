@@ -50,9 +50,11 @@ def instance_scores(method: Method, data: Data, rows: NDArray[np.int64]) -> Iter
 
     Yields:
         A row's place in the data set, and scores (P, L) in [0, 1]; an image's row by row, bilinear between the regions
-        that the method scores.
+        that the method scores. Precomputed features of whole images have no regions, and images take their place.
     """
     if isinstance(data, ImageData):
+        if data.features is not None and data.features.ndim == 2:
+            data = data.with_images()
         for batch, maps in infer(method, data.batches_of(rows), partial(region_maps, method)):
             for i, index in enumerate(batch.index.tolist()):
                 # One by one: of many labels a batch would take gigabytes.

@@ -79,6 +79,8 @@ class FixedFeatures(Backbone):
     What a method does on it is what it does on frozen features.
     """
 
+    embeds_places = False
+
     def __init__(self, dim: int = 256, weights: str = "none", *, load: bool = True) -> None:
         super().__init__(nn.Identity(), dim=dim, weights=weights, load=load)
         generator = torch.Generator().manual_seed(0)

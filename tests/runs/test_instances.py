@@ -17,7 +17,7 @@ from retdm.criteria import INSTANCE_CRITERIA
 from retdm.data.bag_source import BagArrays
 from retdm.data.modules import BagData
 from retdm.data.preparation import Preparation
-from retdm.runs.build import build_data, build_method
+from retdm.runs.build import build_data, build_method, precompute
 from retdm.runs.instances import evaluate_instances_of
 from retdm.settings.run_settings import RunSettings
 from retdm.training.pictures.images import HEATED, choose_rows, draw_heat_maps
@@ -101,10 +101,19 @@ def test_given_instances_are_evaluated_by_their_own_labels_without_the_empty_pla
 
 
 def test_a_method_without_scores_of_instances_has_no_criteria_of_them(tiny: Tiny) -> None:
-    settings = tiny("method=bce")
+    settings = tiny("method=c2ae")
     data = build_data(settings)
     method = build_method(settings, data.labels)
     assert evaluate_instances_of(method, data) == {}
+
+
+def test_precomputed_features_of_whole_images_leave_the_places_to_their_images(tiny: Tiny) -> None:
+    settings = tiny("method=bce", "precompute=true", "method.embedding_dim=4")
+    data = build_data(settings)
+    method = build_method(settings, data.labels).eval()
+    found = evaluate_instances_of(method, data)
+    assert list(found) == list(INSTANCE_CRITERIA)
+    assert evaluate_instances_of(method, precompute(settings, data, method)) == found
 
 
 def test_the_picture_shows_images_of_the_part_each_with_its_known_labels_where_they_are_seen(tiny: Tiny) -> None:

@@ -62,6 +62,7 @@ CLASSES = {  # name: (colour, images that have it)
     "boat": ((192, 64, 0), 33),
 }
 COLOURS = {name: colour for name, (colour, _) in CLASSES.items()}
+ONE_NUMBER = np.array((1 << 16, 1 << 8, 1), np.int32)  # by which red, green and blue become one
 
 
 class MsrcV2(ImageFiles):
@@ -101,8 +102,9 @@ class MsrcV2(ImageFiles):
 
     def masks(self, i: int) -> NDArray[np.bool_]:
         """bool (L, H, W): where each label is in image i; void pixels are in none. Raises ``UserError``."""
-        pixels = np.asarray(_truth(self.folder / self.truths[i]))
-        return np.stack([(pixels == colour).all(axis=2) for colour in COLOURS.values()])
+        pixels = np.asarray(_truth(self.folder / self.truths[i]), np.int32) @ ONE_NUMBER
+        colours = np.array(list(COLOURS.values())) @ ONE_NUMBER
+        return np.asarray(pixels == colours[:, None, None])
 
 
 def _checked(folder: Path, counts: Counts) -> tuple[list[str], list[str], NDArray[np.uint8]]:

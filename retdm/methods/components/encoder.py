@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
 from retdm.batch import AnyBatch, BagBatch, Batch, FeatureBatch
+from retdm.errors import UserError
 
 Regions = Literal["cells", "grid"]
 View = Literal["embedding"] | Regions
@@ -144,6 +145,33 @@ class BackboneEncoder(nn.Module):
                 features = self.backbone.embedding(images)
         return features.float()
 
+    @property
+    def has_instances(self) -> bool:
+        """Images have regions: those of the view or, behind an embedding that pools them, the backbone's places."""
+        return self.view != "embedding" or self.backbone.embeds_places
+
+    def extract_with_regions(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`extract`, and the map of regions (B, F, h, w) behind it, in one pass of the backbone.
+
+        In the view ``embedding`` a region is a place of the last map, in the space of the embedding, see
+        :meth:`retdm.backbones.base.Backbone.embedding_and_places`; in other views both are one.
+
+        Raises:
+            UserError: the backbone's embedding is no function of single places.
+        """
+        if self.view != "embedding":
+            features = self.extract(images)
+            return features, features
+        if not self.backbone.embeds_places:
+            raise UserError(
+                f"the embedding of {self.backbone.name} does not pool the places of its last map, which then have no "
+                "scores",
+                "method.head=csra, which scores these places",
+            )
+        with autocast(images, self.autocast):
+            features, places = self.backbone.embedding_and_places(images)
+        return features.float(), places.float()
+
     def columns(self) -> None:
         return None
 
@@ -172,11 +200,19 @@ class BackboneEncoder(nn.Module):
         return features.amax((2, 3)) if self.pool == "max" else features.mean((2, 3))
 
     def instances(self, batch: AnyBatch) -> tuple[Tensor, Tensor]:
-        """Instances (B, N, D) of bags, or of images' regions row by row, and the mask (B, N) of those that exist."""
+        """Instances (B, N, D) of bags, or of images' regions row by row, and the mask (B, N) of those that exist.
+
+        Raises:
+            UserError: images have no regions, see :meth:`extract_with_regions`; or precomputed features are of whole
+                images.
+        """
         if isinstance(batch, BagBatch):
             rows: Tensor = self.layers(batch.bag.float())
             return rows, batch.mask
-        places = self._features(batch).flatten(2).transpose(1, 2)
+        maps = batch.features.float() if isinstance(batch, FeatureBatch) else self.extract_with_regions(batch.image)[1]
+        if maps.ndim == 2:
+            raise UserError("precomputed features of whole images have no regions", "give it images")
+        places = maps.flatten(2).transpose(1, 2)
         return self.layers(places), places.new_ones(places.shape[:2], dtype=torch.bool)
 
     def _features(self, batch: Batch | FeatureBatch) -> Tensor:

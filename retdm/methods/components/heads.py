@@ -2,7 +2,7 @@
 instances, D features, L labels, mask (B, N) of the places that hold an instance, at least one a bag."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +27,10 @@ class InstanceHead(nn.Module):
     """A head on instances.
 
     Attributes:
-        classifies_instances: it has ``instance_logits``. These are trained by the bags' labels alone.
         attends: it has ``attention_weights``.
         begins_linear: :meth:`start_at` takes the classifier, not its bias alone.
     """
 
-    classifies_instances: ClassVar[bool] = True
     attends: ClassVar[bool] = False
     begins_linear = False
 
@@ -50,8 +48,9 @@ class InstanceHead(nn.Module):
         """
 
     def instance_logits(self, instances: Tensor) -> Tensor:
-        """Logits of each instance by itself, (B, N, D) -> (B, N, L)."""
-        raise NotImplementedError
+        """Logits of each instance by itself, as of a bag with this instance alone: (B, N, D) -> (B, N, L)."""
+        alone = instances.new_ones(instances.shape[1], 1, dtype=torch.bool)
+        return torch.stack([self(bag[:, None], alone) for bag in instances])
 
     def attention_weights(self, instances: Tensor, mask: Tensor) -> Tensor:
         """The share of each instance in a label's decision, (B, N, L); 1 in sum, 0 in empty places."""
@@ -111,7 +110,7 @@ class MLDecoder(InstanceHead):
         heads: attention heads.
     """
 
-    classifies_instances = False
+    attends = True
     queries: Tensor
 
     def __init__(self, dim: int, labels: int, width: int = 256, queries: int = 100, heads: int = 8) -> None:
@@ -125,16 +124,14 @@ class MLDecoder(InstanceHead):
         self.between = nn.Sequential(
             nn.Linear(width, 4 * width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(4 * width, width)
         )
-        share = -(-labels // count)  # labels for which a query answers
-        self.weight = nn.Parameter(torch.empty(count, width, share))
+        self.share = -(-labels // count)  # labels for which a query answers
+        self.weight = nn.Parameter(torch.empty(count, width, self.share))
         self.bias = nn.Parameter(torch.zeros(labels))
         nn.init.xavier_normal_(self.weight)
 
     def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
         """(B, N, D) -> logits (B, L)"""
-        memory = F.relu(self.project(instances))
-        query = self.norms[0](self.queries).expand(len(memory), -1, -1)
-        found, _ = self.attention(query, memory, memory, key_padding_mask=~mask, need_weights=False)
+        query, found, _ = self._attended(instances, mask)
         answer = self.norms[1](query + found)
         answer = self.norms[2](answer + self.between(answer))
         logits = torch.einsum("bqd,qds->bqs", answer, self.weight).flatten(1)
@@ -142,6 +139,18 @@ class MLDecoder(InstanceHead):
 
     def start_at(self, weight: Tensor, bias: Tensor, log_odds: Tensor) -> None:
         self.bias.copy_(log_odds)
+
+    def attention_weights(self, instances: Tensor, mask: Tensor) -> Tensor:
+        """Those of the query that answers for a label, mean over attention heads; labels of one query share them."""
+        attention: Tensor = self._attended(instances, mask, need_weights=True)[2]
+        return attention.repeat_interleave(self.share, 1)[:, : self.labels].transpose(1, 2)
+
+    def _attended(self, instances: Tensor, mask: Tensor, *, need_weights: bool = False) -> tuple[Tensor, Tensor, Any]:
+        """Queries (B, Q, W), what each finds (B, Q, W), and its attention (B, Q, N) where it is needed, else None."""
+        memory = F.relu(self.project(instances))
+        query = self.norms[0](self.queries).expand(len(memory), -1, -1)
+        found = self.attention(query, memory, memory, key_padding_mask=~mask, need_weights=need_weights)
+        return query, *found
 
 
 class Pooled(InstanceHead):
@@ -194,7 +203,6 @@ class Pooled(InstanceHead):
         return pool(values, mask, self.pooling, sharpness=self.sharpness, top=self.top)
 
     def instance_logits(self, instances: Tensor) -> Tensor:
-        """Logits of a bag with this instance alone, (B, N, D) -> (B, N, L)."""
         logits: Tensor = self.linear(instances)
         return logits
 
@@ -226,7 +234,6 @@ class DetectorClassifier(InstanceHead):
         return log_attention(self.detector(instances), mask).exp()
 
     def instance_logits(self, instances: Tensor) -> Tensor:
-        """Logits of the classifier, (B, N, D) -> (B, N, L)."""
         logits: Tensor = self.linear(instances)
         return logits
 
@@ -284,6 +291,5 @@ class GatedAttention(InstanceHead):
         return log_attention(self.relevance(instances), mask).exp()
 
     def instance_logits(self, instances: Tensor) -> Tensor:
-        """Logits of a bag with this instance alone, (B, N, D) -> (B, N, L)."""
         logits: Tensor = self.linear(instances)
         return logits

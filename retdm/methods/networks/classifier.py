@@ -50,6 +50,5 @@ class Classifier(DeepMethod):
         _, logits = self.embed_and_classify(batch)
         return {"classification": self.loss(logits, batch, self.loss_seed)}
 
-    def scores(self, batch: AnyBatch) -> Tensor:
-        _, logits = self.embed_and_classify(batch)
+    def scores_from(self, embedding: Tensor, logits: Tensor) -> Tensor:
         return logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(1)

@@ -126,12 +126,11 @@ class RETDM(DeepMethod):
         embedding: Tensor = self.label_net(sets.float())
         return embedding
 
-    def scores(self, batch: AnyBatch) -> Tensor:
+    def scores_from(self, embedding: Tensor, logits: Tensor) -> Tensor:
         if self.score == "classifier":
-            return super().scores(batch)
-        image, logits = self.embed_and_classify(batch)
+            return super().scores_from(embedding, logits)
         near = label_set_scores(
-            image,
+            embedding,
             self.embed_label_sets(self.train_sets),
             self.train_sets,
             self.train_counts,

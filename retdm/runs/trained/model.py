@@ -16,6 +16,7 @@ from retdm.criteria.decide import decide as decided
 from retdm.data.images import Picture, Range, checked_range
 from retdm.display.text import printable
 from retdm.errors import UserError
+from retdm.methods.components.encoder import BackboneEncoder
 from retdm.methods.networks.retdm import RETDM
 from retdm.registry import nearest
 from retdm.runs import build
@@ -142,7 +143,7 @@ class Model:
         if self.dim is not None or not self.method.scores_instances:
             raise UserError(
                 f"{printable(self.run.path)} scores no regions of images, which heat maps show",
-                "networks that do: method.head=csra, method=mil, method=mil_attention",
+                "networks that do: method=bce, method=retdm, method=mil",
             )
         batches = self._batches(images, batch_size)
         found = [self.scores_and_maps(batch.image)[1] for batch in batches if isinstance(batch, Batch)]
@@ -213,9 +214,15 @@ class Model:
         Of methods with ``scores_instances``. The backbone runs once.
         """
 
+        encoder = self.method.encoder
+        assert isinstance(encoder, BackboneEncoder)  # as of every method that scores instances
+
         def both(batch: Batch) -> tuple[Tensor, Tensor]:
-            found = FeatureBatch(batch.index, self.method.encoder.extract(batch.image), batch.target, batch.known)
-            return self.method.scores(found), region_maps(self.method, found)
+            image, regions = (
+                FeatureBatch(batch.index, found, batch.target, batch.known)
+                for found in encoder.extract_with_regions(batch.image)
+            )
+            return self.method.scores(image), region_maps(self.method, regions)
 
         ((_, (scores, maps)),) = infer(self.method, [unlabelled(views, len(self.labels))], both)
         return scores.float().cpu().numpy(), maps.float().cpu().numpy()

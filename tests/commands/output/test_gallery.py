@@ -43,9 +43,9 @@ def test_the_gallery_has_a_heat_map_of_each_decided_label_or_of_the_highest_on_a
     trained: Path, tmp_path: Path, rows: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[torch.Tensor] = []  # by the backbone
-    extract = BackboneEncoder.extract
+    extract = BackboneEncoder.extract_with_regions
 
-    def extracted(encoder: BackboneEncoder, images: torch.Tensor) -> torch.Tensor:
+    def extracted(encoder: BackboneEncoder, images: torch.Tensor) -> Any:
         read.append(images)
         return extract(encoder, images)
 
@@ -53,8 +53,7 @@ def test_the_gallery_has_a_heat_map_of_each_decided_label_or_of_the_highest_on_a
         cells = torch.nn.functional.adaptive_avg_pool2d(read[-1].mean(1, keepdim=True), 4)
         return (10 * cells).sigmoid().flatten(2).transpose(1, 2).expand(-1, -1, len(rows["labels"]))
 
-    monkeypatch.setattr(BackboneEncoder, "extract", extracted)
-    monkeypatch.setattr(RETDM, "scores_instances", True)
+    monkeypatch.setattr(BackboneEncoder, "extract_with_regions", extracted)
     monkeypatch.setattr(RETDM, "instance_scores", brightness)
     (tmp_path / "photos").mkdir()
     wide = Image.new("RGB", (640, 320))
@@ -76,8 +75,17 @@ def test_the_gallery_has_a_heat_map_of_each_decided_label_or_of_the_highest_on_a
     assert 'style="--margins: 12.500% 0.000%"' in page  # 640 x 320 in a frame of 4:3
 
 
-def test_of_a_method_that_tells_of_no_regions_the_gallery_offers_nothing(predicted: tuple[Done, Path]) -> None:
+def test_the_gallery_has_heat_maps_without_being_asked_for_them(predicted: tuple[Done, Path]) -> None:
     page = (predicted[1] / "gallery.html").read_text()
+    assert re.search(r"<button[^>]*data-heat", page) and "underlined label" in page
+
+
+def test_of_a_method_that_tells_of_no_regions_the_gallery_offers_nothing(
+    trained: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RETDM, "scores_instances", False)
+    assert command(f"run={trained}", f"images={photos}", "gallery=true").code == 0
+    page = (trained / "predictions" / "gallery.html").read_text()
     assert not re.search(r"<button[^>]*data-heat|--margins: \d|underlined label", page)
 
 

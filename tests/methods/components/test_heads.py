@@ -166,7 +166,7 @@ def test_each_bag_is_classified_alone(name: str) -> None:
         assert torch.allclose(alone[0], whole[b])
 
 
-@pytest.mark.parametrize("name", [name for name in HEADS if name != "ml_decoder"])
+@pytest.mark.parametrize("name", HEADS)
 def test_a_bag_of_one_instance_says_what_the_instance_says(name: str) -> None:
     head: Any = build(name)
     instances, mask = bags(5)
@@ -183,7 +183,7 @@ def test_gradients_of_a_head_are_those_of_its_values(name: str) -> None:
     assert torch.autograd.gradcheck(lambda rows: head(rows, mask), instances, fast_mode=True)
 
 
-@pytest.mark.parametrize("name", ["detector", "gated", "plain"])
+@pytest.mark.parametrize("name", ["detector", "gated", "plain", "ml_decoder"])
 def test_attention_is_a_share_of_the_bag(name: str) -> None:
     head: Any = build(name)
     instances, mask = bags(5)

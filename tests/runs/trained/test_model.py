@@ -147,7 +147,7 @@ def test_embeddings_are_the_encoders_and_label_sets_lie_among_them(moved: Path, 
 
 
 def test_heat_maps_are_scores_of_regions_in_the_order_of_the_images(
-    untrained: Untrained, moved: Path, pictures: list[Image.Image]
+    untrained: Untrained, pictures: list[Image.Image]
 ) -> None:
     model = retdm.load(untrained("method=mil").path)
     maps = model.heat_maps(pictures[:5], batch_size=2)
@@ -159,8 +159,11 @@ def test_heat_maps_are_scores_of_regions_in_the_order_of_the_images(
         # method.pooling=max: the score of an image is that of its highest region.
         assert np.allclose(model.predict(picture)[0], own.max(axis=(1, 2)), atol=1e-6)
     assert len(model.heat_maps([])) == 0
+
+
+def test_a_method_that_scores_no_regions_has_no_heat_maps(untrained: Untrained, pictures: list[Image.Image]) -> None:
     with pytest.raises(UserError, match="scores no regions"):
-        retdm.load(moved).heat_maps(pictures)
+        retdm.load(untrained("method=c2ae").path).heat_maps(pictures)
 
 
 def test_a_label_that_is_not_there_and_a_method_that_embeds_none_are_named(moved: Path, untrained: Untrained) -> None:
@@ -266,7 +269,7 @@ def test_predictions_are_the_rows_of_the_test_part(tiny_run: Path, rows: dict[st
     assert rows["known"].all()
 
 
-@pytest.mark.parametrize("words", [("method=bce", "method.head=csra"), ("method=mil",)])
+@pytest.mark.parametrize("words", [("method=bce",), ("method=bce", "method.head=csra"), ("method=mil",)])
 def test_scores_and_maps_of_one_pass_are_those_of_two(untrained: Untrained, words: tuple[str, ...]) -> None:
     model = retdm.load(untrained(*words).path)
     views = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
