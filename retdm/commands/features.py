@@ -60,7 +60,7 @@ def _features(config: DictConfig) -> None:
     whose = about["network"] + (f" of {asked['run']}" if asked["run"] else "")
     print(f"{len(files):,} files, on {extractor.method.device}; {view} of {printable(whose)}", flush=True)
 
-    with _writing(out), tempfile.TemporaryFile(dir=writable(out.parent)) as opened:  # gone with the process
+    with _writing(out), tempfile.TemporaryFile(dir=writable(out.parent, "file")) as opened:  # gone with the process
         rows = FeatureRows(opened)
         unread: list[Unread] = []
         started = time.monotonic()

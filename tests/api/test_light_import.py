@@ -27,7 +27,10 @@ def test_criteria_bring_no_pytorch() -> None:
 
 
 def test_a_wrong_setting_is_told_before_pytorch_is_imported() -> None:
-    refused = "import contextlib\nwith contextlib.suppress(retdm.UserError): retdm.train('method=nope')"
+    calls = ("retdm.train('method=nope')", "retdm.embed([], backbone='nope')", "retdm.embed([], run='nope', view='no')")
+    refused = "\n".join(
+        ["import contextlib", *(f"with contextlib.suppress(retdm.UserError): {each}" for each in calls)]
+    )
     assert not {"torch", "pytorch_lightning"} & set(loaded_after(refused))
 
 

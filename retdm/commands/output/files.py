@@ -26,8 +26,8 @@ def print_unread(unread: Sequence[Unread], files: int, listed: str) -> None:
     sys.stderr.flush()
 
 
-def writable(out: Path) -> Path:
-    """The folder, made before any work is done.
+def writable(out: Path, named: str = "folder") -> Path:
+    """The folder, made before any work is done; ``named`` is what the user names by ``out``.
 
     Raises:
         UserError: it cannot be made, or written to.
@@ -38,7 +38,7 @@ def writable(out: Path) -> Path:
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:
-        raise UserError(f"cannot write to {printable(out)}: {reason}", "choose another place: out=<folder>")
+        raise UserError(f"cannot write to {printable(out)}: {reason}", f"choose another place: out=<{named}>")
     return out
 
 

@@ -93,7 +93,7 @@ def extractor_of(asked: Mapping[str, Any], choices: Mapping[str, Any]) -> Extrac
     """The extractor that settings of ``retdm features`` describe.
 
     Args:
-        asked: the settings, checked by :func:`retdm.settings.features.check_features`.
+        asked: the settings, checked by ``check_features``.
         choices: group -> name of its YAML file.
 
     Raises:
