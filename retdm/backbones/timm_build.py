@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import logging
 import sys
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -10,6 +12,8 @@ from torch import Tensor
 
 from retdm.errors import UserError
 from retdm.registry import close_names
+
+log = logging.getLogger("retdm")
 
 INSTALL = 'pip install "retdm[timm]"'
 
@@ -58,11 +62,14 @@ def created(name: str, image_size: int | None, *, pretrained: bool) -> Any:
     config = config_of(name)
     build = partial(_timm().create_model, name, pretrained=pretrained, num_classes=0)
     sized = {"img_size": image_size} if image_size and config.get("fixed_input_size") else {}
+    if pretrained:
+        log.info("timm's weights of %s come from the Hugging Face hub or its cache", name)
     try:
-        try:
-            net = build(**sized)
-        except TypeError:  # its size cannot be chosen
-            net = build()
+        with _quiet_hub():
+            try:
+                net = build(**sized)
+            except TypeError:  # its size cannot be chosen
+                net = build()
     except Exception as error:  # of the hub's client without a network, of timm without weights or for a strange size
         if pretrained:
             raise UserError(
@@ -107,6 +114,18 @@ def source_of(config: dict[str, Any]) -> str:
         f"timm has no weights for {name}",
         f"backbone.name={kin[0]} has some; or backbone.weights=none or a file" if kin else "backbone.weights=none",
     )
+
+
+@contextlib.contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """A block in which the hub's client says nothing of its retries, a line each: without a network, for a minute."""
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(level)
 
 
 def _timm() -> Any:

@@ -130,8 +130,6 @@ def build_method(
         method: Method = settings.classes["method"](backbone, labels, **config, seed=settings.seed)
     if isinstance(method, DeepMethod):
         method.check_stages()
-    if dim is None and (size := settings.data.get("image_size")):
-        method.encoder.check_side(size)
     if settings.trainer["precision"] == "bf16-mixed":
         method.encoder.autocast = torch.bfloat16
     method.to(memory_format=torch.channels_last)
@@ -175,10 +173,29 @@ def optimizer_settings(settings: RunSettings) -> OptimizerSettings:
 
 
 def build_backbone(settings: RunSettings, *, load: bool) -> Backbone:
-    """The backbone of a run; ``load`` as of :func:`build_method`."""
+    """The backbone of a run, which can read its images, or the crops of a grid over them.
+
+    Args:
+        settings: of the run.
+        load: as of :func:`build_method`.
+
+    Raises:
+        UserError: images or crops are too small, or no size that the network takes; or its weights are wrong.
+    """
     kind, size = settings.classes["backbone"], settings.data.get("image_size")
-    sized = {"image_size": size} if "image_size" in parameters_of(kind) else {}
+    grid = settings.method["grid"] if settings.method.get("instances") == "grid" else 1
+    sized = {"image_size": size and size // grid} if "image_size" in parameters_of(kind) else {}
     backbone: Backbone = kind(**arguments_of(settings.backbone), **sized, load=load)
+    try:
+        if size:
+            backbone.check_side(size // grid)
+    except UserError as error:
+        if grid == 1:
+            raise
+        raise UserError(
+            f"method.instances=grid reads crops of data.image_size={size}: {error.message}",
+            "method.instances=cells, or another method.grid or data.image_size",
+        ) from error
     return backbone
 
 

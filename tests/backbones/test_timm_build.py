@@ -45,6 +45,8 @@ def as_dinov2(state: State) -> State:
 
 def as_dinov3(state: State) -> State:
     more = {"mask_token": torch.randn(1, 384), "rope_embed.periods": torch.randn(16)}
+    for block in range(12):  # timm's network without these biases is that of weights where they are all zero
+        more |= {f"blocks.{block}.attn.qkv.{name}": torch.zeros(3 * 384) for name in ("bias", "bias_mask")}
     return renamed(state, ("reg_token", "storage_tokens"), (r"gamma_([12])$", r"ls\1.gamma")) | more
 
 

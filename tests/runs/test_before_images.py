@@ -19,6 +19,7 @@ from retdm.commands.train import train
 from retdm.data.sets.scene import Scene
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
+from retdm.runs.build import build_method
 from retdm.runs.evaluate import criteria_of
 from retdm.settings.compose import compose_settings, place
 from retdm.settings.run_settings import RunSettings
@@ -133,6 +134,19 @@ def test_a_size_is_looked_at_without_an_image() -> None:
     backbone.check_side(224)
     with pytest.raises(UserError, match="images of 16 x 16 are too small"):
         backbone.check_side(16)
+
+
+def test_crops_of_a_grid_are_the_images_of_a_network_of_one_size(tiny: Tiny) -> None:
+    timm = {"_target_": "retdm.backbones.timm_nets.Timm", "name": "test_vit", "weights": "none"}
+    settings = tiny("method=abmil", "method.instances=grid", "method.grid=2", "data.image_size=64")
+    method = build_method(settings.changed(backbone=timm), ["a", "b"])
+    assert method.encoder.backbone.side == 32  # type: ignore[attr-defined]
+    settings = tiny("method=abmil", "method.instances=grid", "method.grid=3", "data.image_size=64")
+    with pytest.raises(
+        UserError, match="reads crops of data.image_size=64: test_vit reads patches of 16 x 16"
+    ) as error:
+        build_method(settings.changed(backbone=timm), ["a", "b"])
+    assert error.value.hint.startswith("method.instances=cells")
 
 
 def test_on_windows_one_line_says_what_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,13 +46,6 @@ class Encoder(Protocol):
     def __call__(self, batch: AnyBatch) -> Tensor:
         """One vector a row, float32 (B, D)."""
 
-    def check_side(self, side: int) -> None:
-        """Check that the backbone can read square images of ``side`` pixels.
-
-        Raises:
-            UserError: they are too small.
-        """
-
 
 class BackboneEncoder(nn.Module):
     """The backbone's last features, of a whole image or of each of its regions, and a layer behind them.
@@ -174,9 +167,6 @@ class BackboneEncoder(nn.Module):
 
     def columns(self) -> None:
         return None
-
-    def check_side(self, side: int) -> None:
-        self.backbone.check_side(side // self.grid if self.view == "grid" else side)
 
     def _crops(self, images: Tensor) -> Tensor:
         side = [size // self.grid for size in images.shape[-2:]]

@@ -73,9 +73,6 @@ class MultilevelEncoder(nn.Module):
         ends = dict(zip(widths, np.cumsum(list(widths.values())), strict=True))
         return np.concatenate([np.arange(ends[name] - widths[name], ends[name]) for name in self.stages])
 
-    def check_side(self, side: int) -> None:
-        self.backbone.check_side(side)
-
     @torch.no_grad()
     def forward(self, batch: AnyBatch) -> Tensor:
         """Features (B, D) of the chosen stages; precomputed ones as they come."""
