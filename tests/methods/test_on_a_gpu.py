@@ -26,7 +26,7 @@ from retdm.errors import UserError
 from retdm.losses import gather_rows
 from retdm.methods.components.chosen_loss import ChosenLoss
 from retdm.methods.components.heads import Head
-from retdm.methods.components.pooling import OF_NUMBERS, Pooling
+from retdm.methods.components.pooling import Pooling
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_method
 from retdm.settings.run_settings import RunSettings
@@ -52,11 +52,11 @@ CASES = [
     *((f"method={name} precompute=true", FeatureBatch) for name in METHODS),
     *((f"method=bce {head}", Batch) for head in HEADS),
     *((f"method=bce {head} precompute=true", FeatureBatch) for head in HEADS),
-    *((f"method=retdm {head}", Batch) for head in HEADS),
     *((f"method=bce method.loss={loss}", Batch) for loss in losses()),
     *((f"method=mil method.pooling={pooling}", BagBatch) for pooling in get_args(Pooling)),
-    *((f"method=mil method.space=embeddings method.pooling={pooling}", BagBatch) for pooling in OF_NUMBERS),
+    ("method=mil method.space=embeddings", BagBatch),
     ("method=mil method.instances=grid method.grid=2", Batch),
+    ("method=retdm method.head=csra", Batch),
     ("method=retdm method.pool=train method.k=2", Batch),
     ("method=retdm method.score=label_sets", Batch),
     ("method=retdm method.rival_image=first", Batch),
