@@ -3,9 +3,11 @@
     python benchmarks/deployed.py <folder of photographs> <run> [<run> …]
 
 Each run is exported to a temporary folder. The photographs are prepared for its files as docs/howto/deploying.md says,
-by Pillow alone; the largest difference of any score is printed, a line a run and file.
+by Pillow alone, and label sets are decided by the code there; the largest difference of any score is printed, and how
+many label sets differ, a line a run and file.
 """
 
+import re
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -23,6 +25,17 @@ from retdm.runs.trained.model import load
 from retdm.runs.trained.onnx_file import scores_of_onnx
 from retdm.runs.trained.program import scores_of_program
 
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "howto" / "deploying.md"
+
+
+def decided(scores: np.ndarray, how: dict[str, Any]) -> np.ndarray:
+    """Label sets as docs/howto/deploying.md decides them, bool (n, L)."""
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(next(block for block in blocks if "def decided(" in block), names)
+    found: np.ndarray = names["decided"](scores, how)
+    return found
+
 
 def prepared(file: Path, transform: dict[str, Any]) -> torch.Tensor:
     """A photograph as docs/howto/deploying.md prepares it, uint8 (3, S, S)."""
@@ -38,7 +51,9 @@ def main() -> None:
     files = find_images(sys.argv[1:2])
     has_onnx = all(find_spec(name) for name in EXTRA)
     for run in sys.argv[2:]:
-        expected = load(run).predict(files)
+        model = load(run)
+        expected = model.predict(files)
+        sets = model.decision().sets(expected)
         with tempfile.TemporaryDirectory() as folder:
             exported = export(RunFolder(run), Path(folder), onnx=has_onnx)
             views = torch.stack([prepared(file, exported.card["transform"]) for file in files])
@@ -46,7 +61,9 @@ def main() -> None:
             for file in exported.differences:
                 scores = (scores_of_program if file.suffix == ".pt2" else scores_of_onnx)(file, views)[1]
                 difference = np.abs(scores - expected).max()
-                print(f"{made_by['method']:<16}{file.name:<12}{len(files):,} images: {difference:.1e}", flush=True)
+                others = int((decided(scores, exported.card["decide"]) != sets).any(axis=1).sum())
+                line = f"{made_by['method']:<16}{file.name:<12}{len(files):,} images: {difference:.1e}"
+                print(f"{line}, {others} label sets differ", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ COMMANDS = (
     "predict",
     "search",
     "features",
+    "decide",
     "export",
     "check",
     "report",
     "cache",
 )  # files of retdm/commands
+OF_NAMES = {"search": "labels", "decide": "rule"}  # settings that take several names, with commas between them
 OF_WORDS = ("report", "cache")  # read their words themselves; for the others Hydra composes the settings
 
 
@@ -58,7 +60,7 @@ def _command(command: str, words: list[str]) -> None:
     import hydra
 
     from retdm.commands.begin import begin
-    from retdm.commands.flags import check_flags, with_labels_quoted
+    from retdm.commands.flags import check_flags, with_names_quoted
     from retdm.registry import CONF
     from retdm.settings.first_choice import register_resolvers
 
@@ -68,8 +70,8 @@ def _command(command: str, words: list[str]) -> None:
         from retdm.commands.sweep import per_job
 
         sys.argv[1:] = per_job(words)
-    elif command == "search":
-        sys.argv[1:] = with_labels_quoted(words)
+    elif command in OF_NAMES:
+        sys.argv[1:] = with_names_quoted(words, OF_NAMES[command])
     hydra.main(str(CONF), command, version_base="1.3")(begin)()
 
 

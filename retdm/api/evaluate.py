@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from retdm import criteria
-from retdm.criteria.decide import check_rule
+from retdm.criteria.decide import Rule, rule_of
 from retdm.data.given.targets import cells_of
 from retdm.errors import UserError
 
@@ -21,7 +21,8 @@ def evaluate(
         targets: (n, L) of 1, 0 and NaN (or None), which is unknown and counts in no criterion: an array, nested lists
             or a DataFrame.
         decide: the rule that makes label sets of scores, see :func:`retdm.criteria.decide`.
-        threshold: of ``decide="validation"``, a number in [0, 1]; of ``decide="train_threshold"``, (L,) of them. Of no
+        threshold: of ``decide="validation"``, a number in [0, 1]; of rules with a threshold a label, (L,) of them, such
+            as ``retdm.criteria.rule_of("per_label_f1").choose(scores, targets, known)`` gives of other images. Of no
             other rule.
 
     Returns:
@@ -39,7 +40,8 @@ def evaluate(
         values = _numbers("scores", scores)
         if values.shape != cells.shape:
             raise ValueError(f"scores has shape {values.shape}, targets {cells.shape}")
-        predicted = criteria.decide(values, decide, _threshold(decide, threshold, len(names)))
+        rule = rule_of(decide)
+        predicted = rule.apply(values, _threshold(rule, threshold, len(names)))
         return criteria.evaluate(values, cells, known, names, predicted)["criteria"]
     except ValueError as error:
         raise UserError(str(error), "scores and targets are (n, L): a row an image, a column a label") from error
@@ -52,22 +54,18 @@ def _check_order(scores: Any, targets: Any) -> None:
         raise UserError("scores and targets have the same columns in another order", "scores[targets.columns]")
 
 
-def _threshold(rule: str, threshold: Any, labels: int) -> ArrayLike:
-    check_rule(rule)
-    shapes = {"validation": (), "train_threshold": (labels,)}
-    if rule not in shapes:
+def _threshold(rule: Rule, threshold: Any, labels: int) -> NDArray[np.float64] | None:
+    if rule.chosen_on is None:
         if threshold is not None:
             raise UserError(
-                f"threshold={threshold} is not read by decide={rule!r}", 'decide="validation", or leave threshold out'
+                f"threshold={threshold} is not read by decide={rule.name!r}",
+                'decide="validation", or leave threshold out',
             )
-        return 0.5
+        return None
     if threshold is None:
-        raise UserError(f"decide={rule!r} needs a threshold", "threshold=0.4; one for each label for train_threshold")
-    values = _numbers("threshold", threshold)
-    if values.shape != shapes[rule] or not ((values >= 0) & (values <= 1)).all():
-        what = "one number" if rule == "validation" else f"{labels} numbers, one a label,"
-        raise UserError(f"threshold={threshold} is not {what} in [0, 1]", f"of decide={rule!r}")
-    return values
+        what = "one for each label" if rule.per_label else "threshold=0.4"
+        raise UserError(f"decide={rule.name!r} needs a threshold", f"{what}, chosen on other images than these")
+    return rule.check(_numbers("threshold", threshold), labels)
 
 
 def _numbers(name: str, given: Any) -> NDArray[np.float64]:

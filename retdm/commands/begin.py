@@ -61,7 +61,7 @@ def _checked_without_training(command: str, asked: Any, choices: Any) -> str:
     if asked["run"] is None:
         return " ".join([f"backbone={choices['backbone']}", *_name_inside(choices, asked["backbone"])])
     run = RunFolder(asked["run"])
-    if command == "test":
+    if command in ("test", "decide"):
         read_config(run)
     else:
         check_checkpoint(run)

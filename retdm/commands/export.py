@@ -54,7 +54,7 @@ def main(config: DictConfig) -> None:
 def _export(config: DictConfig) -> None:
     asked: Any = OmegaConf.to_container(config, resolve=True)
     check_command("export", asked)
-    flags = {key: asked[key] for key in ("onnx", "overwrite", "user_classes")}
+    flags = {key: asked[key] for key in ("decide", "onnx", "overwrite", "user_classes")}
     prepare_process()
     folder = RunFolder(asked["run"])
     out = folder.path / "export" if asked["out"] is None else Path(asked["out"])
@@ -69,11 +69,18 @@ def _export(config: DictConfig) -> None:
     for file in exported.differences:
         print("scores =", loads[file.name].format(shown(file)))
     size = exported.card["transform"]["resize"][-1]
+    print(f"decides: {exported.card['decide']['words']}")
     print(f"images: uint8 RGB (n, 3, {size}, {size}), made of photographs as docs/howto/deploying.md describes")
 
 
 def export(
-    run: RunFolder, out: Path, *, onnx: bool = True, overwrite: bool = False, user_classes: bool = False
+    run: RunFolder,
+    out: Path,
+    *,
+    decide: str | None = None,
+    onnx: bool = True,
+    overwrite: bool = False,
+    user_classes: bool = False,
 ) -> Exported:
     """Write a run's best checkpoint to ``out``, both files or none, each compared with the run on random images.
 
@@ -83,6 +90,7 @@ def export(
     Args:
         run: folder of the run.
         out: folder of the files.
+        decide: name of the decision rule for the card; None is the run's own.
         onnx: write ``model.onnx`` beside ``model.pt2``.
         overwrite: replace what an earlier export left.
         user_classes: as in :func:`retdm.load`.
@@ -110,7 +118,7 @@ def export(
             f"{type(model.method).__name__} cannot be exported: its scores are no fixed tensor program",
             'retdm.load("<run>").predict(images) gives them',
         )
-    about = card(run, model)
+    about = card(model, model.decision(decide))
     views = random_views(model.image_size)
     model.method.encoder.autocast = None
     expected = model.scores(views)

@@ -31,7 +31,9 @@ def check_flags(command: str, words: Sequence[str]) -> None:
         raise UserError("--resolve alone shows nothing", "--cfg job --resolve")
 
 
-def with_labels_quoted(words: Sequence[str]) -> list[str]:
-    """The words of a search, ``labels=sea,sunset`` as one text: Hydra would take it for two runs."""
-    plain = [word.startswith("labels=") and word[7:8] not in ("", "[", "'", '"') for word in words]
-    return [f"labels={quoted(word[7:])}" if is_plain else word for word, is_plain in zip(words, plain, strict=True)]
+def with_names_quoted(words: Sequence[str], key: str) -> list[str]:
+    """The words of a command, ``<key>=sea,sunset`` as one text: Hydra would take it for two runs."""
+    start = f"{key}="
+    names = [word.removeprefix(start) if word.startswith(start) else "" for word in words]
+    pairs = zip(words, names, strict=True)
+    return [word if name[:1] in ("", "[", "'", '"') else start + quoted(name) for word, name in pairs]

@@ -21,15 +21,11 @@ from retdm.commands.guard import guarded
 from retdm.commands.output.files import print_unread, writable, write_all
 from retdm.commands.output.gallery import MOST, Card, gallery_page, thumbnail
 from retdm.commands.output.predictions import Found, predictions
-from retdm.criteria import decide
-from retdm.criteria.decide import RULES
 from retdm.data.images import checked_range
 from retdm.display.text import printable
 from retdm.errors import UserError
-from retdm.registry import nearest
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.process import prepare_process
-from retdm.runs.trained.decisions import in_plain_words, threshold_of
 from retdm.runs.trained.image_files import Unread, batches_of, check_takes_images
 from retdm.runs.trained.inputs import find_images
 from retdm.runs.trained.model import Model
@@ -56,27 +52,21 @@ def _predict(config: DictConfig) -> None:
     model = Model(run.path, device, user_classes=asked["user_classes"])
     model.value_range = checked_range(asked["value_range"]) or model.value_range
     check_takes_images(model)
-    rule = asked["decide"] or model.method.decide
-    threshold = threshold_of(run, rule, model.method)
+    decision = model.decision(asked["decide"])
     out = writable(Path(asked["out"] or run.path / "predictions"))
 
-    print(f"{len(files):,} files, on {device}; {in_plain_words(rule, threshold)}", flush=True)
+    print(f"{len(files):,} files, on {device}; {decision.words}", flush=True)
     started = time.monotonic()
-    found = _score(
-        model,
-        files,
-        asked["batch_size"],
-        lambda scores: decide(scores, rule, 0.5 if threshold is None else np.array(threshold)),
-        gallery=asked["gallery"],
-    )
+    found = _score(model, files, asked["batch_size"], decision.sets, gallery=asked["gallery"])
     seconds = time.monotonic() - started
     print_unread(found.unreadable, len(files), "predictions.json")
     print(f"{len(found.files):,} images in {seconds:.1f} s: {len(found.files) / seconds:.1f} images/s", flush=True)
 
-    about = {"run": printable(run.path), "labels": model.labels, "rule": rule, "threshold": threshold}
+    rule = {"rule": decision.rule.name, "threshold": decision.threshold}
+    about = {"run": printable(run.path), "labels": model.labels, **rule}
     contents = dict(zip((out / "predictions.csv", out / "predictions.json"), predictions(found, about), strict=True))
     if asked["gallery"]:
-        page = gallery_page(found.cards, model.labels, run=run.path, rule=in_plain_words(rule, threshold))
+        page = gallery_page(found.cards, model.labels, run=run.path, rule=decision.words)
         contents[out / "gallery.html"] = page
     write_all(contents)
 
@@ -90,8 +80,6 @@ def _checked(asked: Any) -> dict[str, Any]:
         )
     if asked["batch_size"] < 1:
         raise UserError(f"batch_size={asked['batch_size']} is out of range", "it is 1 or more")
-    if asked["decide"] is not None and asked["decide"] not in RULES:
-        raise UserError(f"decide={asked['decide']} is not known", nearest(asked["decide"], RULES))
     return dict(asked)
 
 

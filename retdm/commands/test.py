@@ -3,7 +3,8 @@
   retdm test run=<folder> [data.root=<folder>] [trainer.devices=<n>] [per_label=true] [retrieval=true]
                  [user_classes=true]
 
-It writes test.json into the run folder, beside metrics.json, and the worst mistakes into its pictures.
+It writes test.json into the run folder, beside metrics.json, what decision rules choose on (validation.npz), and the
+worst mistakes into its pictures.
 """
 
 from typing import Any
@@ -18,8 +19,9 @@ from retdm.files import write_json
 from retdm.methods.deep import DeepMethod
 from retdm.runs import build
 from retdm.runs.distributed import together
-from retdm.runs.evaluate import evaluate_method, label_counts, write_mistakes
+from retdm.runs.evaluate import evaluate_method, label_counts, write_kept, write_mistakes
 from retdm.runs.folder.paths import RunFolder, check_split, read_config
+from retdm.runs.folder.rows import VALIDATION, read_chosen_on
 from retdm.runs.folder.saved import settings_of_run, weights_into, without_places
 from retdm.runs.process import prepare_process
 from retdm.runs.retrieval import evaluate_retrieval_of
@@ -65,11 +67,14 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool, retr
     content = weights_into(method, folder.best, settings.identity)
     data = build.precompute(settings, data, method)
     method.to(device_of(settings.trainer))
-    report = evaluate_method(method, data, content["retdm"].get("validation"))
+    kept = read_chosen_on(folder)
+    chosen_on = None if kept is None or kept.source == VALIDATION else kept  # which these weights cannot compute again
+    report = evaluate_method(method, data, content["retdm"].get("validation"), chosen_on)
     rows = report.pop("predictions")
     if not is_leader():
         return
-    write_mistakes(folder, data, method, rows, report["threshold"])
+    write_kept(folder, report, data.labels)
+    write_mistakes(folder, data, rows, report["decision"])
     report["label_counts"] = label_counts(data)
     if retrieval:
         assert isinstance(method, DeepMethod)

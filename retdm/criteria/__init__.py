@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from retdm.criteria.decide import RULES, best_threshold, decide
+from retdm.criteria.decide import RULES, decide, rule_of
 from retdm.criteria.evaluate import CRITERIA, LARGER_IS_BETTER, Evaluation, evaluate
 from retdm.criteria.instances import INSTANCE_CRITERIA, evaluate_instances
 from retdm.criteria.intervals import Interval, Intervals, bootstrap_intervals
 from retdm.criteria.mistakes import worst_decisions
+from retdm.criteria.thresholds import best_threshold
 
 if TYPE_CHECKING:
     from retdm.criteria.metric import MultilabelCriteria, MultilabelCriterion
@@ -26,6 +27,7 @@ __all__ = [
     "decide",
     "evaluate",
     "evaluate_instances",
+    "rule_of",
     "worst_decisions",
 ]
 

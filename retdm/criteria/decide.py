@@ -1,33 +1,230 @@
-"""From scores to label sets. Notation: n images, L labels."""
+"""From scores to label sets: decision rules, by name. Notation: n images, L labels.
+
+| name | labels of an image | chosen on |
+|---|---|---|
+| ``half`` | every label scored at least one half | |
+| ``top<k>``, as ``top3`` | the k highest | |
+| ``t_criterion`` | as ``half``, and where that leaves none, the highest | |
+| ``expected_f1`` | the set with the greatest expected F1 | |
+| ``validation`` | every label scored at least the one threshold with the greatest O-F1 | validation |
+| ``per_label_f1`` | every label scored at least its own threshold with the greatest F1 | validation |
+| ``precision:.9`` | … its own threshold with the greatest recall among those with this precision | validation |
+| ``recall:.95`` | … its own threshold with the greatest precision among those with this recall | validation |
+| ``train_threshold`` | … its own threshold, which the method has chosen on the training split | training |
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from retdm.criteria.arrays import Bools, probabilities, relevant_and_known
+from retdm.criteria.arrays import Bools, Floats, probabilities
+from retdm.criteria.expected_f1 import expected_f1_sets
+from retdm.criteria.thresholds import NEVER, Floor, best_threshold, f1_thresholds, floor_thresholds
 from retdm.errors import UserError
 from retdm.registry import nearest
 
-RULES = ("half", "top3", "validation", "t_criterion", "train_threshold")
+Threshold = float | list[float] | None  # one for all labels, one a label, or none
 
 
-def check_rule(rule: str) -> None:
-    """Raise ``UserError`` where there is no decision rule of that name."""
-    if rule not in RULES:
-        raise UserError(f"there is no decision rule {rule!r}", nearest(rule, RULES))
+@dataclass(frozen=True)
+class Rule:
+    """A decision rule.
+
+    Attributes:
+        name: by which `rule_of` finds it.
+        chosen_on: what its threshold is chosen on: predictions of the ``validation`` split, or by the method itself its
+            ``training`` split; None where it has none to choose.
+        per_label: it has a threshold a label.
+        fixed: its threshold where that is always the same.
+    """
+
+    name: str
+    chosen_on: Literal["validation", "training"] | None = None
+    per_label: bool = False
+    fixed: float | None = None
+
+    def choose(self, scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Threshold:
+        """The threshold that is best on scored images: (n, L) in [0, 1], {0, 1} and bool; unknown cells count nowhere.
+
+        Raises:
+            ValueError: scores outside [0, 1] or NaN, shapes that differ.
+        """
+        return self.fixed
+
+    def apply(self, scores: ArrayLike, threshold: ArrayLike | None = None) -> Bools:
+        """Decide label sets (n, L) of ``scores`` (n, L) in [0, 1] at the rule's threshold: a number, or (L,).
+
+        Raises:
+            ValueError: scores outside [0, 1] or NaN.
+        """
+        values = probabilities(scores)
+        if (threshold := self.fixed if threshold is None else threshold) is None:
+            raise ValueError(f"{self.name} has no threshold")
+        return values >= np.asarray(threshold)
+
+    def in_words(self, threshold: Threshold) -> str:
+        """The labels that it predicts."""
+        if self.per_label:
+            return f"labels scored at least their own threshold, {self._how()}"
+        where = ", as chosen on validation" if self.chosen_on else ""
+        return f"labels scored {threshold:.3g} or more{where}"
+
+    def check(self, threshold: Any, labels: int) -> Floats:
+        """A threshold of this rule for L labels as an array.
+
+        Raises:
+            UserError: it is none.
+        """
+        values = np.asarray(threshold, dtype=np.float64)
+        shape = (labels,) if self.per_label else ()
+        if values.shape != shape or not ((values >= 0) & (values <= NEVER)).all():
+            what = f"{labels} numbers, one a label," if self.per_label else "one number"
+            raise UserError(f"threshold={threshold} is not {what} in [0, 1]", f"of decide={self.name!r}")
+        return values
+
+    def _how(self) -> str:
+        return "as chosen in training"
 
 
-def decide(scores: ArrayLike, rule: str, threshold: ArrayLike = 0.5) -> Bools:
+class _Top(Rule):
+    """The k highest of each row, at a tie the earlier label; all where L < k. CNN-RNN's rule, k = 3 (Wang et al., CVPR
+    2016)."""
+
+    @property
+    def k(self) -> int:
+        return int(self.name.removeprefix("top"))
+
+    def apply(self, scores: ArrayLike, threshold: ArrayLike | None = None) -> Bools:
+        values = probabilities(scores)
+        chosen = np.zeros(values.shape, dtype=bool)
+        np.put_along_axis(chosen, np.argsort(-values, axis=1, kind="stable")[:, : self.k], True, axis=1)
+        return chosen
+
+    def in_words(self, threshold: Threshold) -> str:
+        return "the highest label of each image" if self.k == 1 else f"the {self.k} highest labels of each image"
+
+
+class _Half(Rule):
+    def apply(self, scores: ArrayLike, threshold: ArrayLike | None = None) -> Bools:
+        return probabilities(scores) >= 0.5
+
+
+class _TCriterion(_Half):
+    """As ``half``, and where that leaves none, the highest of the row, at a tie the earlier label (Boutell et al.,
+    Pattern Recognition 2004; MIMLSVM's rule)."""
+
+    def apply(self, scores: ArrayLike, threshold: ArrayLike | None = None) -> Bools:
+        chosen, values = super().apply(scores), probabilities(scores)
+        none = ~chosen.any(axis=1)
+        chosen[none, values[none].argmax(axis=1)] = True
+        return chosen
+
+    def in_words(self, threshold: Threshold) -> str:
+        return "labels scored 0.5 or more, or else the highest"
+
+
+class _ExpectedF1(Rule):
+    """See `retdm.criteria.expected_f1`."""
+
+    def apply(self, scores: ArrayLike, threshold: ArrayLike | None = None) -> Bools:
+        return expected_f1_sets(scores)
+
+    def in_words(self, threshold: Threshold) -> str:
+        return "of each image the set of labels with the greatest expected F1"
+
+
+class _Validation(Rule):
+    """See `retdm.criteria.thresholds.best_threshold`."""
+
+    def choose(self, scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Threshold:
+        return best_threshold(scores, target, known)
+
+
+class _PerLabelF1(Rule):
+    """See `retdm.criteria.thresholds.f1_thresholds`."""
+
+    def choose(self, scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Threshold:
+        found: list[float] = f1_thresholds(scores, target, known).tolist()
+        return found
+
+    def _how(self) -> str:
+        return "which gave each the greatest F1 on validation"
+
+
+@dataclass(frozen=True)
+class FloorRule(Rule):
+    """A rule with a floor of precision or recall for every label, see `retdm.criteria.thresholds.floor_thresholds`.
+
+    Attributes:
+        floor: what must be reached.
+        least: the floor, in (0, 1].
+    """
+
+    floor: Floor = "precision"
+    least: float = 1.0
+
+    def choose(self, scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Threshold:
+        found: list[float] = floor_thresholds(scores, target, known, self.floor, self.least).tolist()
+        return found
+
+    def _how(self) -> str:
+        return f"for a {self.floor} of at least {self.least:g} on validation"
+
+
+_RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        _Half("half", fixed=0.5),
+        _TCriterion("t_criterion"),
+        _ExpectedF1("expected_f1"),
+        _Validation("validation", "validation"),
+        _PerLabelF1("per_label_f1", "validation", per_label=True),
+        Rule("train_threshold", "training", per_label=True),
+    )
+}
+RULES = (*_RULES, "top3", "precision:.9", "recall:.95")
+"""Names of rules; those with a number stand for all such."""
+
+
+def rule_of(name: str) -> Rule:
+    """The decision rule of a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    text = str(name)
+    if text in _RULES:
+        return _RULES[text]
+    if re.fullmatch(r"top[1-9]\d{0,5}", text):
+        return _Top(text)
+    for floor in ("precision", "recall"):
+        if text.startswith(floor):
+            return _floor_rule(floor, text)
+    raise UserError(f"there is no decision rule {text!r}", nearest(text, RULES))
+
+
+def _floor_rule(floor: Floor, text: str) -> FloorRule:
+    found = re.fullmatch(rf"{floor}:(\d*\.?\d+|1\.)", text)
+    least = float(found[1]) if found else 0.0
+    if not 0 < least <= 1:
+        example = next(rule for rule in RULES if rule.startswith(floor))
+        raise UserError(
+            f"there is no decision rule {text!r}", f"{example} is one, its number above 0 and at most 1, after a colon"
+        )
+    return FloorRule(f"{floor}:{least:.15g}", "validation", per_label=True, floor=floor, least=least)
+
+
+def decide(scores: ArrayLike, rule: str, threshold: ArrayLike | None = 0.5) -> Bools:
     """Decide the label set of every image by a named rule.
 
     Args:
         scores: (n, L) in [0, 1].
-        rule: ``half``: every label scored at least one half. ``top3``: the three highest of each row, at a tie the
-            earlier label; all where L < 3 (CNN-RNN's rule, Wang et al., CVPR 2016). ``validation``: every label
-            scored at least ``threshold``, such as `best_threshold` of the validation split. ``t_criterion``: as
-            ``half``, and where that leaves none, the highest of the row, at a tie the earlier label (Boutell et al.,
-            Pattern Recognition 2004; MIMLSVM's rule). ``train_threshold``: every label scored at least its own
-            threshold, which the method has chosen on the training split.
-        threshold: a number for ``validation``, (L,) for ``train_threshold``; other rules do not read it.
+        rule: name of one, see `retdm.criteria.decide`.
+        threshold: a number for ``validation``, such as `best_threshold` of the validation split; (L,) for rules with a
+            threshold a label, such as their ``choose`` gives them. Other rules do not read it.
 
     Returns:
         (n, L) bool.
@@ -36,52 +233,4 @@ def decide(scores: ArrayLike, rule: str, threshold: ArrayLike = 0.5) -> Bools:
         UserError: unknown rule.
         ValueError: scores outside [0, 1] or NaN.
     """
-    check_rule(rule)
-    values = probabilities(scores)
-    if rule == "half":
-        return values >= 0.5
-    if rule in ("validation", "train_threshold"):
-        return values >= np.asarray(threshold)
-    if rule == "t_criterion":
-        chosen = values >= 0.5
-        none = ~chosen.any(axis=1)
-        chosen[none, values[none].argmax(axis=1)] = True
-        return chosen
-    chosen = np.zeros(values.shape, dtype=bool)
-    np.put_along_axis(chosen, np.argsort(-values, axis=1, kind="stable")[:, :3], True, axis=1)
-    return chosen
-
-
-def best_threshold(scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> float:
-    """Find the one threshold for all labels with the greatest O-F1, on the validation split usually.
-
-    Thresholds lie midway between two neighbouring distinct scores, and midway between the lowest score and 0. At equal
-    O-F1 the one nearest to 0.5 is taken, then the higher. One sort of all cells.
-
-    Args:
-        scores: (n, L) in [0, 1].
-        target: (n, L) {0, 1}.
-        known: (n, L) bool; other cells count nowhere.
-
-    Returns:
-        In [0, 1], for ``decide(..., "validation", threshold)``; 0.5 where no known cell is positive.
-
-    Raises:
-        ValueError: scores outside [0, 1] or NaN, shapes that differ.
-    """
-    values = probabilities(scores)
-    relevant, is_known = relevant_and_known(target, known, values.shape)
-    cells, positive = values[is_known], relevant[is_known]
-    positives = int(positive.sum())
-    if positives == 0:
-        return 0.5
-    order = np.argsort(-cells)
-    cells, hits = cells[order], positive[order].cumsum()
-    last = np.append(np.flatnonzero(cells[:-1] != cells[1:]), cells.size - 1)  # the last cell of each distinct score
-    f1 = 2 * hits[last] / (last + 1 + positives)
-    upper = cells[last]
-    lower = np.append(upper[1:], 0.0)
-    middle = (upper + lower) / 2
-    middle = np.where(middle > lower, middle, upper)  # no number lies between two neighbouring floats
-    best = middle[f1 == f1.max()]  # equal fractions are equal floats: one correctly rounded division each
-    return float(best[np.abs(best - 0.5).argmin()])
+    return rule_of(rule).apply(scores, threshold)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from retdm.criteria.decide import best_threshold, check_rule, decide
+from retdm.criteria.decide import rule_of
 from retdm.criteria.evaluate import LARGER_IS_BETTER, check_criterion, evaluate
 from retdm.errors import UserError
 
@@ -26,8 +26,8 @@ class MultilabelCriteria(Metric):
     Args:
         labels: the names of the L labels, or their number.
         decide: the rule that makes label sets of scores, see :func:`retdm.criteria.decide`.
-        threshold: for ``validation``, None for the one that is best on these very rows; for ``train_threshold``, one
-            a label.
+        threshold: of a rule that has any, a number or one a label; None chooses those that are best on these very rows.
+            ``train_threshold`` needs them.
         more: the arguments that every ``torchmetrics.Metric`` has, such as ``compute_on_cpu``.
 
     Raises:
@@ -51,13 +51,12 @@ class MultilabelCriteria(Metric):
         **more: Any,
     ) -> None:
         super().__init__(**more)
-        check_rule(decide)
         self.labels = [str(i) for i in range(labels)] if isinstance(labels, int) else list(labels)
         if not self.labels:
             raise ValueError("there are no labels: give their names or their number")
-        if decide == "train_threshold" and threshold is None:
-            raise UserError("decide=train_threshold needs a threshold for each label", "or take another rule")
-        self.rule = decide
+        self.rule = rule_of(decide)
+        if self.rule.chosen_on == "training" and threshold is None:
+            raise UserError(f"decide={decide} needs a threshold for each label", "or take another rule")
         self.threshold = threshold
         for name in STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
@@ -112,10 +111,8 @@ class MultilabelCriteria(Metric):
             ValueError: see :meth:`compute`.
         """
         scores, cells = rows["scores"], (rows["target"], rows["known"])
-        threshold = self.threshold
-        if threshold is None:
-            threshold = best_threshold(scores, *cells) if self.rule == "validation" else 0.5
-        return evaluate(scores, *cells, self.labels, decide(scores, self.rule, threshold))["criteria"]
+        threshold = self.rule.choose(scores, *cells) if self.threshold is None else self.threshold
+        return evaluate(scores, *cells, self.labels, self.rule.apply(scores, threshold))["criteria"]
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the rows of all processes; one that has no rows takes part with none."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from retdm.criteria import CRITERIA, LARGER_IS_BETTER
+from retdm.criteria import CRITERIA, LARGER_IS_BETTER, rule_of
 from retdm.errors import UserError
 from retdm.registry import nearest
 from retdm.report.groups import Group, flat, split_names
@@ -137,11 +137,15 @@ def final(group: Group) -> dict[str, Any]:
     """A group's settings without folds, and with ``refit`` where no stage ends by the validation split.
 
     A network that decides by a threshold then has no validation split to choose one on: it takes the mean of those that
-    the group's runs chose. A fitted method chooses its own before it is fitted on that split too.
+    the group's runs chose; one that has a threshold a label is trained without ``refit``. A fitted method chooses its
+    own before it is fitted on that split too.
     """
     settings = group.runs[0].config
     stages = settings["method"].get("stages", [])
     refit = not any(rule.needs_validation for stage in stages if (rule := RULES.get(stage.get("rule"))))
+    decide = rule_of(settings["method"].get("decide", "half"))
+    if stages and decide.per_label:
+        refit = False
     found = {**settings, "data": {**settings["data"], "folds": None}, "refit": refit}
     thresholds = [
         run.metrics["threshold"] for run in group.runs if run.metrics and run.metrics.get("threshold") is not None

@@ -1,28 +1,38 @@
 """The label sets that a finished run decided on, from its folder alone. Notation: n images, L labels."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.criteria import RULES, decide
+from retdm.criteria import decide, rule_of
+from retdm.criteria.decide import Rule
+from retdm.errors import UserError
 from retdm.report.read import Run
-
-OWN = "train_threshold"  # the rule of thresholds that only the method knows
 
 
 def decides(run: Run) -> bool:
     """Its rule can be applied to its ``predictions.npz``."""
-    return run.config["method"].get("decide") in RULES
+    return rule_of_run(run) is not None
+
+
+def rule_of_run(run: Run) -> Rule | None:
+    """The rule of a run; None where there is none of that name."""
+    with suppress(UserError):
+        return rule_of(run.config["method"].get("decide"))
+    return None
 
 
 def decided_by(run: Run, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """The decided label sets (n, L) of a run's ``rows``, see :meth:`retdm.report.read.Run.predictions`."""
-    metrics, rule, scores = run.metrics or {}, run.config["method"]["decide"], rows["scores"]
-    if rule != OWN:
+    metrics, rule, scores = run.metrics or {}, rule_of(run.config["method"]["decide"]), rows["scores"]
+    if decision := metrics.get("decision"):
+        return decide(scores, decision["rule"], decision["threshold"])
+    if not rule.per_label:  # a run of a version that recorded no decision
         threshold = metrics.get("threshold")
-        return decide(scores, rule, 0.5 if threshold is None else threshold)
+        return rule.apply(scores, 0.5 if threshold is None else threshold)
     # No image lies between a label's threshold and the lowest score that it let pass.
     counts = [metrics["per_label"].get(label, {}).get("predicted") or 0 for label in run.labels]
     lowest = np.full(len(counts), np.inf)
@@ -30,4 +40,4 @@ def decided_by(run: Run, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
         known = np.sort(scores[rows["known"][:, j].astype(bool), j])
         if 0 < count <= len(known):
             lowest[j] = known[-count]
-    return decide(scores, rule, lowest)
+    return rule.apply(scores, lowest)

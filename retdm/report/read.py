@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retdm.criteria import rule_of
 from retdm.errors import UserError
 from retdm.runs.folder.paths import RunFolder, read_config, read_json, read_metrics, shown
 from retdm.settings.run_settings import network_of
@@ -188,7 +189,9 @@ def _check_files(folder: RunFolder, run: Run) -> None:
     if run.metrics is None:
         return
     images, threshold, of_labels = (run.metrics.get(key) for key in ("images", "threshold", "per_label"))
-    typed = fits(images, int) and fits(threshold, float | None) and fits(of_labels, dict[str, dict[str, Any]])
+    decision = run.metrics.get("decision")  # none in runs of older versions
+    typed = decision is None or (fits(decision, dict[str, Any]) and _is_decision(decision, len(run.labels)))
+    typed &= fits(images, int) and fits(threshold, float | None) and fits(of_labels, dict[str, dict[str, Any]])
     if not typed or not _is_evaluation(run.metrics) or not run.labels:
         raise UserError(f"{shown(folder.metrics)} is not what a finished run wrote")
     if folder.predictions.exists():
@@ -202,6 +205,14 @@ def _check_files(folder: RunFolder, run: Run) -> None:
         )
         if not whole or rows["labels"].tolist() != run.labels:
             raise UserError(f"{shown(folder.predictions)} is not what a finished run wrote")
+
+
+def _is_decision(decision: dict[str, Any], labels: int) -> bool:
+    try:
+        rule, threshold = rule_of(decision["rule"]), decision["threshold"]
+        return (threshold is None and rule.chosen_on is None) or bool(rule.check(threshold, labels).size)
+    except (KeyError, TypeError, ValueError, UserError):
+        return False
 
 
 def _is_split(content: Any) -> bool:

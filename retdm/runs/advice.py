@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from retdm.criteria import rule_of
 from retdm.criteria.mean_average_precision import label_average_precision, mean_average_precision
 from retdm.data.base_module import Data
 from retdm.data.modules import BagData
@@ -105,7 +106,7 @@ def warn_of_result(method: Method, data: Data, report: dict[str, Any]) -> None:
             listed,
             "method.decide=validation decides at the threshold that is best on validation"
             + (f" ({threshold:.2f})" if threshold is not None else "")
-            if method.decide != "validation"
+            if rule_of(method.decide).chosen_on != "validation"
             else "train longer, or give these labels more images",
         )
     reached, by_chance = training_map(method, data)

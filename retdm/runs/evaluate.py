@@ -1,7 +1,7 @@
 """Criteria of a method's weights, the content of ``metrics.json`` and ``test.json``."""
 
-import io
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +9,31 @@ import numpy as np
 from PIL import Image
 
 from retdm import criteria
+from retdm.criteria import decide, rule_of
+from retdm.criteria.decide import Threshold
 from retdm.data.base_module import Data
 from retdm.data.modules import ImageData
 from retdm.errors import UserError
 from retdm.files import atomic
 from retdm.methods.base import Method
 from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.rows import VALIDATION, ChosenOn, Rows, write_chosen_on, write_rows
 from retdm.runs.instances import evaluate_instances_of
 from retdm.stop import is_leader
-from retdm.training.evaluation import threshold_on
+from retdm.training.evaluation import own_thresholds, threshold_on
 from retdm.training.inference import predict
 from retdm.training.pictures.images import choose_rows
 
-OWN = "train_threshold"  # the rule that takes the method's own thresholds
+GIVEN = "given"  # what a threshold is chosen on that the run was given
 SHOWN, MISTAKES, SIDE = 6, 24, 224  # images, and pixels of the longer side
 
 log = logging.getLogger("retdm")
 
 
-def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | None) -> dict[str, Any]:
-    """Validation, threshold and test of a method's weights, computed by all processes of the run.
+def evaluate_method(
+    method: Method, data: Data, validation: dict[str, Any] | None, chosen_on: ChosenOn | None = None
+) -> dict[str, Any]:
+    """Validation, decision and test of a method's weights, computed by all processes of the run.
 
     The criteria of instances are among those of the test split where there are some, see
     :func:`retdm.runs.instances.evaluate_instances_of`.
@@ -37,85 +42,115 @@ def evaluate_method(method: Method, data: Data, validation: dict[str, Any] | Non
         method: on the device that computes.
         validation: what :func:`evaluate_validation` gave, of the same weights or, where they were trained on the
             validation split too, of those before; None computes it.
+        chosen_on: what the decision rule chooses on; None takes the predictions of the validation split, where these
+            weights were not trained on it.
 
     Returns:
-        The report without ``seconds`` and ``images``; under ``predictions`` the test split's arrays.
+        The report without ``seconds`` and ``images``; under ``predictions`` the test split's arrays, under ``kept``
+        what was chosen on, or None.
     """
-    report = _evaluated(method, data, validation)
+    report = _evaluated(method, data, validation, chosen_on)
     if is_leader():
         report["test"] |= evaluate_instances_of(method, data)
     return report
 
 
-def main_criteria(method: Method, data: Data, validation: dict[str, Any] | None = None) -> dict[str, Any]:
+def main_criteria(
+    method: Method, data: Data, validation: dict[str, Any] | None, chosen_on: ChosenOn | None
+) -> dict[str, Any]:
     """``validation``, ``test`` and ``test_validation_threshold`` of :func:`evaluate_method`, without the criteria of
     instances: what a report has of each of the weights that a run compares."""
-    report = _evaluated(method, data, validation)
+    report = _evaluated(method, data, validation, chosen_on)
     return {key: report[key] for key in ("validation", "test", "test_validation_threshold")}
 
 
-def _evaluated(method: Method, data: Data, validation: dict[str, Any] | None) -> dict[str, Any]:
-    validation = validation or evaluate_validation(predict(method, data, "validation"), method)
+def _evaluated(
+    method: Method, data: Data, validation: dict[str, Any] | None, chosen_on: ChosenOn | None
+) -> dict[str, Any]:
+    if validation is None:
+        found = predict(method, data, "validation")
+        chosen_on = chosen_on or ChosenOn(found, VALIDATION)
+        validation = evaluate_validation(found, method, chosen_on)
     threshold = validation["threshold"]
+    decision = decision_of(method, chosen_on, threshold, validation.get("chosen_on", GIVEN))
     rows = predict(method, data, "test")
-    found = criteria_of(rows, method, method.decide, threshold)
+    test = criteria_of(rows, method, decision)
+    at_one = {"rule": "validation", "threshold": threshold}
     return {
         "validation": validation["criteria"],
-        "test": found["criteria"],
-        "test_validation_threshold": None
-        if threshold is None
-        else criteria_of(rows, method, "validation", threshold)["criteria"],
+        "test": test["criteria"],
+        "test_validation_threshold": None if threshold is None else criteria_of(rows, method, at_one)["criteria"],
         "threshold": threshold,
-        "per_label": found["per_label"],
-        "left_out": {**found["left_out"], **data.left_out},
+        "decision": decision,
+        "per_label": test["per_label"],
+        "left_out": {**test["left_out"], **data.left_out},
         "predictions": rows,
+        "kept": chosen_on,
     }
 
 
-def evaluate_validation(rows: dict[str, np.ndarray], method: Method, threshold: float | None = None) -> dict[str, Any]:
-    """``criteria`` of a method's predictions of the validation split, and the ``threshold``: None takes the one that is
-    best on them."""
-    threshold = threshold_on(rows) if threshold is None else threshold
-    return {"criteria": criteria_of(rows, method, method.decide, threshold)["criteria"], "threshold": threshold}
+def evaluate_validation(rows: dict[str, np.ndarray], method: Method, chosen_on: ChosenOn) -> dict[str, Any]:
+    """``criteria`` of a method's predictions of the validation split, the one ``threshold`` that is best on what it is
+    ``chosen_on``, and what that is."""
+    threshold = threshold_on(chosen_on.rows)
+    decision = decision_of(method, chosen_on, threshold, chosen_on.source)
+    found = criteria_of(rows, method, decision)
+    return {"criteria": found["criteria"], "threshold": threshold, "chosen_on": chosen_on.source}
 
 
-def criteria_of(rows: dict[str, np.ndarray], method: Method, rule: str, threshold: float | None) -> criteria.Evaluation:
-    """Criteria of predictions under a decision rule, see :func:`retdm.criteria.evaluate`."""
-    predicted = decided(rows["scores"], method, rule, threshold)
+def criteria_of(rows: dict[str, np.ndarray], method: Method, decision: Mapping[str, Any]) -> criteria.Evaluation:
+    """Criteria of predictions under a :func:`decision_of` a method, see :func:`retdm.criteria.evaluate`."""
+    predicted = decide(rows["scores"], decision["rule"], decision["threshold"])
     return criteria.evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
 
 
-def decided(scores: np.ndarray, method: Method, rule: str, threshold: float | None) -> np.ndarray:
-    """The label sets (n, L) of ``scores`` under a decision rule.
+def decision_of(method: Method, chosen_on: ChosenOn | None, threshold: float | None, source: str) -> dict[str, Any]:
+    """How a method decides: ``rule``, ``threshold`` (a number, one a label, or None) and what it is ``chosen_on``.
+
+    Args:
+        method: its weights.
+        chosen_on: scored images to choose on.
+        threshold: the one threshold for all labels.
+        source: what that was chosen on.
 
     Raises:
-        UserError: the rule takes a threshold, and there is none.
+        UserError: the rule takes a threshold, and there is neither one nor images to choose it on.
     """
-    if rule == "validation" and threshold is None:
-        raise UserError("decide=validation has no threshold", "threshold=<number>, or method.decide=half")
-    return criteria.decide(
-        scores, rule, own_thresholds(method) if rule == OWN else 0.5 if threshold is None else threshold
-    )
+    rule = rule_of(method.decide)
+    chosen: Threshold = rule.fixed
+    if rule.chosen_on == "training":
+        chosen, source = own_thresholds(method), "training"
+    elif rule.per_label:
+        if chosen_on is None:
+            raise UserError(
+                f"decide={rule.name} has nothing to choose on: the run is trained on its validation split",
+                "train with refit=false, or choose another decide=…",
+            )
+        chosen, source = rule.choose(*chosen_on.cells), chosen_on.source
+    elif rule.chosen_on == "validation":
+        if threshold is None:
+            raise UserError("decide=validation has no threshold", "threshold=<number>, or method.decide=half")
+        chosen = threshold
+    return {"rule": rule.name, "threshold": chosen, "chosen_on": source if rule.chosen_on else None}
 
 
-def own_thresholds(method: Method) -> list[float]:
-    """The thresholds (L,) that a method has chosen on its training split.
+def write_predictions(folder: RunFolder, report: dict[str, Any], labels: list[str]) -> Rows:
+    """Take the arrays out of a report and write them: ``predictions.npz`` of the test split, and ``validation.npz``.
 
-    Raises:
-        UserError: it chooses none.
+    Returns:
+        Those of the test split.
     """
-    if not method.has_thresholds:
-        raise UserError(f"{type(method).__name__} chooses no thresholds on its training split", "take another decide=…")
-    thresholds: list[float] = method.thresholds.tolist()
-    return thresholds
+    rows: Rows = report.pop("predictions")
+    write_rows(folder.predictions, rows, labels)
+    write_kept(folder, report, labels)
+    return rows
 
 
-def write_predictions(folder: RunFolder, rows: dict[str, np.ndarray], labels: list[str]) -> None:
-    """``predictions.npz`` of the test split, whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **rows, labels=np.array(labels))  # type: ignore[arg-type]
-    with atomic(folder.predictions) as part:
-        part.write_bytes(buffer.getvalue())
+def write_kept(folder: RunFolder, report: dict[str, Any], labels: list[str]) -> None:
+    """Take what was chosen on out of a report and write it as ``validation.npz``."""
+    kept: ChosenOn | None = report.pop("kept")
+    if kept is not None:
+        write_chosen_on(folder, kept, labels)
 
 
 def label_counts(data: Data) -> dict[str, list[int]]:
@@ -124,9 +159,7 @@ def label_counts(data: Data) -> dict[str, list[int]]:
     return {name: has[rows].sum(axis=0).tolist() for name, rows in data.splits.items()}
 
 
-def write_mistakes(
-    folder: RunFolder, data: Data, method: Method, rows: dict[str, np.ndarray], threshold: float | None
-) -> None:
+def write_mistakes(folder: RunFolder, data: Data, rows: dict[str, np.ndarray], decision: Mapping[str, Any]) -> None:
     """The test images that were decided worst as ``pictures/mistakes/<index>.jpg``, for the page of the run.
 
     Nothing where the data has no images. One that fails is a warning, never a stop.
@@ -134,7 +167,7 @@ def write_mistakes(
     if not isinstance(data, ImageData):
         return
     try:
-        predicted = decided(rows["scores"], method, method.decide, threshold)
+        predicted = decide(rows["scores"], decision["rule"], decision["threshold"])
         worst = criteria.worst_decisions(rows["scores"], rows["target"], rows["known"], predicted, MISTAKES)
         folder.pictures.mkdir(exist_ok=True)
         for index in rows["index"][worst]:

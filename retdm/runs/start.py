@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retdm.criteria import best_threshold
 from retdm.data.base_module import Data
 from retdm.display.screen import track
 from retdm.errors import UserError
@@ -21,6 +20,7 @@ from retdm.methods.stage import Stage
 from retdm.runs.build import describe, features_of
 from retdm.runs.evaluate import main_criteria
 from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.rows import ChosenOn
 from retdm.runs.folder.saved import check_same, take
 from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
@@ -39,18 +39,24 @@ class Start(NamedTuple):
     """Where the gradient training of images begins.
 
     Attributes:
-        threshold: the best one on the probe's out-of-fold scores of the training split; None where there is none.
         criteria: of the starting weights, see :func:`retdm.runs.evaluate.main_criteria`.
         stages: history of the probe and of the stages on features.
+        out_of_fold: the probe's scores of the training split, each by a fit without its image, as
+            :mod:`retdm.runs.folder.rows` has them; None where the validation split is large enough to choose on.
     """
 
-    threshold: float | None
     criteria: dict[str, Any]
     stages: list[dict[str, Any]]
+    out_of_fold: dict[str, Tensor] | None
 
 
 def start_at_probe(
-    folder: RunFolder, settings: RunSettings, data: Data, method: DeepMethod, validation: dict[str, Any] | None
+    folder: RunFolder,
+    settings: RunSettings,
+    data: Data,
+    method: DeepMethod,
+    validation: dict[str, Any] | None,
+    chosen_on: ChosenOn | None,
 ) -> Start:
     """Set a network's weights by a probe, train the stages on features, and write ``start.ckpt``.
 
@@ -59,7 +65,7 @@ def start_at_probe(
         settings: of the run.
         data: images, or their features.
         method: with the backbone's weights as they were loaded.
-        validation: see :func:`retdm.runs.train_deep.train_deep`.
+        validation, chosen_on: see :func:`retdm.runs.train_deep.train_deep`.
 
     Raises:
         UserError: the probe is all there is, and the method's head takes nothing of it.
@@ -75,20 +81,21 @@ def start_at_probe(
     begun = time.monotonic()
     featured = features_of(settings, data, method)
     method.to("cpu")
-    features, target, known = _training_features(featured, method)
+    index, features, target, known = _training_features(featured, method)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         probe = method.start_at_probe(
             features, target, known, progress=partial(track, title="probe: strengths of its penalty")
         )
-    threshold = best_threshold(probe.scores.numpy(), target.numpy(), known.numpy())
+    few = len(data.splits["validation"]) < FEW
+    held_out = {"index": index, "scores": probe.scores, "target": target, "known": known} if few else None
     minutes = (time.monotonic() - begun) / 60
     log.info("probe: %d rows of %d features, L2 strength %g by cross-validation", *features.shape, probe.strength)
     history = [{"stage": "probe", "epochs": 0, "minutes": minutes, "strength": probe.strength}]
     if stages := [stage for stage in method.stages if stage.inputs == "features"]:
         history += _train_on_features(settings, featured, method, stages)
     method.to(device_of(settings.trainer))
-    start = Start(threshold, main_criteria(method, featured, validation), history)
+    start = Start(main_criteria(method, featured, validation, chosen_on), history, held_out)
     if is_leader():
         description = describe(settings, method, data.dim, None) | {"start": start._asdict()}
         save_fitted(method, description, folder.start)
@@ -104,7 +111,8 @@ def read_start(folder: RunFolder, settings: RunSettings) -> Start:
     try:
         content = read_checkpoint(folder.start)["retdm"]
         check_same(content["identity"], settings.identity, folder.start)
-        return Start(**content["start"])
+        begun = content["start"]
+        return Start(begun["criteria"], begun["stages"], begun.get("out_of_fold"))
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{folder.start} does not say where training began", "train anew with overwrite=true"
@@ -139,14 +147,14 @@ def average_with_start(folder: RunFolder, settings: RunSettings, method: DeepMet
     save(content | {"state_dict": mean, "retdm": content["retdm"] | {"averaged": share}}, folder.best)
 
 
-def _training_features(data: Data, method: DeepMethod) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (n, F), targets (n, L) and which of these are known (n, L) of the training split."""
+def _training_features(data: Data, method: DeepMethod) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Index (n,), features (n, F), targets (n, L) and which of these are known (n, L) of the training split."""
     found = [
-        (method.encoder.pooled(batch.features.float()), batch.target, batch.known)
+        (batch.index, method.encoder.pooled(batch.features.float()), batch.target, batch.known)
         for batch in data.batches_of(np.sort(data.splits["train"]))
     ]
-    features, target, known = (torch.cat(column) for column in zip(*found, strict=True))
-    return features, target, known
+    index, features, target, known = (torch.cat(column) for column in zip(*found, strict=True))
+    return index, features, target, known
 
 
 def _train_on_features(

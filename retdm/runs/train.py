@@ -21,8 +21,9 @@ from retdm.runs.distributed import broadcast, together
 from retdm.runs.evaluate import label_counts, write_mistakes, write_predictions
 from retdm.runs.folder.logs import error_file, log_hparams, logging_to
 from retdm.runs.folder.paths import RunFolder, check_split, check_state, read_config, shown
-from retdm.runs.folder.plan import plan, threshold_before
+from retdm.runs.folder.plan import chosen_on_before, plan, threshold_before
 from retdm.runs.folder.provenance import provenance, rounds_differently
+from retdm.runs.folder.rows import read_chosen_on, write_chosen_on
 from retdm.runs.process import is_deterministic, prepare_process, repeatable
 from retdm.runs.train_deep import train_deep
 from retdm.runs.train_fitted import train_fitted
@@ -147,6 +148,7 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     method = build.build_method(settings, list(source.names), dim=build.dim_of(source), load=load)
     refit = settings.refit and isinstance(method, DeepMethod)
     threshold = _threshold_of_refit(settings, method) if refit and not resume else None
+    chosen_on = (read_chosen_on(folder) if resume else chosen_on_before(settings)) if refit else None
     data: Data = build.build_data(settings, source)
     splits = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits.items())
     kind = "bags" if isinstance(data, BagData) else "images"
@@ -156,6 +158,8 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     if is_leader():
         folder.checkpoints.mkdir(exist_ok=True)
         _write_split(folder, data.manifest)
+        if chosen_on is not None and not resume:
+            write_chosen_on(folder, chosen_on, data.labels)
     counts = label_counts(data)
     if refit:
         data = data.trained_on_validation()
@@ -164,7 +168,7 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     with logger_settings(settings).opened(folder.path) as logger:
         if isinstance(method, DeepMethod):
             before = {"criteria": None, "threshold": threshold} if refit else None
-            report = train_deep(folder, settings, data, method, request, logger, before, resume=resume)
+            report = train_deep(folder, settings, data, method, request, logger, before, chosen_on, resume=resume)
         else:
             assert isinstance(method, FittedMethod)
             report = train_fitted(folder, settings, data, method, logger)
@@ -174,9 +178,8 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     report["seconds_in_all"] = time.monotonic() - started
     report |= {"images": len(data.source), "label_counts": counts, "device": device_name(method.device)}
     folder.check_there()
-    rows = report.pop("predictions")
-    write_predictions(folder, rows, data.labels)
-    write_mistakes(folder, data, method, rows, report["threshold"])
+    rows = write_predictions(folder, report, data.labels)
+    write_mistakes(folder, data, rows, report["decision"])
     if method.scores_instances and isinstance(data, ImageData):
         figure = draw_heat_maps(method, data, "test", "test images, by the weights that were evaluated")
         write_picture(folder.pictures / "heat_maps.png", figure)

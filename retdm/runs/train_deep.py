@@ -14,8 +14,9 @@ from retdm.methods.deep import DeepMethod
 from retdm.runs.advice import warn_of_few_steps
 from retdm.runs.build import describe
 from retdm.runs.distributed import broadcast
-from retdm.runs.evaluate import evaluate_method, evaluate_validation, main_criteria
+from retdm.runs.evaluate import evaluate_method, main_criteria
 from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.rows import OUT_OF_FOLD, ChosenOn
 from retdm.runs.folder.saved import weights_into
 from retdm.runs.start import FEW, Start, average_with_start, read_start, start_at_probe
 from retdm.runs.trainer import build_trainer
@@ -42,6 +43,7 @@ def train_deep(
     request: StopRequest,
     logger: Logger | None,
     validation: dict[str, Any] | None,
+    chosen_on: ChosenOn | None,
     *,
     resume: bool,
 ) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def train_deep(
         request: to stop.
         logger: of the run's curves and pictures.
         validation: ``criteria`` and ``threshold`` of an earlier run, where this one is trained on the validation split.
+        chosen_on: what that one's decision rule chose on, where this one's needs it.
         resume: continue from ``last.ckpt``.
 
     Returns:
@@ -66,7 +69,8 @@ def train_deep(
     method.use_training_labels(data.training_labels())
     start: Start | None = None
     if settings.start == "probe":
-        start = read_start(folder, settings) if resume else start_at_probe(folder, settings, data, method, validation)
+        begin = partial(start_at_probe, folder, settings, data, method, validation, chosen_on)
+        start = read_start(folder, settings) if resume else begin()
     elif method.encoder.backbone.frozen and not resume:
         method.encoder.set_moments(*data.moments())
     planned = [stage for stage in method.stages if stage.inputs == "images"]
@@ -74,7 +78,7 @@ def train_deep(
         if is_leader():
             save(read_checkpoint(folder.start), folder.best)
         broadcast(None)
-        return _report(folder, settings, data, method, start, validation, [], {})
+        return _report(folder, settings, data, method, start, validation, chosen_on, [], {})
     # Lightning reads it again: here it is checked.
     state = weights_into(method, folder.last, settings.identity) if resume else None
     try:
@@ -136,14 +140,14 @@ def train_deep(
     if not folder.best.exists():
         raise RuntimeError(f"training left no {folder.best}")
     method.to(device)
-    earlier = _earlier_stages(settings, method, data, checkpoints)
+    earlier = _earlier_stages(settings, method, data, checkpoints, chosen_on)
     if settings.average:
         if is_leader():
             average_with_start(folder, settings, method)
         broadcast(None)
         weights_into(method, folder.end, settings.identity)
-        earlier["not_averaged"] = main_criteria(method, data, validation)
-    return _report(folder, settings, data, method, start, validation, stages.history, earlier)
+        earlier["not_averaged"] = main_criteria(method, data, validation, chosen_on)
+    return _report(folder, settings, data, method, start, validation, chosen_on, stages.history, earlier)
 
 
 def _report(
@@ -153,6 +157,7 @@ def _report(
     method: DeepMethod,
     start: Start | None,
     validation: dict[str, Any] | None,
+    chosen_on: ChosenOn | None,
     history: list[dict[str, Any]],
     earlier: dict[str, Any],
 ) -> dict[str, Any]:
@@ -167,31 +172,27 @@ def _report(
             save({**content, "state_dict": method.state_dict()}, folder.best)
     if start is not None:
         history, earlier = start.stages + history, {"probe": start.criteria} | earlier
-        validation = validation or _validation_by_probe(method, data, start)
+        if validation is None:
+            chosen_on = _out_of_fold(method, count, start)
     seconds = sum(row["minutes"] for row in history) * 60
-    return evaluate_method(method, data, validation) | {
+    return evaluate_method(method, data, validation, chosen_on) | {
         "stages": history,
         "earlier_stages": earlier,
         "seconds": seconds,
     }
 
 
-def _validation_by_probe(method: DeepMethod, data: Data, start: Start) -> dict[str, Any] | None:
-    """Criteria of a small validation split at the threshold of the probe; None where that split chooses its own,
-    or the method's scores are no probabilities."""
-    count = len(data.splits["validation"])
-    if count >= FEW or start.threshold is None or not method.estimates_probabilities:
+def _out_of_fold(method: DeepMethod, count: int, start: Start) -> ChosenOn | None:
+    """The probe's out-of-fold scores, for a validation split of so few images chooses nothing; None where that split
+    chooses, or the method's scores are no probabilities."""
+    if count >= FEW or start.out_of_fold is None or not method.estimates_probabilities:
         return None
-    log.info(
-        "threshold %.2f: the best on the probe's out-of-fold scores, for %d images of validation choose none",
-        start.threshold,
-        count,
-    )
-    return evaluate_validation(predict(method, data, "validation"), method, start.threshold)
+    log.info("thresholds: the best on the probe's out-of-fold scores, for %d images of validation choose none", count)
+    return ChosenOn({name: column.numpy() for name, column in start.out_of_fold.items()}, OUT_OF_FOLD)
 
 
 def _earlier_stages(
-    settings: RunSettings, method: DeepMethod, data: Data, checkpoints: Checkpoints
+    settings: RunSettings, method: DeepMethod, data: Data, checkpoints: Checkpoints, chosen_on: ChosenOn | None
 ) -> dict[str, dict[str, Any]]:
     """Criteria of the best weights of stages before the last, to show their share of the result."""
     found = {}
@@ -200,5 +201,5 @@ def _earlier_stages(
         stage = next(stage for stage in method.stages if stage.name == name)
         if path.name != "best.ckpt" and "classifier" in stage.train and path.exists():
             content = weights_into(method, path, settings.identity)
-            found[name] = main_criteria(method, data, content["retdm"].get("validation"))
+            found[name] = main_criteria(method, data, content["retdm"].get("validation"), chosen_on)
     return found

@@ -9,8 +9,9 @@ from pytorch_lightning.loggers import Logger
 from retdm.data.base_module import Data
 from retdm.methods.fitted import FittedMethod
 from retdm.runs.build import describe
-from retdm.runs.evaluate import evaluate_method, evaluate_validation, write_shown
+from retdm.runs.evaluate import GIVEN, evaluate_method, evaluate_validation, write_shown
 from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.rows import BEFORE_REFIT, VALIDATION, ChosenOn
 from retdm.runs.folder.saved import weights_into
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
@@ -41,11 +42,12 @@ def train_fitted(
     method.fit(*data.examples("train"))
     seconds = time.monotonic() - started
     rows = predict(method, data, "validation")
-    validation = evaluate_validation(rows, method)
+    chosen_on = ChosenOn(rows, BEFORE_REFIT if settings.refit else VALIDATION)
+    validation = evaluate_validation(rows, method, chosen_on)
     draw_pictures(folder.pictures, method, data, rows, logger=logger)  # before it is fitted on validation too
     if settings.refit:
         if settings.threshold is not None:
-            validation["threshold"] = settings.threshold
+            validation |= {"threshold": settings.threshold, "chosen_on": GIVEN}
         started = time.monotonic()
         method.fit(*data.examples("train", "validation"))
         seconds += time.monotonic() - started
@@ -55,7 +57,7 @@ def train_fitted(
     folder.last.unlink(missing_ok=True)
     folder.last.hardlink_to(folder.best)
     weights_into(method, folder.best, settings.identity)  # what is on disk is evaluated
-    report = evaluate_method(method, data, validation)
+    report = evaluate_method(method, data, validation, chosen_on)
     if method.explains:
         report["predictions"] |= method.explain(data.examples("test")[0])
         write_shown(folder, data, report["predictions"])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
 from retdm.batch import BagBatch
+from retdm.criteria import rule_of
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast, Between
@@ -76,9 +77,15 @@ COMMANDS: dict[str, dict[str, Any]] = {  # settings of the commands that are not
         "overwrite": bool,
         "user_classes": bool,
     },
+    "decide": {
+        "run": str | None,
+        "rule": str | list[str] | None,
+        "per_label": bool,
+    },
     "export": {
         "run": str | None,
         "out": str | None,
+        "decide": str | None,
         "onnx": bool,
         "overwrite": bool,
         "user_classes": bool,
@@ -116,14 +123,23 @@ def check_command(command: str, asked: dict[str, Any], choices: Mapping[str, Any
         choices: group -> name of its YAML file, where the command has any.
 
     Raises:
-        UserError: a key is unknown, missing or has another name now, or a value cannot be.
+        UserError: a key is unknown, missing or has another name now, a value cannot be, or there is no such rule.
     """
     kinds = COMMANDS[command]
     refuse_renamed(asked, kinds, choices or {})
     check_folders(asked)
     check_keys("", asked, kinds, choices or {}, command, complete=True)
+    for key in {"decide", "rule"} & asked.keys():
+        for name in rule_names(asked[key]):
+            rule_of(name)
     if "run" in kinds and "backbone" not in kinds and asked["run"] is None:
         raise UserError("which run? run=<folder> is missing", f"retdm {command} run=outputs/<data>/<method>/<name>")
+
+
+def rule_names(rules: str | list[str] | None) -> list[str]:
+    """The names of decision rules in a setting, with commas between them or as a list."""
+    names = rules.split(",") if isinstance(rules, str) else rules or []
+    return [name.strip() for name in names]
 
 
 def check_folders(asked: dict[str, Any]) -> None:

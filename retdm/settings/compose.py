@@ -11,12 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm import registry
 from retdm.batch import BagBatch
-from retdm.criteria.decide import RULES
+from retdm.criteria.decide import rule_of
 from retdm.data.source import data_root
 from retdm.errors import UserError
 from retdm.methods.stage import START
 from retdm.ranges import AtLeast
-from retdm.registry import nearest
 from retdm.settings.checks import RUN, STAGE, check_folders, check_groups, check_keys, without
 from retdm.settings.classes import class_of, resolve_classes
 from retdm.settings.declared import is_ours, parameters_of
@@ -106,9 +105,12 @@ def checked(
     named = {group: content[group].get("_target_") for group in CLASSES}
     check_groups(content, {group: name for group, name in named.items() if is_ours(name)} | {"data": data}, choices)
     check_timm(content["backbone"], content["data"], choices)
-    if (rule := method.get("decide", "half")) not in RULES:
-        where = where_written("method.decide", choices, rule)
-        raise UserError(f"{where}method.decide={rule} is not known", nearest(str(rule), RULES))
+    if (rule := method.get("decide")) is not None:
+        try:
+            method["decide"] = rule_of(rule).name
+        except UserError as error:
+            where = where_written("method.decide", choices, rule)
+            raise UserError(f"{where}method.decide={rule} is not known", error.hint) from error
     content |= _set_stages(method, content.pop("schedule"), choices)
     if unseen := _why_no_image_is_trained_on(content, data, choices):
         content["augment"] = {}

@@ -8,8 +8,9 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
 from retdm.criteria import MultilabelCriteria, best_threshold
+from retdm.criteria.decide import Threshold, rule_of
 from retdm.errors import UserError
-from retdm.methods.base import Predictions
+from retdm.methods.base import Method, Predictions
 from retdm.methods.deep import DeepMethod
 
 
@@ -65,3 +66,27 @@ class Evaluation(Callback):
 def threshold_on(rows: dict[str, np.ndarray]) -> float:
     """The threshold that is best on these predictions."""
     return best_threshold(rows["scores"], rows["target"], rows["known"])
+
+
+def thresholds_on(rows: dict[str, np.ndarray], method: Method) -> Threshold:
+    """The threshold of a method's decision rule: chosen on these predictions, or by the method itself.
+
+    Raises:
+        UserError: the rule takes thresholds of the method, which chooses none.
+    """
+    rule = rule_of(method.decide)
+    if rule.chosen_on == "training":
+        return own_thresholds(method)
+    return rule.choose(rows["scores"], rows["target"], rows["known"])
+
+
+def own_thresholds(method: Method) -> list[float]:
+    """The thresholds (L,) that a method has chosen on its training split.
+
+    Raises:
+        UserError: it chooses none.
+    """
+    if not method.has_thresholds:
+        raise UserError(f"{type(method).__name__} chooses no thresholds on its training split", "take another decide=…")
+    thresholds: list[float] = method.thresholds.tolist()
+    return thresholds

@@ -65,7 +65,7 @@ def test_an_unknown_rule_is_refused() -> None:
         ("half", 0.3, "not read by decide='half'"),
         ("validation", None, "needs a threshold"),
         ("validation", np.nan, r"threshold=nan is not one number in \[0, 1\]"),
-        ("validation", 2, r"threshold=2 is not one number"),
+        ("validation", 2, r"threshold=2.0 is not one number"),
         ("validation", [0.1, 0.2, 0.3, 0.4], "is not one number"),
         ("validation", "high", "something else than numbers"),
         ("train_threshold", [0.1, 0.2], "is not 4 numbers, one a label"),

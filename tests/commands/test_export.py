@@ -23,10 +23,12 @@ from retdm.batch import Batch
 from retdm.commands import export as room
 from retdm.commands.export import export
 from retdm.commands.train import train
+from retdm.criteria import RULES, rule_of
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
 from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.rows import read_chosen_on
 from retdm.runs.trained.model import load
 from retdm.settings.run_settings import RunSettings
 
@@ -113,7 +115,7 @@ def test_a_file_carries_labels_transform_and_rule(out: Path, name: str) -> None:
     transform = card["transform"]
     assert (transform["resize"], transform["interpolation"], transform["colours"]) == ([18, 16], "bilinear", "RGB")
     assert transform["mean"] == [0.485, 0.456, 0.406]
-    assert card["decide"] == {"rule": "half", "threshold": 0.5}
+    assert card["decide"] == {"rule": "half", "threshold": 0.5, "words": "labels scored 0.5 or more"}
 
 
 def test_the_threshold_of_the_validation_rule_is_the_runs(untrained: Untrained) -> None:
@@ -121,7 +123,8 @@ def test_the_threshold_of_the_validation_rule_is_the_runs(untrained: Untrained) 
     with pytest.raises(UserError, match="takes its threshold from"):
         export(run, run.path / "export", onnx=False)
     run.metrics.write_text('{"threshold": 0.375}')
-    assert export(run, run.path / "export", onnx=False).card["decide"] == {"rule": "validation", "threshold": 0.375}
+    decides = export(run, run.path / "export", onnx=False).card["decide"]
+    assert (decides["rule"], decides["threshold"]) == ("validation", 0.375)
 
 
 def test_the_command_says_where_the_files_are_and_how_they_are_loaded(out: Path) -> None:
@@ -156,6 +159,29 @@ def test_what_the_docs_say_gives_the_runs_scores_of_a_photograph_that_lies_on_it
     assert np.abs(room_of_code["scores"] - expected).max() < 1e-5
 
 
+@pytest.mark.parametrize("name", [*RULES, "top1", "recall:1"])
+def test_what_the_docs_say_decides_as_the_rule_does(name: str) -> None:
+    draw = np.random.default_rng(0)
+    scores = draw.random((30, 7)).astype(np.float32) ** 3
+    scores[:5] = scores[:5].round(1)
+    rule = rule_of(name)
+    own = draw.random(7).tolist() if rule.chosen_on == "training" else None
+    threshold = own or rule.choose(scores, scores > 0.3, np.ones((30, 7)))
+    decided = importlib.import_module("benchmarks.deployed").decided
+    assert np.array_equal(decided(scores, {"rule": rule.name, "threshold": threshold}), rule.apply(scores, threshold))
+
+
+def test_the_card_has_the_rule_that_was_asked_for(tiny_run: Path, tmp_path: Path) -> None:
+    decides = export(RunFolder(tiny_run), tmp_path / "out", decide="precision:.8", onnx=False).card["decide"]
+    model = load(tiny_run)
+    assert decides["rule"] == "precision:0.8" and len(decides["threshold"]) == len(model.labels)
+    assert (
+        decides["words"] == "labels scored at least their own threshold, for a precision of at least 0.8 on validation"
+    )
+    chosen_on = read_chosen_on(RunFolder(tiny_run))
+    assert chosen_on is not None and decides["threshold"] == rule_of("precision:.8").choose(*chosen_on.cells)
+
+
 def test_the_comparison_on_photographs_tells_a_line_a_file(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +191,7 @@ def test_the_comparison_on_photographs_tells_a_line_a_file(
     monkeypatch.setattr(compare, "find_spec", lambda name: None)  # model.pt2 alone: ONNX takes seconds
     monkeypatch.setattr(sys, "argv", ["deployed.py", str(tmp_path), str(tiny_run)])
     compare.main()
-    found = re.fullmatch(r"retdm +model\.pt2 +3 images: (\S+)\n", capsys.readouterr().out)
+    found = re.fullmatch(r"retdm +model\.pt2 +3 images: (\S+), 0 label sets differ\n", capsys.readouterr().out)
     assert found and float(found[1]) < 1e-5
 
 

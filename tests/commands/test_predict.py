@@ -249,7 +249,7 @@ def test_a_list_on_the_command_line_gives_its_files_in_its_order(
         (("run={run}", "images={photos}", "gallery=maybe"), "gallery=maybe is not true or false"),
         (("run={run}", "images={photos}", "batch_size=many"), "batch_size=many is not a whole number"),
         (("run={run}", "images={photos}", "batch_size=0"), "batch_size=0 is out of range"),
-        (("run={run}", "images={photos}", "decide=hlaf"), "decide=hlaf is not known\n  did you mean half?"),
+        (("run={run}", "images={photos}", "decide=hlaf"), "there is no decision rule 'hlaf'\n  did you mean half?"),
         (("run={run}", "images={photos}", "device=tpu"), "device=tpu is not known"),
         (("run={run}", "images={photos}", "device=cuda"), "device=cuda: there is no GPU that PyTorch can use"),
         (("run={run}", "images={run}/nothing"), "images: there is no {run}/nothing"),

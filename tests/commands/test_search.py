@@ -18,7 +18,7 @@ from PIL import Image
 from untrained import Untrained
 
 import retdm
-from retdm.commands.flags import with_labels_quoted
+from retdm.commands.flags import with_names_quoted
 from retdm.commands.train import train
 from retdm.data.synthetic.source import Synthetic
 from retdm.runs.folder.paths import RunFolder
@@ -170,7 +170,7 @@ def test_labels_are_named_in_a_row_in_quotes_or_as_a_list(trained: Path, photos:
         assert done.code == 0, done.err
         assert report_in(trained)["query"] == {"labels": ["sea", "sunset"]}
     words = ["run=x", "labels=a (b),it's", "labels=[a]", 'labels="a,b"', "labels=", "top=3"]
-    assert with_labels_quoted(words) == ["run=x", 'labels="a (b),it\'s"', *words[2:]]
+    assert with_names_quoted(words, "labels") == ["run=x", 'labels="a (b),it\'s"', *words[2:]]
 
 
 # What it refuses

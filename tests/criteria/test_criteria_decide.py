@@ -5,7 +5,8 @@ import pytest
 from awkward import Case
 from sklearn.metrics import f1_score
 
-from retdm.criteria import best_threshold, decide
+from retdm.criteria import RULES, best_threshold, decide
+from retdm.criteria.decide import rule_of
 from retdm.errors import UserError
 
 SCORES = np.array([[0.5, 0.49, 0.9, 0.1], [0.3, 0.3, 0.3, 0.3], [0.2, 0.7, 0.2, 0.2]])
@@ -50,13 +51,60 @@ def test_validation_takes_the_threshold_itself() -> None:
     ]
 
 
+def test_top_takes_any_number_of_labels() -> None:
+    assert decide(SCORES, "top1").tolist() == [
+        [False, False, True, False],
+        [True, False, False, False],
+        [False, True, False, False],
+    ]
+    assert decide(SCORES, "top2").sum(axis=1).tolist() == [2, 2, 2] and decide(SCORES, "top12").all()
+
+
 def test_an_unknown_rule_names_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(UserError) as caught:
-        decide(SCORES, "top5")
+        decide(SCORES, "tops")
     assert str(caught.value) == (
-        "there is no decision rule 'top5'\n"
-        "did you mean top3? there are: half, t_criterion, top3, train_threshold, validation"
+        "there is no decision rule 'tops'\n"
+        "did you mean top3? there are: expected_f1, half, per_label_f1, precision:.9, recall:.95, t_criterion, top3, "
+        "train_threshold, validation"
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["precision>=.9", "precision", "precision:", "precision:1.1", "precision:0", "precision:x"]
+)
+def test_a_floor_is_written_with_a_colon_and_a_number_up_to_1(name: str) -> None:
+    with pytest.raises(UserError, match=r"precision:\.9 is one, its number above 0 and at most 1, after a colon"):
+        rule_of(name)
+
+
+def test_a_rule_has_one_name_however_its_number_is_written() -> None:
+    assert {rule_of(name).name for name in ("recall:.9", "recall:0.90", "recall:0.9")} == {"recall:0.9"}
+    assert rule_of("precision:1") == rule_of("precision:1.0") != rule_of("recall:1")
+    assert rule_of(rule_of("precision:.95").name) == rule_of("precision:.95")
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_decides_at_what_it_chose_and_says_so_in_words(name: str, case: Case) -> None:
+    rule = rule_of(name)
+    chosen = rule.choose(case.scores, case.target, case.known) if rule.chosen_on != "training" else [0.5] * 6
+    predicted = rule.apply(case.scores, chosen)
+    assert predicted.shape == case.scores.shape and predicted.dtype == bool
+    assert np.array_equal(predicted, decide(case.scores, name, 0.5 if chosen is None else chosen))
+    assert rule.in_words(chosen).startswith(("labels scored", "the 3 highest", "of each image the set"))
+    assert isinstance(chosen, list) is rule.per_label
+
+
+def test_a_threshold_must_have_the_shape_of_its_rule() -> None:
+    assert rule_of("per_label_f1").check([0.1, 1.0], 2).tolist() == [0.1, 1.0]
+    for name, wrong in (
+        ("per_label_f1", 0.5),
+        ("per_label_f1", [0.5]),
+        ("validation", [0.5, 0.5]),
+        ("validation", -0.1),
+    ):
+        with pytest.raises(UserError, match=r"in \[0, 1\]"):
+            rule_of(name).check(wrong, 2)
 
 
 def test_decisions_refuse_logits_and_nan() -> None:

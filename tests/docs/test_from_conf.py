@@ -27,7 +27,7 @@ def text(directive: Any, argument: str) -> str:
     return "\n\n".join(directive.text(directive.__new__(directive), argument))
 
 
-@pytest.mark.parametrize("command", ["test", "predict", "search", "features", "export", "check"])
+@pytest.mark.parametrize("command", ["test", "predict", "search", "features", "decide", "export", "check"])
 def test_a_command_has_its_own_keys_in_a_table_and_none_of_hydras(site: ModuleType, command: str) -> None:
     keys = set(yaml.safe_load((ROOT / "conf" / f"{command}.yaml").read_text())) - {"defaults", "hydra"}
     assert set(re.findall(r"^\| `(\w+)` \|", text(site.Command, command), re.MULTILINE)) == keys

@@ -47,6 +47,8 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
         self.test = self.path / "test.json"
         self.predictions = self.path / "predictions.npz"
+        self.validation = self.path / "validation.npz"  # what a decision rule chooses on, see runs/folder/rows.py
+        self.decide = self.path / "decide.json"  # what other rules would have given, see commands/decide.py
         self.history = self.path / "history.jsonl"
         self.loggers = [
             self.path / name for name in ("tensorboard", "csv", "wandb", "mlruns")
@@ -77,6 +79,8 @@ class RunFolder:
             self.split,
             self.test,
             self.predictions,
+            self.validation,
+            self.decide,
             self.checkpoints,
             self.history,
             *self.loggers,

@@ -6,10 +6,12 @@ from typing import Any
 
 import yaml
 
+from retdm.criteria import rule_of
 from retdm.errors import UserError
 from retdm.files import write_text
 from retdm.runs.folder.paths import SWEEP, RunFolder, read_config, read_metrics, shown
 from retdm.runs.folder.provenance import provenance
+from retdm.runs.folder.rows import BEFORE_REFIT, VALIDATION, ChosenOn, read_chosen_on
 from retdm.settings.plain import differences
 from retdm.settings.run_settings import FORMAT, RunSettings, check_format
 from retdm.training.checkpoint_files import read_checkpoint
@@ -97,3 +99,26 @@ def threshold_before(settings: RunSettings) -> float | None:
         )
     log.info("threshold %.3g, as %s chose on validation", found["threshold"], shown(before.path))
     return float(found["threshold"])
+
+
+def chosen_on_before(settings: RunSettings) -> ChosenOn | None:
+    """What thresholds of a deep run with ``refit=true`` are chosen on, which trains on its validation split.
+
+    What the finished run of the same settings without ``refit`` chose on; None where the method's rule has no
+    threshold a label to choose.
+
+    Raises:
+        UserError: it has, and there is no such run.
+    """
+    rule = rule_of(settings.method.get("decide", "half"))
+    if not rule.per_label or rule.chosen_on != "validation":
+        return None
+    before = RunFolder(settings.changed(refit=False, run=None).folder)
+    found = read_chosen_on(before) if before.finished else None
+    if found is None:
+        raise UserError(
+            f"refit=true, decide={rule.name}: a run that trains on its validation split cannot choose on it",
+            "run the same with refit=false first, on whose predictions it then chooses",
+        )
+    log.info("thresholds are chosen on the predictions of %s", shown(before.path))
+    return found._replace(source=BEFORE_REFIT) if found.source == VALIDATION else found

@@ -1,29 +1,69 @@
-"""Decision of labels from scores: a run's threshold, and its rule in words."""
+"""Decision of labels from scores by a trained run: its own rule or another, at the threshold that the run gives it."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from retdm.criteria.arrays import Bools
+from retdm.criteria.decide import Rule, Threshold, rule_of
 from retdm.errors import UserError
 from retdm.methods.base import Method
-from retdm.runs.evaluate import OWN, own_thresholds
 from retdm.runs.folder.paths import RunFolder, read_json
+from retdm.runs.folder.rows import chosen_on_of
 from retdm.settings.types import fits
+from retdm.training.evaluation import own_thresholds
 
 
-def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[float] | None:
-    """The score from which on a label is predicted, or one a label; None where the rule has none.
+class Decision(NamedTuple):
+    """How scores become labels.
+
+    Attributes:
+        rule: of decision.
+        threshold: of the rule: a number, one a label, or None.
+    """
+
+    rule: Rule
+    threshold: Threshold
+
+    def sets(self, scores: np.ndarray) -> Bools:
+        """The label sets (n, L) of scores (n, L)."""
+        return self.rule.apply(scores, self.threshold)
+
+    @property
+    def words(self) -> str:
+        """The labels that it predicts."""
+        return self.rule.in_words(self.threshold)
+
+
+def decision_of_run(run: RunFolder, name: str, method: Method, *, refit: bool) -> Decision:
+    """A rule at the threshold that a trained run gives it: its own, or one chosen on what the run keeps for that.
+
+    Args:
+        run: its folder.
+        name: of the rule.
+        method: of the run, with its weights.
+        refit: the run is trained on its validation split too.
 
     Raises:
-        UserError: the rule takes the run's threshold, and its ``metrics.json`` has none.
+        UserError: there is no such rule, or the run has nothing to choose its threshold on.
     """
-    if rule == OWN:
-        return own_thresholds(method)
-    if rule != "validation":
-        return 0.5 if rule == "half" else None
-    found: Any = None
-    with suppress(UserError):
-        found = read_json(run.metrics)
-    threshold: Any = found.get("threshold") if isinstance(found, dict) else None
+    rule = rule_of(name)
+    if rule.chosen_on is None:
+        return Decision(rule, rule.fixed)
+    if rule.chosen_on == "training":
+        return Decision(rule, own_thresholds(method))
+    if not rule.per_label:
+        return Decision(rule, _threshold(run))
+    found: Any = _metrics(run).get("decision")
+    if fits(found, dict[str, Any]) and found.get("rule") == rule.name:
+        return Decision(rule, rule.check(found.get("threshold"), len(method.labels)).tolist())
+    return Decision(rule, rule.choose(*chosen_on_of(run, rule.name, refit=refit).cells))
+
+
+def _threshold(run: RunFolder) -> float:
+    """The one threshold of a run."""
+    threshold: Any = _metrics(run).get("threshold")
     if not fits(threshold, float):
         raise UserError(
             f"decide=validation takes its threshold from {run.metrics}, which is not there or has none",
@@ -32,12 +72,8 @@ def threshold_of(run: RunFolder, rule: str, method: Method) -> float | list[floa
     return float(threshold)
 
 
-def in_plain_words(rule: str, threshold: float | list[float] | None) -> str:
-    """The labels that the rule predicts."""
-    if rule == "t_criterion":
-        return "labels scored 0.5 or more, or else the highest"
-    if isinstance(threshold, list):
-        return "labels scored at least their own threshold, as chosen in training"
-    if threshold is None:
-        return "the three highest labels of each image"
-    return f"labels scored {threshold:.3g} or more" + (", as chosen on validation" if rule == "validation" else "")
+def _metrics(run: RunFolder) -> dict[str, Any]:
+    found: Any = None
+    with suppress(UserError):
+        found = read_json(run.metrics)
+    return found if isinstance(found, dict) else {}

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from retdm.backbones.folding import fold_batchnorm
 from retdm.batch import BagBatch, Batch, FeatureBatch, unlabelled
-from retdm.criteria.decide import decide as decided
 from retdm.data.images import Picture, Range, checked_range
 from retdm.display.text import printable
 from retdm.errors import UserError
@@ -22,7 +21,7 @@ from retdm.registry import nearest
 from retdm.runs import build
 from retdm.runs.folder.paths import RunFolder, check_checkpoint, read_config
 from retdm.runs.folder.saved import check_same, description_of, settings_of_run, take
-from retdm.runs.trained.decisions import threshold_of
+from retdm.runs.trained.decisions import Decision, decision_of_run
 from retdm.runs.trained.inputs import bags
 from retdm.runs.trained.views import seen, view_of
 from retdm.training.checkpoint_files import read_checkpoint
@@ -83,11 +82,11 @@ class Model:
 
     @overload
     def predict(
-        self, images: Picture | Iterable[Picture], batch_size: int = ..., *, decide: Literal[True]
+        self, images: Picture | Iterable[Picture], batch_size: int = ..., *, decide: Literal[True] | str
     ) -> list[list[str]]: ...
 
     def predict(
-        self, images: Picture | Iterable[Picture], batch_size: int = 32, *, decide: bool = False
+        self, images: Picture | Iterable[Picture], batch_size: int = 32, *, decide: bool | str = False
     ) -> np.ndarray | list[list[str]]:
         """Scores of images, or of bags, in their order; or their labels.
 
@@ -95,21 +94,30 @@ class Model:
             images: one image or several, see :func:`retdm.runs.trained.inputs.pictures` and
                 :func:`retdm.data.images.as_rgb`. Of a run on bags: arrays (N, D), or one.
             batch_size: images that are scored at once.
-            decide: return labels by the run's rule and threshold instead.
+            decide: return labels instead: True by the run's rule and threshold, or by the rule of this name
+                (:mod:`retdm.criteria.decide`), such as ``"precision:.9"``.
 
         Returns:
             float32 (n, L) in [0, 1], also of one image; with ``decide`` the names of each image's labels.
 
         Raises:
-            UserError: an image cannot be read, a bag does not fit, the run's rule has no threshold.
+            UserError: an image cannot be read, a bag does not fit, there is no such rule, or the run has nothing to
+                choose its threshold on.
         """
-        threshold = threshold_of(self.run, self.method.decide, self.method) if decide else None
+        decision = self.decision(None if decide is True else decide) if decide else None
         found = [self._computed(batch, self.method.scores) for batch in self._batches(images, batch_size)]
         scores = np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
-        if not decide:
+        if decision is None:
             return scores
-        predicted = decided(scores, self.method.decide, 0.5 if threshold is None else np.array(threshold))
-        return [[self.labels[j] for j in np.flatnonzero(row)] for row in predicted]
+        return [[self.labels[j] for j in np.flatnonzero(row)] for row in decision.sets(scores)]
+
+    def decision(self, rule: str | None = None) -> Decision:
+        """How scores become labels, by a rule or, where none is named, by the run's own.
+
+        Raises:
+            UserError: there is no such rule, or the run has nothing to choose its threshold on.
+        """
+        return decision_of_run(self.run, rule or self.method.decide, self.method, refit=self.settings.refit)
 
     def embed(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:
         """Embeddings of images, or of bags, in their order: the vectors that the network's head classifies.

@@ -4,12 +4,11 @@ from typing import Any
 
 from retdm import __version__
 from retdm.data.images import cached_side
-from retdm.runs.folder.paths import RunFolder
-from retdm.runs.trained.decisions import threshold_of
+from retdm.runs.trained.decisions import Decision
 from retdm.runs.trained.model import Model
 
 
-def card(run: RunFolder, model: Model) -> dict[str, Any]:
+def card(model: Model, decision: Decision) -> dict[str, Any]:
     """The card as plain values, which both files hold as JSON."""
     method, size = model.method, model.image_size
     transform = method.encoder.backbone.transform
@@ -28,7 +27,7 @@ def card(run: RunFolder, model: Model) -> dict[str, Any]:
             "mean": list(transform.mean),
             "std": list(transform.std),
         },
-        "decide": {"rule": method.decide, "threshold": threshold_of(run, method.decide, method)},
+        "decide": {"rule": decision.rule.name, "threshold": decision.threshold, "words": decision.words},
         "made_by": {
             "retdm": __version__,
             "method": model.settings.choices["method"],

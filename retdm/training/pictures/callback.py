@@ -17,7 +17,7 @@ from retdm.data.modules import ImageData
 from retdm.display.figure_text import undrawn
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
-from retdm.training.evaluation import Evaluation, threshold_on
+from retdm.training.evaluation import Evaluation, thresholds_on
 from retdm.training.pictures import png
 from retdm.training.pictures.embedding import draw_embedding, embed, write_projector
 from retdm.training.pictures.images import draw_heat_maps, draw_predictions
@@ -91,7 +91,7 @@ def draw_pictures(
     after = f"after stage {stage}" if isinstance(method, DeepMethod) else "after fitting"
     split = f"validation split {after}"
     values = label_average_precision(rows["scores"], rows["target"], rows["known"].astype(bool))
-    predicted = decide(rows["scores"], method.decide, threshold_on(rows))
+    predicted = decide(rows["scores"], method.decide, thresholds_on(rows, method))
 
     def embedding() -> Figure:
         space = embed(method, data, with_sets=with_sets)
