@@ -1,0 +1,112 @@
+"""``retdm decide``: a finished run under other rules, without training."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import ROOT, Done, in_process
+
+from retdm.commands.flags import with_names_quoted
+from retdm.criteria.decide import rule_of
+from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.rows import OUT_OF_FOLD, VALIDATION, read_chosen_on
+
+
+def command(*arguments: str) -> Done:
+    return in_process("decide", *arguments)
+
+
+@pytest.fixture
+def finished(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+def test_a_run_keeps_what_its_rule_chose_on_and_says_how_it_decided(finished: Path) -> None:
+    kept = read_chosen_on(RunFolder(finished))
+    report = json.loads((finished / "metrics.json").read_text())
+    assert report["decision"] == {"rule": "half", "threshold": 0.5, "chosen_on": None}
+    assert kept is not None and kept.source in (VALIDATION, OUT_OF_FOLD)
+    assert rule_of("validation").choose(*kept.cells) == report["threshold"]
+
+
+def test_each_rule_has_a_row_and_its_thresholds_are_in_the_file(finished: Path) -> None:
+    done = command(f"run={finished}", "rule=per_label_f1,precision:.9,top2", "per_label=true")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == f"retdm decide run={finished}" and lines[-1].startswith("wrote ")
+    for start in ("half (the run's own)", "per_label_f1", "precision:0.9", "top2", "label"):
+        assert any(line.startswith(start) for line in lines), start
+    found = json.loads((finished / "decide.json").read_text())
+    kept = read_chosen_on(RunFolder(finished))
+    assert kept is not None and found["images"] == len(kept.rows["index"])
+    assert [row["rule"] for row in found["rules"]] == ["per_label_f1", "precision:0.9", "top2"]
+    assert found["rules"][0]["threshold"] == rule_of("per_label_f1").choose(*kept.cells)
+    assert found["rules"][1]["floor"]["wished"] == 0.9
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert found["own"]["test"] == pytest.approx({name: metrics["test"][name] for name in found["own"]["test"]})
+
+
+def test_every_kind_of_rule_is_compared_where_none_is_named(finished: Path) -> None:
+    done = command(f"run={finished}")
+    found = json.loads((finished / "decide.json").read_text())
+    assert done.code == 0 and len(found["rules"]) == 7
+    named = command(f"run={finished}", "rule=[top1,recall:.9]")
+    assert named.code == 0 and len(json.loads((finished / "decide.json").read_text())["rules"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run={run}", "rule=halv"], "there is no decision rule 'halv'\n  did you mean half?"),
+        (["run={run}", "rule=top3,precision>=.9"], "there is no decision rule 'precision>=.9'\n  precision:.9 is one"),
+        (["rule=top3"], "which run? run=<folder> is missing"),
+        (["run=nowhere"], "there is no run in nowhere"),
+        (["run={run}", "rules=top3"], "rules is not a setting"),
+    ],
+)
+def test_what_cannot_be_is_refused(finished: Path, arguments: list[str], says: str) -> None:
+    done = command(*with_names_quoted([word.format(run=finished) for word in arguments], "rule"))
+    assert done.code == 2 and done.err.startswith(f"error: {says}") and len(done.err.splitlines()) <= 6
+
+
+def test_an_older_run_is_told_how_it_gets_what_is_missing_and_gets_it(finished: Path) -> None:
+    before = read_chosen_on(RunFolder(finished))
+    (finished / "validation.npz").unlink()
+    done = command(f"run={finished}", "rule=per_label_f1")
+    assert done.code == 2 and "validation.npz, which is not there\n  retdm test run=" in done.err
+    assert in_process("test.py", f"run={finished}").code == 0
+    after = read_chosen_on(RunFolder(finished))
+    assert before is not None and after is not None and after.source == VALIDATION
+    np.testing.assert_allclose(after.rows["scores"], before.rows["scores"], atol=1e-6)
+    assert json.loads((finished / "test.json").read_text())["decision"]["rule"] == "half"
+
+
+def test_an_unfinished_run_is_refused(finished: Path) -> None:
+    (finished / "metrics.json").unlink()
+    done = command(f"run={finished}")
+    assert done.code == 2 and "there is no finished run in" in done.err
+
+
+def test_no_pytorch_is_needed(finished: Path) -> None:
+    program = (
+        "import sys\n"
+        "from retdm.__main__ import run\n"
+        f"sys.argv = ['retdm', 'run={finished}']\n"
+        "try: run('decide')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'torch', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
