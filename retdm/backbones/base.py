@@ -64,7 +64,6 @@ class Backbone(nn.Module, ABC):
         random_layer: a layer of ``net`` that starts at random unless the file has one of the same shape.
 
     Attributes:
-        embeds_places: ``embedding_and_places`` works: ``embedding`` is ``vector`` of the last map and pools its places.
         stages: names of the levels of ``multilevel``, in the network's order; ``fc`` is the vector at the end.
         projects: ``embedding`` is already a linear, signed output; False: features after a ReLU (pooled, but for
             VGG16's fully connected layer), to which a method adds a linear layer of its own.
@@ -80,7 +79,6 @@ class Backbone(nn.Module, ABC):
     # Layers that a file of weights may lack, and the setting that goes without them.
     dispensable: ClassVar[tuple[str, str] | None] = None
     transform: Transform = Transform()
-    embeds_places: bool = True
     stages: tuple[str, ...]
     smallest: int = 32
 
@@ -153,11 +151,14 @@ class Backbone(nn.Module, ABC):
         """Compute the embedding. (B, 3, H, W) -> (B, dim)"""
         return self.vector(self.maps(image))
 
-    def embedding_and_places(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the embedding (B, dim), and the one (B, dim, h, w) that each place of the last map makes by itself.
+    @property
+    def embeds_places(self) -> bool:
+        """True where ``embedding_and_places`` works: the embedding pools the places of the last map."""
+        return True
 
-        Where the embedding is the mean of the map, it is the mean of these too.
-        """
+    def embedding_and_places(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the embedding (B, dim), and those that the last map's places make by themselves (B, dim, h, w), whose
+        mean it is where it is the map's."""
         maps = self.maps(image)
         return self.vector(maps), each_place(maps, self.vector)
 
@@ -169,8 +170,7 @@ class Backbone(nn.Module, ABC):
         """Concatenate features of several depths: each stage's maximum over the four quadrants, and the vector ``fc``.
 
         Args:
-            image: (B, 3, H, W).
-            stages: some of ``self.stages``, None for all; the result is always in the network's order.
+            image, stages: of (B, 3, H, W) some of ``self.stages``, None for all; always in the network's order.
 
         Returns:
             (B, F): of a stage with C channels 4 C numbers (by channel, then top left, top right, bottom left, bottom

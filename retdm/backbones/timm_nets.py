@@ -1,12 +1,14 @@
 """Any network of the timm library (Wightman, github.com/huggingface/pytorch-image-models), by its name there."""
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from retdm.backbones.base import Backbone, BatchNormMode, Transform
+from retdm.backbones.base import Backbone, BatchNormMode, Transform, evaluating
+from retdm.backbones.places import each_place, each_token
 from retdm.backbones.timm_build import config_of, created, preparation_of, source_of, under_timms_names
 from retdm.backbones.weights import WeightsReport
 from retdm.errors import UserError
@@ -39,7 +41,6 @@ class Timm(Backbone):
     """
 
     names = "timm's or the original"
-    embeds_places = False
     net: Any
 
     def __init__(
@@ -121,8 +122,45 @@ class Timm(Backbone):
     def embedding(self, image: Tensor) -> Tensor:
         self._check_size(image)
         if self.pool == "avg":
-            return self.vector(self.maps(image))
+            return super().embedding(image)
+        return self._pooled(self.net.forward_features(image))
+
+    @cached_property
+    def embeds_places(self) -> bool:
+        """True where timm's last features are a map, or tokens of which each patch has one."""
+        if self.pool == "avg":
+            return True
+        blank = next(self.parameters()).new_zeros(1, 3, self.smallest, self.smallest)
+        with evaluating(self):
+            features = self.net.forward_features(blank)
+        if not isinstance(features, Tensor) or any("AttentionPool2d" in type(each).__name__ for each in self.modules()):
+            return False  # that pooling has positions of its own
+        rows, columns = self._grid(blank)
+        return features.ndim == 4 or features.shape[1] >= rows * columns
+
+    def embedding_and_places(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """As of every backbone. A patch of a transformer is pooled with the image's class and register tokens; where
+        the class token alone is pooled, the patch's takes its place, and the embedding is no mean of such places."""
+        if self.pool == "avg":
+            return super().embedding_and_places(image)
+        self._check_size(image)
         features: Tensor = self.net.forward_features(image)
+        if features.ndim == 3:
+            alone = self.pool == "cls" or (self.pool is None and getattr(self.net, "global_pool", "") == "token")
+            places = each_token(features, self._grid(image), self._pooled, with_prefix=not alone)
+        elif getattr(self.net, "output_fmt", "NCHW") == "NHWC":
+            places = each_place(features.permute(0, 3, 1, 2), lambda maps: self._pooled(maps.permute(0, 2, 3, 1)))
+        else:
+            places = each_place(features, self._pooled)
+        return self._pooled(features), places
+
+    def _grid(self, image: Tensor) -> tuple[int, int]:
+        """The sides of the last map of an image."""
+        ratio = int(self.net.feature_info[-1]["reduction"])
+        return -(-image.shape[-2] // ratio), -(-image.shape[-1] // ratio)
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        """The embedding (B, dim) of what timm's ``forward_features`` gives."""
         if self.pool is None:
             embedding: Tensor = self.net.forward_head(features, pre_logits=True)
             return embedding

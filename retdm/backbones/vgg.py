@@ -54,7 +54,6 @@ class VGG16(Backbone):
             nn.init.zeros_(second.bias)
             net.classifier[3] = second
         projects = fc != PUBLISHED_WIDTH
-        self.embeds_places = False  # the fully connected layers read all places side by side
         super().__init__(
             net,
             dim=fc,
@@ -63,6 +62,10 @@ class VGG16(Backbone):
             projects=projects,
             random_layer="classifier.3" if projects else None,
         )
+
+    @property
+    def embeds_places(self) -> bool:
+        return "fc" not in self.stages  # these layers read all places side by side
 
     def levels(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         return _pooling_stages(self.net.features, image)

@@ -24,6 +24,7 @@ FAMILIES = {
     "vit_small_patch16_dinov3": 64,  # rotary positions
     "swin_tiny_patch4_window7_224": 64,  # (B, h, w, C) inside
 }
+MEANS = ("resnet10t", "test_efficientnet", "swin_tiny_patch4_window7_224")  # of the last map, with nothing behind it
 TOKENS = {"test_vit": 1, "vit_xsmall_patch16_clip_224": 1, "vit_small_patch14_reg4_dinov2": 5}
 
 
@@ -80,6 +81,28 @@ def test_an_image_is_pooled_by_name(backbone: Timm, image: torch.Tensor) -> None
     assert torch.allclose(found["avg"], average, atol=1e-6)
     assert torch.equal(found["cls"], backbone.net.forward_features(image)[:, 0])
     assert torch.allclose(found["cls+avg"], torch.cat([found["cls"], average], 1), atol=1e-6)
+
+
+@torch.no_grad()
+def test_places_have_embeddings_of_which_a_mean_is_the_mean(backbone: Timm, image: torch.Tensor) -> None:
+    for pool in (None, "avg", "cls", "cls+avg"):
+        if pool in ("cls", "cls+avg") and getattr(backbone.net, "cls_token", None) is None:
+            continue
+        backbone.pool = pool
+        embedding, places = backbone.embedding_and_places(image)
+        assert backbone.embeds_places and torch.equal(embedding, backbone.embedding(image))
+        height, width = backbone.maps(image).shape[2:]
+        assert places.shape == (2, embedding.shape[1], height, width) and places.std((2, 3)).max() > 0
+        if pool in ("avg", "cls+avg") or backbone.name in MEANS:
+            torch.testing.assert_close(places.mean((2, 3)), embedding, atol=1e-4, rtol=1e-4)
+        if pool == "cls" or (pool is None and backbone.name in TOKENS):
+            torch.testing.assert_close(places, backbone.maps(image), atol=1e-5, rtol=1e-4)
+    backbone.pool = None
+
+
+@torch.no_grad()
+def test_a_pyramid_whose_class_token_alone_is_left_has_no_places() -> None:
+    assert not Timm("pit_ti_224", weights="none").embeds_places
 
 
 @pytest.mark.parametrize("pool, dim", [(None, 64), ("avg", 64), ("cls", 64), ("cls+avg", 128)])

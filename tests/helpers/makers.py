@@ -79,12 +79,14 @@ class FixedFeatures(Backbone):
     What a method does on it is what it does on frozen features.
     """
 
-    embeds_places = False
-
     def __init__(self, dim: int = 256, weights: str = "none", *, load: bool = True) -> None:
         super().__init__(nn.Identity(), dim=dim, weights=weights, load=load)
         generator = torch.Generator().manual_seed(0)
         self.register_buffer("projection", torch.randn(3 * 16 * 16, dim, generator=generator) / 16)
+
+    @property
+    def embeds_places(self) -> bool:
+        return False
 
     def levels(self, image: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         yield "1", image
