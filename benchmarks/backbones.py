@@ -3,10 +3,10 @@
     python benchmarks/backbones.py [names=test_vit,resnet10t] [size=0]
     python benchmarks/backbones.py sizes=224,518 names=vit_small_patch14_dinov2 [images=4] [repeat=2]
 
-Without ``sizes``: each network, with random weights, in runs of one epoch on forty drawn images. Printed is a line a
-network: trained end to end with the head ``average``; frozen, its features computed once, with ``csra``; trained with
-``ml_decoder``; heat maps of which of these; both exported files, compared with the run. ``size`` is the images' side,
-0 that of each family below.
+Without ``sizes``: each network, with random weights, under BCE. Printed is a line a network: a training step end to end
+with the head ``average``, after which no trained weight of the network is without a finite gradient; a step on features
+of the frozen network with ``csra``; a step with ``ml_decoder``; heat maps of which of these; both exported files, whose
+scores are compared with the network's. ``size`` is the images' side, 0 that of each family below.
 
 With ``sizes``: CPU seconds of one thread and megabytes of memory for the embedding of an image, and for a training
 step, at each side. Memory is how far the process grows over what it held with the network built, divided by ``images``;
@@ -22,19 +22,21 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from benchmark_options import options_of
-from rich.console import Console
-from rich.table import Table
 
-from retdm.api.run import Run
-from retdm.api.train import train
 from retdm.backbones.timm_nets import Timm
+from retdm.batch import Batch, FeatureBatch
 from retdm.commands.export import export
 from retdm.errors import UserError
+from retdm.methods.deep import DeepMethod
+from retdm.runs.build import build_method, describe
 from retdm.runs.folder.paths import RunFolder
+from retdm.settings.compose import compose_settings
+from retdm.settings.run_settings import RunSettings
+from retdm.training.regions import region_maps
 
 FAMILIES = {  # a small network of each, at a size that suits it
     "resnet10t": 64,
@@ -52,56 +54,66 @@ FAMILIES = {  # a small network of each, at a size that suits it
     "swin_tiny_patch4_window7_224": 64,
     "test_maxvit": 64,
 }
-TRIED = {  # a run each
+TRIED = {
     "average, trained": ["method.head=average"],
     "csra, frozen": ["method.head=csra", "precompute=true"],
     "ml_decoder, trained": ["method.head=ml_decoder"],
 }
+LABELS = ["a", "b", "c"]
 OPTIONS = {"names": ",".join(FAMILIES), "size": 0, "sizes": "", "images": 4, "repeat": 2}
 
 
-def tried(name: str, size: int, folder: str) -> list[str]:
+def tried(name: str, size: int) -> list[str]:
     """One line of the table: what worked, or the first words of what did not."""
-    runs = {title: _attempted(partial(_run, name, size, folder, words)) for title, words in TRIED.items()}
-    cells = [run if isinstance(run, str) else "yes" for run in runs.values()]
-    drawn = [title.partition(",")[0] for title, run in runs.items() if _attempted(partial(_maps, run)) is True]
-    exported = _attempted(partial(_exported, next(iter(runs.values()))))
-    return [*cells, ", ".join(drawn) or "none", exported]
+    cells, drawn = [], []
+    for title, words in TRIED.items():
+        cells.append(_attempted(partial(_stepped, name, size, words)))
+        if _attempted(partial(_drawn, name, size, words)) is True:
+            drawn.append(title.partition(",")[0])
+    return [*cells, ", ".join(drawn) or "none", _attempted(partial(_exported, name, size))]
 
 
-def _run(name: str, size: int, folder: str, words: list[str]) -> Run:
-    return train(
-        [
-            "data=synthetic",
-            "data.size=40",
-            f"data.image_size={size}",
-            "backbone=timm",
-            f"backbone.name={name}",
-            "backbone.weights=none",
-            "method=bce",
-            "schedule=short",
-            "trainer.accelerator=cpu",
-            "logger=none",
-            f"outputs={folder}",
-            *words,
-        ]
-    )
+def _settings(name: str, size: int, words: list[str]) -> RunSettings:
+    network = ["backbone=timm", f"backbone.name={name}", "backbone.weights=none"]
+    other = ["data=synthetic", f"data.image_size={size}", "method=bce", "trainer.accelerator=cpu"]
+    return compose_settings([*other, *network, "trainer.precision=32-true", *words])
 
 
-def _maps(run: Any) -> bool:
-    """The run draws heat maps, and they cover the image."""
-    if isinstance(run, str) or not run.model.method.scores_instances:
-        return False
-    size = run.model.image_size
-    _, maps = run.model.scores_and_maps(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    return bool(maps.ndim == 4)
+def _built(name: str, size: int, words: list[str]) -> tuple[DeepMethod, Any]:
+    """A method, and a batch of random images for it, or of their features where its network is frozen."""
+    method = cast(DeepMethod, build_method(_settings(name, size, words), LABELS))
+    images = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
+    target = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    batch = method.prepared(Batch(torch.arange(4), images, target, torch.ones(4, 3, dtype=torch.bool)))
+    if method.encoder.backbone.frozen:
+        with torch.no_grad():
+            features = method.encoder.extract(batch.image)
+        return method, FeatureBatch(batch.index, features, batch.target, batch.known)
+    return method, batch
 
 
-def _exported(run: Any) -> str:
-    if isinstance(run, str):
-        return "not tried"
-    with tempfile.TemporaryDirectory() as out:
-        differences = export(RunFolder(run.folder), Path(out)).differences
+def _stepped(name: str, size: int, words: list[str]) -> str:
+    method, batch = _built(name, size, words)
+    sum(method.losses(batch).values()).backward()  # type: ignore[union-attr]
+    trained = [(key, parameter.grad) for key, parameter in method.named_parameters() if parameter.requires_grad]
+    without = [key for key, grad in trained if grad is None or not grad.isfinite().all()]
+    return f"no gradient: {without[0]} and {len(without) - 1} more" if without else "yes"
+
+
+def _drawn(name: str, size: int, words: list[str]) -> bool:
+    """The method scores the places of an image."""
+    method, batch = _built(name, size, words)
+    return method.scores_instances and region_maps(method.eval(), batch).ndim == 4
+
+
+def _exported(name: str, size: int) -> str:
+    settings = _settings(name, size, TRIED["average, trained"])
+    method = build_method(settings, LABELS)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(folder)
+        run.checkpoints.mkdir()
+        torch.save({"state_dict": method.state_dict(), "retdm": describe(settings, method, None, None)}, run.best)
+        differences = export(run, Path(folder, "export")).differences
     return f"to {max(differences.values()):.0e}"
 
 
@@ -136,23 +148,26 @@ def cost(name: str, size: int, images: int, repeat: int, training: bool) -> tupl
 
 def main() -> None:
     options = options_of(OPTIONS)
-    names, out = options["names"].split(","), Console(width=160, highlight=False)
+    names = options["names"].split(",")
     if options["sizes"]:
-        table = Table("network", "side", "work", "CPU s an image", "MB an image", box=None)
+        _line("network", "side", "work", "CPU s an image", "MB an image")
         for name in names:
             for size in map(int, options["sizes"].split(",")):
                 for work in ("embedding", "training"):
                     given = (name, size, options["images"], options["repeat"], work == "training")
                     with multiprocessing.get_context("spawn").Pool(1) as pool:
                         seconds, megabytes = pool.apply(cost, given)
-                    table.add_row(name, str(size), work, f"{seconds:.3f}", f"{megabytes:.0f}")
-    else:
-        table = Table("network", "side", *TRIED, "heat maps", "export", box=None)
-        for name in names:
-            size = options["size"] or FAMILIES.get(name, 224)
-            with tempfile.TemporaryDirectory() as folder:
-                table.add_row(name, str(size), *tried(name, size, folder))
-    out.print(table)
+                    _line(name, str(size), work, f"{seconds:.3f}", f"{megabytes:.0f}")
+        return
+    _line("network", "side", *TRIED, "heat maps", "export")
+    for name in names:
+        size = options["size"] or FAMILIES.get(name, 224)
+        _line(name, str(size), *tried(name, size))
+
+
+def _line(name: str, *cells: str) -> None:
+    """One line, as soon as it is known."""
+    print(f"{name:<33}{cells[0]:<6}" + "".join(f"{cell:<21}" for cell in cells[1:]), flush=True)
 
 
 if __name__ == "__main__":

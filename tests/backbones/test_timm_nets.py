@@ -111,6 +111,14 @@ def test_its_width_is_that_of_what_is_pooled(pool: Any, dim: int) -> None:
     assert backbone.dim == dim == backbone(torch.zeros(1, 3, 64, 64)).shape[1]
 
 
+def test_the_mean_of_the_last_map_has_places() -> None:
+    backbone, image = Timm("test_vit", weights="none", pool="avg", image_size=64).eval(), torch.randn(2, 3, 64, 64)
+    embedding, places = backbone.embedding_and_places(image)
+    assert torch.equal(embedding, backbone.embedding(image)) and places.shape == (2, 64, 4, 4)
+    assert torch.allclose(places.mean((2, 3)), embedding, atol=1e-6)
+    assert backbone.embeds_places and not Timm("test_vit", weights="none", image_size=64).embeds_places
+
+
 def test_all_depths_of_features_stand_side_by_side() -> None:
     backbone = Timm("test_vit", weights="none", image_size=64).eval()
     assert backbone.multilevel(torch.zeros(2, 3, 64, 64)).shape == (2, 6 * 4 * 64 + 64)
