@@ -62,7 +62,6 @@ class Timm(Backbone):
         self.name = name  # type: ignore[misc]  # one class for many networks
         self.last_layer = config.get("classifier")
         self.pool = pool
-        self.embeds_places = pool == "avg"
         self.patch = _patch(net)
         self.side = _side(net)
         self.smallest = self.side or max(32, self.patch)
