@@ -28,6 +28,7 @@ SMALLEST = {
 NOT_HERE = {
     "scene_bag_order",  # needs the Scene set as published, all of it
     "deployed",  # needs a trained run: tests/commands/test_export.py has one
+    "decisions",  # needs trained runs: tests/commands/test_decide.py has one
     "benchmark_options",  # no script: the command lines of the others
     "kills",  # needs processes: tests/commands/test_kills.py has them
 }

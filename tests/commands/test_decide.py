@@ -1,7 +1,9 @@
 """``retdm decide``: a finished run under other rules, without training."""
 
+import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +93,16 @@ def test_an_unfinished_run_is_refused(finished: Path) -> None:
     (finished / "metrics.json").unlink()
     done = command(f"run={finished}")
     assert done.code == 2 and "there is no finished run in" in done.err
+
+
+def test_the_benchmark_says_how_often_a_floor_was_met(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["decisions.py", str(finished)])
+    importlib.import_module("benchmarks.decisions").main()
+    said = capsys.readouterr().out
+    assert said.startswith("synthetic: 1 runs, 5 labels, chosen on ")
+    assert re.search(r"recall:0.95 .* 1 of 1 .* of 5\.0", said)
 
 
 def test_no_pytorch_is_needed(finished: Path) -> None:
