@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import in_process
 from torch import Tensor, nn
 
 from retdm.batch import FeatureBatch
@@ -20,6 +21,7 @@ from retdm.methods.components.standardise import standardised
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, features_of
 from retdm.runs.folder.paths import RunFolder
+from retdm.runs.folder.rows import OUT_OF_FOLD, read_chosen_on
 from retdm.runs.start import average_with_start
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
@@ -158,6 +160,12 @@ def test_a_small_validation_split_chooses_no_threshold(tiny: Tiny) -> None:
     probe = fit_probe(batch.features, batch.target, batch.known, seed=settings.seed)
     expected = best_threshold(probe.scores.numpy(), batch.target.numpy(), batch.known.numpy())
     assert metrics(folder)["threshold"] == expected
+    kept = read_chosen_on(RunFolder(folder))
+    assert kept is not None and kept.source == OUT_OF_FOLD
+    assert np.array_equal(kept.rows["index"], np.sort(data.splits["train"]))
+    assert np.array_equal(kept.rows["scores"], probe.scores.numpy())
+    assert in_process("test.py", f"run={folder}").code == 0
+    assert json.loads((folder / "test.json").read_text())["threshold"] == expected
 
 
 @pytest.mark.parametrize(
