@@ -10,6 +10,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from retdm.criteria import rule_of
 from retdm.errors import UserError
 from retdm.methods.stage import START, Stage
 from retdm.registry import CONF, close_names, files_of, nearest
@@ -19,6 +20,7 @@ from retdm.settings.renamed import renamed
 HELP = "--help lists what can be chosen"
 BY_COMPONENT = ("method.lr_factor", "method.clip")  # mappings of which the YAML files name few components or none
 OF_A_STAGE = {field.name for field in fields(Stage) if field.default is not MISSING}  # which a schedule may leave out
+OF_RULES = ("method.decide", "decide")  # settings that are decision rules
 CHOSEN = re.compile(r"(?:Multiple values for |force-add of config groups is not supported: '\++)(\w+)")
 NO_NAME = "Config group override must be a string or a list. Got "  # a ValueError, of ``method=3``
 
@@ -53,6 +55,11 @@ def _unreadable(word: str) -> UserError:
     key, sign, value = word.partition("=")
     if not sign or not key:
         return UserError(f"{word}: a setting is written <key>=<value>", HELP)
+    if key in OF_RULES and ">" in value:  # a wish such as precision>=.9
+        try:
+            rule_of(value)
+        except UserError as error:
+            return UserError(f"{word} is not known", error.hint)
     mended = f"{key}={quoted(value)}"
     try:
         OverridesParser.create().parse_override(mended)
