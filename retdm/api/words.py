@@ -26,8 +26,12 @@ def words_of(words: str | Sequence[str], settings: Mapping[str, Any]) -> list[st
             ``{"data.image_size": 64}`` and ``{"data": {"image_size": 64}}`` are one word.
 
     Raises:
-        UserError: a word is no setting, is a flag, or stands for several runs.
+        UserError: a word is no setting, is a flag, stands for several runs, or contradicts another.
     """
+    if not isinstance(words, str | Sequence):  # a caller without types
+        raise UserError(
+            f"{words!r} is no text of words", 'retdm.train("data=scene method=bce"), or a list of such words'
+        )
     try:
         found = shlex.split(words) if isinstance(words, str) else [str(word) for word in words]
     except ValueError as error:
@@ -39,7 +43,12 @@ def words_of(words: str | Sequence[str], settings: Mapping[str, Any]) -> list[st
                 "several runs: `retdm train -m …` in a shell, or one call of retdm.train each",
             )
     found += [f"{key}={_text(key, value)}" for key, value in _flat(settings)]
+    said: dict[str, str] = {}
     for override in parsed(found):
+        word = str(override.input_line)
+        before = said.setdefault(override.key_or_group, word)
+        if before != word:
+            raise UserError(f"{before} and {word} contradict each other", "leave one of them out")
         if override.is_sweep_override():
             raise UserError(
                 f"{override.input_line}: several values are several runs, and retdm.train trains one",

@@ -84,3 +84,15 @@ def test_what_is_no_setting_is_refused() -> None:
         words_of("", {"method": object()})
     with pytest.raises(UserError, match="cannot be read as words"):
         words_of("data.root='/photos", {})
+
+
+def test_words_that_contradict_each_other_are_refused_and_repeated_ones_are_not() -> None:
+    with pytest.raises(UserError, match="seed=1 and seed=2 contradict each other"):
+        words_of("seed=1", {"seed": 2})
+    assert words_of("seed=1", {"seed": 1}) == ["seed=1", "seed=1"]
+
+
+@pytest.mark.parametrize("words", [None, 3, {"seed": 1}])
+def test_what_is_neither_text_nor_a_list_is_refused(words: Any) -> None:
+    with pytest.raises(UserError, match="is no text of words"):
+        words_of(words, {})
