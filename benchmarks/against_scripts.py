@@ -16,6 +16,7 @@ All ways see the same rows, the same cached images and the same passes over the 
 ``set`` is a name of conf/data, ``csv`` with ``root=<folder>``; real sets are read from ``RETDM_DATA``. ``size`` is the
 number of training images (of all images, where they are drawn), 0 takes all. ``words`` are further ones for the last
 three ways, with spaces between. Each run is a line of ``<folder>/results.jsonl``; what is there is not run again.
+``<folder>/comparison.png`` shows the means of all sets that are there.
 """
 
 import json
@@ -34,6 +35,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from benchmark_options import options_of
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
@@ -45,6 +47,7 @@ from retdm.backbones import Backbone
 from retdm.criteria import best_threshold, decide, evaluate
 from retdm.data.modules import ImageData
 from retdm.methods.components.linear_probe import fit_probe
+from retdm.report.figures.style import COLOURS, MARKERS, blank_figure, quiet
 from retdm.runs.build import build_backbone, build_data
 from retdm.runs.process import prepare_process
 from retdm.runs.train import train_run
@@ -75,6 +78,14 @@ OURS: dict[str, tuple[str, str, list[str]]] = {  # way -> method, the stage that
 EXTRA = {"coco": ["data.year=2017"]}
 BATCH, RATE, HEAD, DECAY = 32, 2e-4, 5.0, 0.01  # of the script; HEAD is the factor of the new layer's rate
 CRITERIA = ("mAP", "O-F1", "O-F1 at validation threshold")
+WAYS = {
+    "probe": "logistic regression",
+    "adamw": "AdamW script",
+    "fastai": "fastai",
+    "bce": "retdm, BCE",
+    "control": "control",
+    "retdm": "retdm, RETDM",
+}
 Scores = Callable[[str], NDArray[np.floating[Any]]]  # of a split, (n, L)
 
 
@@ -275,6 +286,9 @@ def main() -> None:
         if line is not None:
             found[way].append(line)
     show(out, options, found)
+    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    if lines:
+        figure(lines).savefig(folder / "comparison.png", dpi=100)
 
 
 def show(out: Console, options: dict[str, Any], found: dict[str, list[dict[str, Any]]]) -> None:
@@ -291,6 +305,31 @@ def show(out: Console, options: dict[str, Any], found: dict[str, list[dict[str, 
         cells = "".join(f"{spread(each) if each else '–':>16}" for each in values)
         seconds = statistics.mean(line["cpu"] for line in lines)
         out.print(f"{way:<10}{cells}{seconds:>14.1f}{len(lines):>6}")
+
+
+def figure(lines: list[dict[str, Any]]) -> Figure:
+    """A row a set and number of passes, a mark a way: mAP on the left, O-F1 at one half on the right."""
+    rows = list(dict.fromkeys((line["set"], line["size"], line["passes"]) for line in lines))
+    drawn = blank_figure(1.3 + 0.5 * len(rows), "The same rows, the same passes: means on the test split")
+    axes = drawn.subplots(1, 2, sharey=True)
+    for each, criterion in zip(axes, CRITERIA, strict=False):
+        for number, ((way, says), colour, marker) in enumerate(zip(WAYS.items(), COLOURS, MARKERS, strict=False)):
+            places: list[tuple[float, float]] = []
+            for place, row in enumerate(rows):
+                of_row = [line for line in lines if (line["set"], line["size"], line["passes"]) == row]
+                values = [line[criterion] for line in of_row if line["way"] == way and line[criterion] is not None]
+                if values:
+                    places.append((statistics.mean(values), place + 0.11 * (number - (len(WAYS) - 1) / 2)))
+            if places:
+                each.plot(*zip(*places, strict=True), color=colour, marker=marker, linestyle="", label=says, alpha=0.85)
+        each.set_xlabel(f"{criterion} ↑", size=9.5)
+        quiet(each)
+    titles = [f"{name}{f', {size:,}' if size else ''}\n{passes} passes" for name, size, passes in rows]
+    axes[0].set_yticks(range(len(rows)), titles)
+    axes[0].invert_yaxis()
+    handles, names = axes[0].get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside lower center", ncols=len(WAYS), frameon=False, fontsize=8.5)
+    return drawn
 
 
 def spread(values: list[float]) -> str:
