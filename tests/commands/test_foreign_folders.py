@@ -194,8 +194,8 @@ def older_run(folder: Path) -> None:
     ("damage", "says"),
     [
         (changed("choices", None), "config.yaml: choices does not name data, method and backbone"),
-        (changed("seed", None), "config.yaml: seed is not set"),
-        (changed("trainer", None), "config.yaml: trainer is not set"),
+        (changed("seed", None), "config.yaml: seed is missing"),
+        (changed("trainer", None), "config.yaml: trainer is missing"),
         (changed("trainer.precision", 3), "config.yaml: trainer.precision=3 is not one of auto"),
         (changed("data", [1]), "config.yaml: data=[1] is not names with values"),
         (changed("backbone._target_", 0.5), "config.yaml: _target_ 0.5 names no class"),

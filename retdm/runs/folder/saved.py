@@ -42,8 +42,10 @@ def settings_of_run(
         UserError: something is missing or no setting, or a class is not accepted.
     """
     check_format(content, where)
+    if missing := [key for key in NEEDED if key not in content]:
+        raise UserError(f"{where}: {missing[0]} is missing", f"another version wrote it, or it was edited: {ANEW}")
     try:
-        found = {key: content[key] for key in NEEDED if key in content}
+        found = {key: content[key] for key in NEEDED}
         check_keys("", found, NEEDED, {}, "a run", complete=True)
         choices = content.get("choices")
         if not isinstance(choices, dict) or not all(isinstance(choices.get(group), str) for group in NAMED):
