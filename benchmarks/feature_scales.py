@@ -166,7 +166,7 @@ def spread(values: list[float]) -> str:
 
 def figure(name: str, stages: list[Array], found: dict[tuple[str, str, float], list[dict[str, Any]]]) -> Figure:
     """How large the features of each stage are, and the average precision by tolerance, scale and penalty."""
-    drawn = blank_figure(4.2, f"{name}: the scale of features, and where liblinear stops")
+    drawn = blank_figure(4.7, f"{name}: the scale of features, and where liblinear stops")
     left, right = drawn.subplots(1, 2, width_ratios=(2, 3))
     left.boxplot([block.ravel()[:: max(1, block.size // 20_000)] for block in stages], showfliers=False)
     left.set_yscale("symlog", linthresh=1)
@@ -183,7 +183,8 @@ def figure(name: str, stages: list[Array], found: dict[tuple[str, str, float], l
     right.invert_xaxis()
     right.set_xlabel("tolerance: further right is nearer to the optimum", size=9.5)
     right.set_ylabel("average precision ↑", size=9.5)
-    right.legend(frameon=False, fontsize=8.5, ncols=2)
+    handles, names = right.get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside lower center", ncols=len(scales), frameon=False, fontsize=8.5)
     for axes in (left, right):
         quiet(axes)
     return drawn
