@@ -16,7 +16,7 @@ SMALLEST = {
     "step": "batch=8 size=32 steps=1 rounds=1",
     "loading": "images=32 side=64 size=32 batch=8 rounds=1",
     "logistic": "penalty=l2 rows=200 features=200 labels=2 splits=1",
-    "feature_scales": "splits=1 tolerances=1e-1 folder=there "
+    "feature_scales": "set=synthetic splits=1 scales=raw,stages tolerances=1e-1 folder=there "
     "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none'",
     "growth": "methods=bag_embedding bags=12 instances=3 features=3 labels=2 limit=0 repeat=1",
     "fuzz": "files=2",
