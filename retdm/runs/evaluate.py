@@ -46,8 +46,8 @@ def evaluate_method(
             weights were not trained on it.
 
     Returns:
-        The report without ``seconds`` and ``images``; under ``predictions`` the test split's arrays, under ``kept``
-        what was chosen on, or None.
+        The report without ``seconds`` and ``images``; under ``predictions`` the test split's arrays, under
+        ``chosen_on`` what was chosen on, or None.
     """
     report = _evaluated(method, data, validation, chosen_on)
     if is_leader():
@@ -85,7 +85,7 @@ def _evaluated(
         "per_label": test["per_label"],
         "left_out": {**test["left_out"], **data.left_out},
         "predictions": rows,
-        "kept": chosen_on,
+        "chosen_on": chosen_on,
     }
 
 
@@ -148,7 +148,7 @@ def write_predictions(folder: RunFolder, report: dict[str, Any], labels: list[st
 
 def write_kept(folder: RunFolder, report: dict[str, Any], labels: list[str]) -> None:
     """Take what was chosen on out of a report and write it as ``validation.npz``."""
-    kept: ChosenOn | None = report.pop("kept")
+    kept: ChosenOn | None = report.pop("chosen_on")
     if kept is not None:
         write_chosen_on(folder, kept, labels)
 

@@ -61,4 +61,6 @@ def train_fitted(
     if method.explains:
         report["predictions"] |= method.explain(data.examples("test")[0])
         write_shown(folder, data, report["predictions"])
-    return {**report, **method.details(), "stages": [], "seconds": seconds}
+    details = method.details()
+    assert not report.keys() & details.keys(), "a method's details would take the place of what every report has"
+    return {**report, **details, "stages": [], "seconds": seconds}

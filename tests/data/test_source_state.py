@@ -124,12 +124,14 @@ def test_a_changed_image_is_seen_and_costs_one_decoding(tmp_path: Path, monkeypa
         images, _ = open_images(kind(tmp_path), 20, tmp_path / "cache")
         return np.stack([images[row] for row in range(8)]), sorted((tmp_path / "decoded").read_text().split())
 
-    def noted(source: ImageFiles, row: int, side: int) -> np.ndarray:
+    decode = cache.DecodedImages.__getitem__
+
+    def noted(images: cache.DecodedImages, row: int) -> np.ndarray:
         with (tmp_path / "decoded").open("a") as file:  # by another process
             file.write(f"{row}\n")
-        return np.asarray(source.read(row))
+        return decode(images, row)
 
-    monkeypatch.setattr(cache, "decoded", noted)
+    monkeypatch.setattr(cache.DecodedImages, "__getitem__", noted)
     for row in range(8):
         draw(row, row)
     first, decoded = opened()

@@ -20,7 +20,7 @@ from retdm.data.sets.scene import Scene
 from retdm.data.user.csv_labels import CsvLabels
 from retdm.errors import UserError
 from retdm.runs.build import build_method
-from retdm.runs.evaluate import criteria_of
+from retdm.runs.evaluate import criteria_of, decision_of
 from retdm.settings.compose import compose_settings, place
 from retdm.settings.run_settings import RunSettings
 
@@ -87,10 +87,10 @@ def test_a_threshold_of_zero_is_a_threshold_and_none_is_told() -> None:
         "target": np.ones((2, 2)),
         "known": np.ones((2, 2), bool),
     }
-    method: Any = type("Labelled", (), {"labels": ["a", "b"]})()
-    assert criteria_of(rows, method, "validation", 0.0)["criteria"]["O-R"] == 1.0
+    method: Any = type("Labelled", (), {"labels": ["a", "b"], "decide": "validation"})()
+    assert criteria_of(rows, method, {"rule": "validation", "threshold": 0.0})["criteria"]["O-R"] == 1.0
     with pytest.raises(UserError, match="no threshold"):
-        criteria_of(rows, method, "validation", None)
+        decision_of(method, None, None, "validation")
 
 
 def test_data_and_cache_are_kept_where_another_folder_finds_them(
