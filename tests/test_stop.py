@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,14 @@ from retdm import stop
 from retdm.stop import Stopped, ignore_requests, listening
 
 FORK: Any = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def hangup() -> Iterator[None]:
+    """Not ignored, as it is where the tests themselves were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def ended(work: Callable[[], Any]) -> int:

@@ -1,16 +1,14 @@
 """From scores to label sets: decision rules, by name. Notation: n images, L labels.
 
-| name | labels of an image | chosen on |
-|---|---|---|
-| ``half`` | every label scored at least one half | |
-| ``top<k>``, as ``top3`` | the k highest | |
-| ``t_criterion`` | as ``half``, and where that leaves none, the highest | |
-| ``expected_f1`` | the set with the greatest expected F1 | |
-| ``validation`` | every label scored at least the one threshold with the greatest O-F1 | validation |
-| ``per_label_f1`` | every label scored at least its own threshold with the greatest F1 | validation |
-| ``precision:.9`` | … its own threshold with the greatest recall among those with this precision | validation |
-| ``recall:.95`` | … its own threshold with the greatest precision among those with this recall | validation |
-| ``train_threshold`` | … its own threshold, which the method has chosen on the training split | training |
+- ``half``: every label scored at least one half.
+- ``top<k>``, as ``top3``: the k highest.
+- ``t_criterion``: as ``half``, and where that leaves none, the highest.
+- ``expected_f1``: the set with the greatest expected F1.
+- ``validation``: every label scored at least the one threshold with the greatest O-F1 on validation.
+- ``per_label_f1``: every label scored at least its own threshold with the greatest F1 on validation.
+- ``precision:.9``: the same at the threshold with the greatest recall among those with this precision.
+- ``recall:.95``: the same at the threshold with the greatest precision among those with this recall.
+- ``train_threshold``: every label scored at least its own threshold, which the method has chosen on the training split.
 """
 
 import re
