@@ -35,6 +35,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from benchmark_options import options_of
+from benchmark_results import kept, spread
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
@@ -264,7 +265,7 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     ways, seeds, splits = (options[key].split(",") for key in ("ways", "seeds", "splits"))
     asked = {key: value for key, value in options.items() if key not in ("ways", "seeds", "splits", "folder")}
-    done = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    done = kept(results)
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     for split, seed, way in product(map(int, splits), map(int, seeds), ways):
         ours = way in OURS
@@ -286,8 +287,7 @@ def main() -> None:
         if line is not None:
             found[way].append(line)
     show(out, options, found)
-    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    if lines:
+    if lines := kept(results):
         figure(lines).savefig(folder / "comparison.png", dpi=100)
 
 
@@ -330,10 +330,6 @@ def figure(lines: list[dict[str, Any]]) -> Figure:
     handles, names = axes[0].get_legend_handles_labels()
     drawn.legend(handles, names, loc="outside lower center", ncols=len(WAYS), frameon=False, fontsize=8.5)
     return drawn
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

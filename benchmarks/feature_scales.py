@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from benchmark_options import options_of
+from benchmark_results import kept, spread
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
@@ -125,8 +126,8 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)  # what a thousand iterations give is part of the answer
     folder, name, words = Path(options["folder"]), options["set"], options["words"].split()
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"{name}.jsonl"
-    lines = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    results = folder / f"{name}.jsonl"
+    lines = kept(results)
     tolerances, scales = [float(each) for each in options["tolerances"].split(",")], options["scales"].split(",")
     stages: list[Array] = []
     found: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
@@ -141,7 +142,7 @@ def main() -> None:
                 if line is None:
                     names = [str(j) for j in range(train.target.shape[1])]
                     line = fitted | fit(train._replace(x=x), test._replace(x=x_test), names, penalty, tolerance)
-                    with kept.open("a") as file:
+                    with results.open("a") as file:
                         file.write(json.dumps(line) + "\n")
                 found.setdefault((scale, penalty, tolerance), []).append(line)
     out.print(f"{name}: {len(train.x):,} images to learn from, {len(test.x):,} to test on, {options['splits']} splits")
@@ -158,10 +159,6 @@ def main() -> None:
         )
         out.print(f"{scale:<9}{penalty:<3}{tolerance:>9g}{cells}{nonzero:>9,.0f}{objective:>10.3g}{cpu:>7.1f}")
     figure(name, stages, found).savefig(folder / f"{name}.png", dpi=100)
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def figure(name: str, stages: list[Array], found: dict[tuple[str, str, float], list[dict[str, Any]]]) -> Figure:

@@ -30,6 +30,7 @@ NOT_HERE = {
     "deployed",  # needs a trained run: tests/commands/test_export.py has one
     "decisions",  # needs trained runs: tests/commands/test_decide.py has one
     "benchmark_options",  # no script: the command lines of the others
+    "benchmark_results",  # no script either: what the others keep and print
     "kills",  # needs processes: tests/commands/test_kills.py has them
 }
 

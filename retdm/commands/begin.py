@@ -57,7 +57,7 @@ def _checked_without_training(command: str, asked: Any, choices: Any) -> str:
     else:
         check_command(command, asked)
     if images := asked.get("images"):
-        find_images([images] if isinstance(images, str) else images)
+        find_images(images)
     if asked["run"] is None:
         return " ".join([f"backbone={choices['backbone']}", *_name_inside(choices, asked["backbone"])])
     run = RunFolder(asked["run"])

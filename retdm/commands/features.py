@@ -49,7 +49,7 @@ def _features(config: DictConfig) -> None:
     choices = HydraConfig.get().runtime.choices
     check_features(asked, choices)
     check_files(asked)
-    files = find_images([asked["images"]] if isinstance(asked["images"], str) else asked["images"])
+    files = find_images(asked["images"])
     out = Path(asked["out"]).expanduser()
     prepare_process()
     extractor = extractor_of(asked, choices)

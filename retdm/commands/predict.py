@@ -41,7 +41,7 @@ def main(config: DictConfig) -> None:
 def _predict(config: DictConfig) -> None:
     asked = _checked(OmegaConf.to_container(config, resolve=True))
     device = device_named(asked["device"])
-    files = find_images([asked["images"]] if isinstance(asked["images"], str) else asked["images"])
+    files = find_images(asked["images"])
     if asked["gallery"] and len(files) > MOST:
         raise UserError(
             f"gallery=true: {len(files):,} images are too many for one page (at most {MOST:,})",

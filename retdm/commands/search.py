@@ -51,8 +51,7 @@ def main(config: DictConfig) -> None:
 def _search(config: DictConfig) -> None:
     asked = _checked(OmegaConf.to_container(config, resolve=True))
     device = device_named(asked["device"])
-    images = [asked["images"]] if isinstance(asked["images"], str) else asked["images"]
-    files = None if images is None else find_images(images)
+    files = None if asked["images"] is None else find_images(asked["images"])
     prepare_process()
     run = RunFolder(asked["run"])
     model = Model(run.path, device, user_classes=asked["user_classes"])

@@ -46,7 +46,7 @@ def settings_of_run(
         raise UserError(f"{where}: {missing[0]} is missing", f"another version wrote it, or it was edited: {ANEW}")
     try:
         found = {key: content[key] for key in NEEDED}
-        check_keys("", found, NEEDED, {}, "a run", complete=True)
+        check_keys("", found, NEEDED, {}, "a run")
         choices = content.get("choices")
         if not isinstance(choices, dict) or not all(isinstance(choices.get(group), str) for group in NAMED):
             raise UserError("choices does not name data, method and backbone", "take a run that training wrote")

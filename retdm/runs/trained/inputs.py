@@ -33,7 +33,7 @@ def pictures(given: Picture | Iterable[Picture]) -> Iterator[Picture]:
     """
     for each in given if _is_several(given) else [given]:  # type: ignore[union-attr]
         if isinstance(each, str | os.PathLike):
-            yield from find_images([os.fspath(each)])
+            yield from find_images(os.fspath(each))
         else:
             yield each  # type: ignore[misc]  # where it is no image, its reader says so
 
@@ -52,8 +52,8 @@ def bags(given: Any) -> list[Any]:
     return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
-def find_images(asked: Iterable[str]) -> list[Path]:
-    """The image files that folders (with all folders in them), files and globs name, each once.
+def find_images(asked: str | Iterable[str]) -> list[Path]:
+    """The image files that a folder (with all folders in it), a file or a glob names, or several of these, each once.
 
     In the order asked for; those of one folder or glob sorted. Folders and globs give files that end like an image and
     are not hidden; a file named by itself is taken whatever its name.
@@ -62,7 +62,7 @@ def find_images(asked: Iterable[str]) -> list[Path]:
         UserError: something names no file at all, or a folder may not be read.
     """
     found: dict[Path, None] = {}
-    for item in asked:
+    for item in [asked] if isinstance(asked, str) else asked:
         path = Path(item).expanduser()
         if path.is_file():
             files = [path]
