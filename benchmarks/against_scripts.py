@@ -45,8 +45,9 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from retdm.backbones import Backbone
-from retdm.criteria import best_threshold, decide, evaluate
+from retdm.criteria import evaluate
 from retdm.data.modules import ImageData
+from retdm.decisions import best_threshold, decide
 from retdm.methods.components.linear_probe import fit_probe
 from retdm.report.figures.style import COLOURS, MARKERS, blank_figure, quiet
 from retdm.runs.build import build_backbone, build_data

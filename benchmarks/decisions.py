@@ -15,7 +15,7 @@ import numpy as np
 
 from retdm.commands.decide import SHOWN
 from retdm.commands.output.tables import print_table
-from retdm.criteria.decide import FloorRule
+from retdm.decisions.rules import FloorRule
 from retdm.report.read import Run, find_runs
 from retdm.report.redecide import Reached, Redecided, redecided
 

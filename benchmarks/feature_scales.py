@@ -30,7 +30,8 @@ from rich.console import Console
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from retdm.criteria import decide, evaluate
+from retdm.criteria import evaluate
+from retdm.decisions import decide
 from retdm.methods.components.labels import constant_labels, smoothed_prior
 from retdm.methods.components.standardise import standardised
 from retdm.methods.on_features.logistic import NEW_NAMES, Logistic

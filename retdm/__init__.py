@@ -11,8 +11,19 @@ if TYPE_CHECKING:
     from retdm.api.run import Run
     from retdm.api.train import train
     from retdm.runs.trained.model import load
+    from retdm.training.criteria_metric import MultilabelCriteria, MultilabelCriterion
 
-__all__ = ["Run", "UserError", "__version__", "embed", "evaluate", "load", "train"]
+__all__ = [
+    "MultilabelCriteria",
+    "MultilabelCriterion",
+    "Run",
+    "UserError",
+    "__version__",
+    "embed",
+    "evaluate",
+    "load",
+    "train",
+]
 __version__ = "0.1.0"
 
 # Imported when they are asked for: they bring PyTorch and Lightning, for which `retdm.losses` alone should not wait.
@@ -21,6 +32,8 @@ _PLACES = {
     "embed": "retdm.api.embed",
     "evaluate": "retdm.api.evaluate",
     "load": "retdm.runs.trained.model",
+    "MultilabelCriteria": "retdm.training.criteria_metric",
+    "MultilabelCriterion": "retdm.training.criteria_metric",
     "train": "retdm.api.train",
 }
 

@@ -14,6 +14,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands too: two workers share two cores
 
 import torch
+from awkward import Case, awkward
 from browsers import CHROMIUM
 from untrained import Untrained, untrained_run
 
@@ -46,6 +47,23 @@ def unpainted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Runs make their figures but do not paint them, which takes most of the time; in a ``painted`` test they do."""
     if request.node.get_closest_marker("painted") is None:
         monkeypatch.setattr(png, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.fixture(params=range(5))
+def case(request: pytest.FixtureRequest) -> Case:
+    return awkward(request.param)
+
+
+@pytest.fixture
+def plain() -> Case:
+    """No ties, no empty or full row, every class present and predicted, all known."""
+    g = np.random.default_rng(7)
+    n, labels = 60, 5
+    scores = g.permutation(n * labels).reshape(n, labels) / (n * labels)
+    target = (g.random((n, labels)) < 0.4).astype(np.int64)
+    target[target.sum(1) == 0, 1] = 1
+    target[target.sum(1) == labels, 3] = 0
+    return Case(scores, target, np.ones((n, labels), dtype=bool), scores >= 0.5)
 
 
 @pytest.fixture(scope="session")

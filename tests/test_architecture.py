@@ -8,19 +8,21 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "retdm"
 GROUND = {"bags", "batch", "errors", "files", "ranges", "registry", "stop"}  # single files that know no room
+RESULTS = {"criteria", "decisions"}
 ROOMS: dict[str, set[str]] = {
     "display": set(),
     "losses": {"ranges"},
     "criteria": {"errors", "registry"},
+    "decisions": {"criteria", "errors", "registry"},
     "backbones": {"errors", "files", "ranges", "registry"},
     "data": {"display", *GROUND},
     "methods": {"backbones", "losses", *GROUND},
-    "training": {"methods", "backbones", "losses", "criteria", "data", "display", *GROUND},
-    "settings": {"training", "methods", "backbones", "criteria", "data", "display", *GROUND},
-    "runs": {"settings", "training", "methods", "backbones", "losses", "criteria", "data", "display", *GROUND},
-    "report": {"runs", "settings", "training", "criteria", "display", *GROUND},
-    "commands": {"report", "runs", "settings", "training", "methods", "criteria", "data", "display", *GROUND},
-    "api": {"commands", "report", "runs", "settings", "criteria", "data", "display", *GROUND},
+    "training": {"methods", "backbones", "losses", *RESULTS, "data", "display", *GROUND},
+    "settings": {"training", "methods", "backbones", *RESULTS, "data", "display", *GROUND},
+    "runs": {"settings", "training", "methods", "backbones", "losses", *RESULTS, "data", "display", *GROUND},
+    "report": {"runs", "settings", "training", *RESULTS, "display", *GROUND},
+    "commands": {"report", "runs", "settings", "training", "methods", *RESULTS, "data", "display", *GROUND},
+    "api": {"commands", "report", "runs", "settings", *RESULTS, "data", "display", *GROUND},
 }
 
 
@@ -106,6 +108,6 @@ def test_the_walk_sees_an_import_where_there_is_one() -> None:
 
 def test_losses_and_criteria_bring_no_lightning_and_no_configuration() -> None:
     heavy = {"pytorch_lightning", "hydra", "omegaconf"}
-    for room in ("losses", "criteria", "backbones"):
+    for room in ("losses", "criteria", "decisions", "backbones"):
         for file in (PACKAGE / room).rglob("*.py"):
             assert not heavy & {name.split(".")[0] for name, _ in imported(file)}, file

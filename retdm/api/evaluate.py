@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from retdm import criteria
-from retdm.criteria.decide import Rule, rule_of
 from retdm.data.given.targets import cells_of
+from retdm.decisions.rules import Rule, rule_of
 from retdm.errors import UserError
 
 
@@ -20,9 +20,9 @@ def evaluate(
         scores: (n, L) probabilities in [0, 1].
         targets: (n, L) of 1, 0 and NaN (or None), which is unknown and counts in no criterion: an array, nested lists
             or a DataFrame.
-        decide: the rule that makes label sets of scores, see :func:`retdm.criteria.decide`.
+        decide: the rule that makes label sets of scores, see :func:`retdm.decisions.rules`.
         threshold: of ``decide="validation"``, a number in [0, 1]; of rules with a threshold a label, (L,) of them, such
-            as ``retdm.criteria.rule_of("per_label_f1").choose(scores, targets, known)`` gives of other images. Of no
+            as ``retdm.decisions.rule_of("per_label_f1").choose(scores, targets, known)`` gives of other images. Of no
             other rule.
 
     Returns:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm.commands.guard import guarded
 from retdm.commands.output.tables import Rows, number, print_table
-from retdm.criteria.thresholds import NEVER
+from retdm.decisions.thresholds import NEVER
 from retdm.display.screen import console
 from retdm.errors import UserError
 from retdm.files import write_json

@@ -36,7 +36,7 @@ class Method(LightningModule):
     Args:
         backbone: the network that reads images; its transform normalises them.
         labels: names of the L labels, in the order of targets and scores.
-        decide: name of the rule that turns scores into label sets, one of ``retdm.criteria.decide``.
+        decide: name of the rule that turns scores into label sets, one of ``retdm.decisions.rules``.
         seed: of everything that is drawn at random.
 
     Attributes:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from retdm.criteria import CRITERIA, LARGER_IS_BETTER, rule_of
+from retdm.criteria import CRITERIA, LARGER_IS_BETTER
+from retdm.decisions import rule_of
 from retdm.errors import UserError
 from retdm.registry import nearest
 from retdm.report.groups import Group, flat, split_names

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.criteria import decide, rule_of
-from retdm.criteria.decide import Rule
+from retdm.decisions import decide, rule_of
+from retdm.decisions.rules import Rule
 from retdm.errors import UserError
 from retdm.report.read import Run
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.criteria import rule_of
+from retdm.decisions import rule_of
 from retdm.errors import UserError
 from retdm.runs.folder.paths import RunFolder, read_config, read_json, read_metrics, shown
 from retdm.settings.run_settings import network_of

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from retdm.criteria import evaluate
 from retdm.criteria.counts import count, precision, recall
-from retdm.criteria.decide import FloorRule, Rule, Threshold, rule_of
+from retdm.decisions.rules import FloorRule, Rule, Threshold, rule_of
 from retdm.errors import UserError
 from retdm.report.decisions import decided_by, rule_of_run
 from retdm.report.read import Run

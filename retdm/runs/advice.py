@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from retdm.criteria import rule_of
 from retdm.criteria.mean_average_precision import label_average_precision, mean_average_precision
 from retdm.data.base_module import Data
 from retdm.data.modules import BagData
+from retdm.decisions import rule_of
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.runs.folder.paths import RunFolder, read_json, shown

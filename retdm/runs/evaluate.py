@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from retdm import criteria
-from retdm.criteria import decide, rule_of
-from retdm.criteria.decide import Threshold
 from retdm.data.base_module import Data
 from retdm.data.modules import ImageData
+from retdm.decisions import decide, rule_of
+from retdm.decisions.rules import Threshold
 from retdm.errors import UserError
 from retdm.files import atomic
 from retdm.methods.base import Method

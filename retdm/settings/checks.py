@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
 from retdm.batch import BagBatch
-from retdm.criteria import rule_of
+from retdm.decisions import rule_of
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast, Between

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm import registry
 from retdm.batch import BagBatch
-from retdm.criteria.decide import rule_of
 from retdm.data.source import data_root
+from retdm.decisions.rules import rule_of
 from retdm.errors import UserError
 from retdm.methods.stage import START
 from retdm.ranges import AtLeast

@@ -10,7 +10,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-from retdm.criteria import rule_of
+from retdm.decisions import rule_of
 from retdm.errors import UserError
 from retdm.methods.stage import START, Stage
 from retdm.registry import CONF, close_names, files_of, nearest

@@ -7,11 +7,12 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
-from retdm.criteria import MultilabelCriteria, best_threshold
-from retdm.criteria.decide import Threshold, rule_of
+from retdm.decisions import best_threshold
+from retdm.decisions.rules import Threshold, rule_of
 from retdm.errors import UserError
 from retdm.methods.base import Method, Predictions
 from retdm.methods.deep import DeepMethod
+from retdm.training.criteria_metric import MultilabelCriteria
 
 
 class Evaluation(Callback):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import retdm
-from retdm import criteria
+from retdm import criteria, decisions
 
 DRAW = np.random.default_rng(0)
 SCORES = DRAW.random((30, 4)).round(2)
@@ -20,7 +20,7 @@ GIVEN = np.where(KNOWN, TARGETS, np.nan)
     [("half", None), ("top3", None), ("validation", 0.3), ("train_threshold", [0.1, 0.3, 0.5, 0.7])],
 )
 def test_it_is_the_criteria_of_known_cells(rule: str, threshold: Any) -> None:
-    decided = criteria.decide(SCORES, rule, *([] if threshold is None else [threshold]))
+    decided = decisions.decide(SCORES, rule, *([] if threshold is None else [threshold]))
     expected = criteria.evaluate(SCORES, TARGETS, KNOWN, list("abcd"), decided)["criteria"]
     for targets in (GIVEN, pd.DataFrame(GIVEN), pd.DataFrame(GIVEN).astype("Int64"), GIVEN.tolist()):
         assert retdm.evaluate(SCORES, targets, decide=rule, threshold=threshold) == expected

@@ -14,7 +14,7 @@ import pytest
 from command_line import ROOT, Done, in_process
 
 from retdm.commands.flags import with_names_quoted
-from retdm.criteria.decide import rule_of
+from retdm.decisions.rules import rule_of
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import OUT_OF_FOLD, VALIDATION, read_chosen_on
 

@@ -23,8 +23,8 @@ from retdm.batch import Batch
 from retdm.commands import export as room
 from retdm.commands.export import export
 from retdm.commands.train import train
-from retdm.criteria import RULES, rule_of
 from retdm.data.synthetic.source import Synthetic
+from retdm.decisions import RULES, rule_of
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
 from retdm.runs.folder.paths import RunFolder

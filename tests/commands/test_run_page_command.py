@@ -13,7 +13,8 @@ from command_line import check_message, in_process
 from PIL import Image
 
 from retdm.commands.train import train
-from retdm.criteria import decide, worst_decisions
+from retdm.criteria import worst_decisions
+from retdm.decisions import decide
 from retdm.report.one_run import page
 from retdm.runs.folder.paths import RunFolder
 from retdm.settings.run_settings import RunSettings

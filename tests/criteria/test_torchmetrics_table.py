@@ -19,7 +19,8 @@ from torchmetrics.classification import (
     MultilabelRecall,
 )
 
-from retdm.criteria import decide, evaluate
+from retdm.criteria import evaluate
+from retdm.decisions import decide
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "criteria.md"
 LABELS = 4

@@ -8,7 +8,7 @@ from report_runs import LABELS, write_run
 
 from retdm.criteria import evaluate
 from retdm.criteria.counts import count
-from retdm.criteria.decide import rule_of
+from retdm.decisions.rules import rule_of
 from retdm.errors import UserError
 from retdm.report.read import Run, find_runs
 from retdm.report.redecide import redecided

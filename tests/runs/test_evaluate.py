@@ -12,7 +12,7 @@ from command_line import in_process
 import retdm
 from retdm.commands.train import train
 from retdm.criteria import evaluate
-from retdm.criteria.decide import rule_of
+from retdm.decisions.rules import rule_of
 from retdm.errors import UserError
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import BEFORE_REFIT, VALIDATION, ChosenOn, read_chosen_on

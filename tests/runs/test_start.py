@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from retdm.batch import FeatureBatch
 from retdm.commands.train import train
-from retdm.criteria import best_threshold
+from retdm.decisions import best_threshold
 from retdm.errors import UserError
 from retdm.methods.components.linear_probe import fit_probe
 from retdm.methods.components.standardise import standardised

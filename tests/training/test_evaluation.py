@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from by_hand import scores_by_hand
 
-from retdm.criteria import best_threshold, decide, evaluate
+from retdm.criteria import evaluate
+from retdm.decisions import best_threshold, decide
 from retdm.training.evaluation import threshold_on
 
 PARTLY = ["data._target_=makers.PartlyKnown", "data.validation_fraction=0.4", "method=bce"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from retdm.criteria import rule_of
+from retdm.decisions import rule_of
 from retdm.errors import UserError
 from retdm.files import write_text
 from retdm.runs.folder.paths import SWEEP, RunFolder, read_config, read_metrics, shown

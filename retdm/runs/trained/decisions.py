@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retdm.criteria.arrays import Bools
-from retdm.criteria.decide import Rule, Threshold, rule_of
+from retdm.decisions.rules import Rule, Threshold, rule_of
 from retdm.errors import UserError
 from retdm.methods.base import Method
 from retdm.runs.folder.paths import RunFolder, read_json

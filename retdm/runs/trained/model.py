@@ -95,7 +95,7 @@ class Model:
                 :func:`retdm.data.images.as_rgb`. Of a run on bags: arrays (N, D), or one.
             batch_size: images that are scored at once.
             decide: return labels instead: True by the run's rule and threshold, or by the rule of this name
-                (:mod:`retdm.criteria.decide`), such as ``"precision:.9"``.
+                (:mod:`retdm.decisions.rules`), such as ``"precision:.9"``.
 
         Returns:
             float32 (n, L) in [0, 1], also of one image; with ``decide`` the names of each image's labels.

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
-from retdm.criteria import decide
 from retdm.criteria.mean_average_precision import label_average_precision
 from retdm.data.base_module import Data
 from retdm.data.modules import ImageData
+from retdm.decisions import decide
 from retdm.display.figure_text import undrawn
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod

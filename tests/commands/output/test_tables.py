@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from retdm.commands.output.tables import number, print_report
-from retdm.criteria import CRITERIA, INSTANCE_CRITERIA, decide, evaluate
+from retdm.criteria import CRITERIA, INSTANCE_CRITERIA, evaluate
+from retdm.decisions import decide
 from retdm.runs.folder.paths import RunFolder
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fitted_toys import Toy, decisions, instances_scored, scored, toy
 
-from retdm.criteria.decide import decide
+from retdm.decisions.rules import decide
 from retdm.errors import UserError
 from retdm.methods.on_bags.mimlfast import EACH, Rates, Weights, minibatch, start
 

@@ -10,7 +10,7 @@ import torch
 from fitted_toys import Toy, decisions, instances_scored, scored, toy
 from scipy.optimize import minimize
 
-from retdm.criteria import decide
+from retdm.decisions import decide
 from retdm.methods.on_bags.ranklsim import RankLossSIM, objective, pegasos, thresholds_of
 
 fitted = partial(fitted_toys.fitted, "ranklsim")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from picture_toys import NAMES
 
-from retdm.criteria import decide
 from retdm.data.modules import ImageData
+from retdm.decisions import decide
 from retdm.training.pictures.images import HIT, choose_rows, draw_predictions, in_lines, labels_in_words
 
 

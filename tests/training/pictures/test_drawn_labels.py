@@ -8,7 +8,8 @@ from matplotlib.text import Text
 from picture_toys import NAMES, precisions
 from sklearn.metrics import average_precision_score
 
-from retdm.criteria import decide, evaluate
+from retdm.criteria import evaluate
+from retdm.decisions import decide
 from retdm.training.pictures.embedding import Space, draw_embedding
 from retdm.training.pictures.images import draw_predictions
 from retdm.training.pictures.labels import draw_bars, draw_curves

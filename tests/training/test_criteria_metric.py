@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
 
-from retdm.criteria import CRITERIA, MultilabelCriteria, MultilabelCriterion, evaluate
+from retdm.criteria import CRITERIA, evaluate
 from retdm.errors import UserError
+from retdm.training.criteria_metric import MultilabelCriteria, MultilabelCriterion
 
 
 def tensors(case: Case) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,6 +174,6 @@ def test_a_lightning_loop_logs_them_and_begins_each_epoch_anew(tmp_path: Path) -
 
 def test_the_functions_alone_load_neither_pytorch_nor_torchmetrics() -> None:
     code = (
-        "import retdm.criteria, sys; print(sorted({'torch', 'torchmetrics', 'pytorch_lightning'} & set(sys.modules)))"
+        "import retdm.decisions, sys; print(sorted({'torch', 'torchmetrics', 'pytorch_lightning'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

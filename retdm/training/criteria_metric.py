@@ -10,8 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from retdm.criteria.decide import rule_of
 from retdm.criteria.evaluate import LARGER_IS_BETTER, check_criterion, evaluate
+from retdm.decisions.rules import rule_of
 from retdm.errors import UserError
 
 STATES = ("index", "scores", "target", "known")
@@ -25,7 +25,7 @@ class MultilabelCriteria(Metric):
 
     Args:
         labels: the names of the L labels, or their number.
-        decide: the rule that makes label sets of scores, see :func:`retdm.criteria.decide`.
+        decide: the rule that makes label sets of scores, see :func:`retdm.decisions.rules`.
         threshold: of a rule that has any, a number or one a label; None chooses those that are best on these very rows.
             ``train_threshold`` needs them.
         more: the arguments that every ``torchmetrics.Metric`` has, such as ``compute_on_cpu``.

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retdm.criteria import best_threshold, decide, evaluate
+from retdm.criteria import evaluate
+from retdm.decisions import best_threshold, decide
 
 NAMES = ["sky", "sea", "moon", "tree", "car", "dog"]
 

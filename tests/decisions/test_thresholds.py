@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from awkward import Case
 
-from retdm.criteria.thresholds import FEW_POSITIVES, NEVER, Floor, best_threshold, f1_thresholds, floor_thresholds
+from retdm.decisions.thresholds import FEW_POSITIVES, NEVER, Floor, best_threshold, f1_thresholds, floor_thresholds
 
 
 def candidates(scores: np.ndarray) -> list[float]:

@@ -5,8 +5,8 @@ import pytest
 from awkward import Case
 from sklearn.metrics import f1_score
 
-from retdm.criteria import RULES, best_threshold, decide
-from retdm.criteria.decide import rule_of
+from retdm.decisions import RULES, best_threshold, decide
+from retdm.decisions.rules import rule_of
 from retdm.errors import UserError
 
 SCORES = np.array([[0.5, 0.49, 0.9, 0.1], [0.3, 0.3, 0.3, 0.3], [0.2, 0.7, 0.2, 0.2]])

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from retdm.criteria.arrays import Bools, Floats, probabilities
-from retdm.criteria.expected_f1 import expected_f1_sets
-from retdm.criteria.thresholds import NEVER, Floor, best_threshold, f1_thresholds, floor_thresholds
+from retdm.decisions.expected_f1 import expected_f1_sets
+from retdm.decisions.thresholds import NEVER, Floor, best_threshold, f1_thresholds, floor_thresholds
 from retdm.errors import UserError
 from retdm.registry import nearest
 
@@ -125,7 +125,7 @@ class _TCriterion(_Half):
 
 
 class _ExpectedF1(Rule):
-    """See `retdm.criteria.expected_f1`."""
+    """See `retdm.decisions.expected_f1`."""
 
     def apply(self, scores: ArrayLike, threshold: ArrayLike | None = None) -> Bools:
         return expected_f1_sets(scores)
@@ -135,14 +135,14 @@ class _ExpectedF1(Rule):
 
 
 class _Validation(Rule):
-    """See `retdm.criteria.thresholds.best_threshold`."""
+    """See `retdm.decisions.thresholds.best_threshold`."""
 
     def choose(self, scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Threshold:
         return best_threshold(scores, target, known)
 
 
 class _PerLabelF1(Rule):
-    """See `retdm.criteria.thresholds.f1_thresholds`."""
+    """See `retdm.decisions.thresholds.f1_thresholds`."""
 
     def choose(self, scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Threshold:
         found: list[float] = f1_thresholds(scores, target, known).tolist()
@@ -154,7 +154,7 @@ class _PerLabelF1(Rule):
 
 @dataclass(frozen=True)
 class FloorRule(Rule):
-    """A rule with a floor of precision or recall for every label, see `retdm.criteria.thresholds.floor_thresholds`.
+    """A rule with a floor of precision or recall for every label, see `retdm.decisions.thresholds.floor_thresholds`.
 
     Attributes:
         floor: what must be reached.
@@ -220,7 +220,7 @@ def decide(scores: ArrayLike, rule: str, threshold: ArrayLike | None = 0.5) -> B
 
     Args:
         scores: (n, L) in [0, 1].
-        rule: name of one, see `retdm.criteria.decide`.
+        rule: name of one, see `retdm.decisions.rules`.
         threshold: a number for ``validation``, such as `best_threshold` of the validation split; (L,) for rules with a
             threshold a label, such as their ``choose`` gives them. Other rules do not read it.
 

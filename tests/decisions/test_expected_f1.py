@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from retdm.criteria.expected_f1 import expected_f1, expected_f1_sets
+from retdm.decisions.expected_f1 import expected_f1, expected_f1_sets
 
 
 def worth(chosen: tuple[int, ...], probabilities: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 from torchmetrics import MetricCollection
 
-from retdm.criteria import MultilabelCriteria, MultilabelCriterion
+from retdm.training.criteria_metric import MultilabelCriteria, MultilabelCriterion
 
 SOME = ("mAP", "O-F1")
 SHARES = {"uneven": [[3, 9, 1], [16]], "nothing on one": [[40], []]}  # sizes of each process's batches
