@@ -22,7 +22,7 @@ from retdm.runs.distributed import together
 from retdm.runs.evaluate import evaluate_method, label_counts, write_kept, write_mistakes
 from retdm.runs.folder.paths import RunFolder, check_split, read_config
 from retdm.runs.folder.rows import VALIDATION, read_chosen_on
-from retdm.runs.folder.saved import settings_of_run, weights_into, without_places
+from retdm.runs.folder.saved import settings_of_run, weights_into, without_places, write_decision
 from retdm.runs.process import prepare_process
 from retdm.runs.retrieval import evaluate_retrieval_of
 from retdm.settings.checks import check_command, check_groups
@@ -74,6 +74,7 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool, retr
     if not is_leader():
         return
     write_kept(folder, report, data.labels)
+    write_decision(folder.best, report)
     write_mistakes(folder, data, rows, report["decision"])
     report["label_counts"] = label_counts(data)
     if retrieval:

@@ -24,6 +24,7 @@ from retdm.runs.folder.paths import RunFolder, check_split, check_state, read_co
 from retdm.runs.folder.plan import chosen_on_before, plan, threshold_before
 from retdm.runs.folder.provenance import provenance, rounds_differently
 from retdm.runs.folder.rows import read_chosen_on, write_chosen_on
+from retdm.runs.folder.saved import write_decision
 from retdm.runs.process import is_deterministic, prepare_process, repeatable
 from retdm.runs.train_deep import train_deep
 from retdm.runs.train_fitted import train_fitted
@@ -184,6 +185,7 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
         figure = draw_heat_maps(method, data, "test", "test images, by the weights that were evaluated")
         write_picture(folder.pictures / "heat_maps.png", figure)
     warn_of_result(method, data, report)
+    write_decision(folder.best, report)
     write_json(folder.metrics, report)
     return report
 

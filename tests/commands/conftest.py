@@ -77,5 +77,4 @@ def trained(tiny_run: Path, tmp_path: Path) -> Path:
     """A copy of what predicting needs of the run."""
     folder = tmp_path / "run"
     shutil.copytree(tiny_run / "checkpoints", folder / "checkpoints")
-    shutil.copy(tiny_run / "metrics.json", folder)
     return folder

@@ -29,6 +29,7 @@ from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import read_chosen_on
+from retdm.runs.folder.saved import write_decision
 from retdm.runs.trained.model import load
 from retdm.settings.run_settings import RunSettings
 
@@ -120,9 +121,9 @@ def test_a_file_carries_labels_transform_and_rule(out: Path, name: str) -> None:
 
 def test_the_threshold_of_the_validation_rule_is_the_runs(untrained: Untrained) -> None:
     run = untrained("method=bce", "method.decide=validation")
-    with pytest.raises(UserError, match="takes its threshold from"):
+    with pytest.raises(UserError, match="has no threshold"):
         export(run, run.path / "export", onnx=False)
-    run.metrics.write_text('{"threshold": 0.375}')
+    write_decision(run.best, {"threshold": 0.375, "decision": None})
     decides = export(run, run.path / "export", onnx=False).card["decide"]
     assert (decides["rule"], decides["threshold"]) == ("validation", 0.375)
 

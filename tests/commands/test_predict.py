@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ import torch
 from command_line import Done, check_message, in_process, predictions_in
 
 from retdm.commands import predict
+from retdm.runs.folder.saved import write_decision
 from retdm.runs.trained import image_files
 
 
@@ -126,7 +126,7 @@ def test_the_threshold_of_the_validation_part_is_the_runs(
     trained: Path, photos: Path, rows: dict[str, np.ndarray]
 ) -> None:
     threshold = float(np.median(rows["scores"]))
-    (trained / "metrics.json").write_text(json.dumps({"threshold": threshold}))
+    write_decision(trained / "checkpoints" / "best.ckpt", {"threshold": threshold, "decision": None})
     done = command(f"run={trained}", f"images={photos}", "decide=validation")
     assert done.code == 0, done.err
     report = predictions_in(trained / "predictions")
@@ -136,18 +136,15 @@ def test_the_threshold_of_the_validation_part_is_the_runs(
     assert (carried == (rows["scores"] >= threshold))[clear].all()
 
 
-@pytest.mark.parametrize("content", [None, "{}", "[]", "no json", '{"threshold": null}'])
-def test_a_threshold_that_is_not_there_is_told_with_its_file(trained: Path, photos: Path, content: str | None) -> None:
-    (trained / "metrics.json").unlink()
-    if content is not None:
-        (trained / "metrics.json").write_text(content)
+def test_without_a_threshold_the_rule_that_needs_it_is_an_error(trained: Path, photos: Path) -> None:
+    best = trained / "checkpoints" / "best.ckpt"
+    write_decision(best, {"threshold": None, "decision": None})
     message = check_message(command(f"run={trained}", f"images={photos}", "decide=validation"))
-    assert f"{trained / 'metrics.json'}, which is not there or has none" in message
+    assert f"{best} has no threshold" in message
     assert not (trained / "predictions").exists()
 
 
 def test_three_labels_each_when_asked_for(trained: Path, photos: Path) -> None:
-    (trained / "metrics.json").unlink()  # which this rule does not need
     assert command(f"run={trained}", f"images={photos}", "decide=top3").code == 0
     report = predictions_in(trained / "predictions")
     assert (report["rule"], report["threshold"]) == ("top3", None)
@@ -255,10 +252,10 @@ def test_a_list_on_the_command_line_gives_its_files_in_its_order(
         (("run={run}", "images={run}/nothing"), "images: there is no {run}/nothing"),
         (("run={run}/nothing", "images={photos}"), "there is no checkpoint {run}/nothing/checkpoints/best.ckpt"),
         (
-            ("run={run}", "images={photos}", "out={run}/metrics.json"),
-            "cannot write to {run}/metrics.json: File exists",
+            ("run={run}", "images={photos}", "out={run}/checkpoints/best.ckpt"),
+            "cannot write to {run}/checkpoints/best.ckpt: File exists",
         ),
-        (("run={run}", "images={photos}", "out={run}/metrics.json/x"), "metrics.json/x: Not a directory"),
+        (("run={run}", "images={photos}", "out={run}/checkpoints/best.ckpt/x"), "best.ckpt/x: Not a directory"),
     ],
 )
 def test_what_cannot_be_is_refused_in_few_words(

@@ -27,6 +27,7 @@ SETTINGS = [
     "schedule=short",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
+    "method.decide=per_label_f1",
 ]
 LONG = ["trainer.devices=2", "schedule.joint.max_epochs=500"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}", "OMP_NUM_THREADS": "1"}
@@ -85,6 +86,8 @@ def test_two_processes_end_where_one_does(way: str, one: Path, folder: Path) -> 
     a, b = (json.loads((run / "metrics.json").read_text()) for run in (one, two))
     for name, value in a["test"].items():
         assert b["test"][name] == pytest.approx(value, abs=0.01)
+    assert b["decision"]["rule"] == "per_label_f1"
+    assert b["decision"]["threshold"] == pytest.approx(a["decision"]["threshold"], abs=1e-4)
     assert len(list((two / "tensorboard").glob("events*"))) >= 1
 
 

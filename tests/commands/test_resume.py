@@ -35,6 +35,7 @@ def settings_for(folder: Path, cache: Path, workers: int = 0, *more: str) -> dic
             "schedule.joint.max_epochs=2",
             "trainer.accelerator=cpu",
             "trainer.checkpoint_steps=2",
+            "method.decide=per_label_f1",
             f"run={folder}",
             *more,
         ]
@@ -83,8 +84,9 @@ def assert_same_end(one: Path, other: Path, *checkpoints: str) -> None:
     a, b = (json.loads((folder / "metrics.json").read_text()) for folder in (one, other))
     for stage in (*a["stages"], *b["stages"]):
         del stage["minutes"]  # of a clock
-    for key in ("test", "validation", "per_label", "stages"):
+    for key in ("test", "validation", "per_label", "stages", "decision"):
         assert a[key] == b[key]
+    assert a["decision"]["rule"] == "per_label_f1"
     assert epochs_of(one) == epochs_of(other)
 
 

@@ -12,7 +12,7 @@ from retdm.settings.classes import resolve_classes
 from retdm.settings.plain import differences
 from retdm.settings.run_settings import RunSettings, check_format
 from retdm.settings.types import fits
-from retdm.training.checkpoint_files import read_checkpoint
+from retdm.training.checkpoint_files import read_checkpoint, save
 
 GROUPS = ("data", "augment", "method", "backbone", "optimizer")
 NAMED = ("data", "method", "backbone")
@@ -114,6 +114,20 @@ def take(method: Method, content: dict[str, Any], path: Path) -> None:
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: its weights do not fit its settings: {reason}", ANEW) from error
+
+
+def write_decision(path: Path, report: Mapping[str, Any]) -> None:
+    """Write into an evaluated checkpoint how its run decides, so that it needs no other file of the run for that.
+
+    Args:
+        path: of the checkpoint.
+        report: has ``threshold``, the one for all labels, and ``decision``, see
+            :func:`retdm.runs.evaluate.decision_of`.
+    """
+    content = read_checkpoint(path)
+    decision = {"threshold": report["threshold"], "decision": report["decision"]}
+    if any(content["retdm"].get(key) != value for key, value in decision.items()):
+        save({**content, "retdm": content["retdm"] | decision}, path)
 
 
 def without_places(data: dict[str, Any]) -> dict[str, Any]:

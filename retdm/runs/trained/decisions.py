@@ -1,6 +1,6 @@
 """Decision of labels from scores by a trained run: its own rule or another, at the threshold that the run gives it."""
 
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from retdm.criteria.arrays import Bools
 from retdm.decisions.rules import Rule, Threshold, rule_of
 from retdm.errors import UserError
 from retdm.methods.base import Method
-from retdm.runs.folder.paths import RunFolder, read_json
+from retdm.runs.folder.paths import RunFolder, shown
 from retdm.runs.folder.rows import chosen_on_of
 from retdm.settings.types import fits
 from retdm.training.evaluation import own_thresholds
@@ -36,13 +36,16 @@ class Decision(NamedTuple):
         return self.rule.in_words(self.threshold)
 
 
-def decision_of_run(run: RunFolder, name: str, method: Method, *, refit: bool) -> Decision:
+def decision_of_run(
+    run: RunFolder, name: str, method: Method, description: Mapping[str, Any], *, refit: bool
+) -> Decision:
     """A rule at the threshold that a trained run gives it: its own, or one chosen on what the run keeps for that.
 
     Args:
         run: its folder.
         name: of the rule.
         method: of the run, with its weights.
+        description: of the method, in the run's checkpoint: ``threshold`` and ``decision`` where it was evaluated.
         refit: the run is trained on its validation split too.
 
     Raises:
@@ -54,26 +57,19 @@ def decision_of_run(run: RunFolder, name: str, method: Method, *, refit: bool) -
     if rule.chosen_on == "training":
         return Decision(rule, own_thresholds(method))
     if not rule.per_label:
-        return Decision(rule, _threshold(run))
-    found: Any = _metrics(run).get("decision")
+        return Decision(rule, _threshold(run, description))
+    found: Any = description.get("decision")
     if fits(found, dict[str, Any]) and found.get("rule") == rule.name:
         return Decision(rule, rule.check(found.get("threshold"), len(method.labels)).tolist())
     return Decision(rule, rule.choose(*chosen_on_of(run, rule.name, refit=refit).cells))
 
 
-def _threshold(run: RunFolder) -> float:
+def _threshold(run: RunFolder, description: Mapping[str, Any]) -> float:
     """The one threshold of a run."""
-    threshold: Any = _metrics(run).get("threshold")
+    threshold: Any = description.get("threshold")
     if not fits(threshold, float):
         raise UserError(
-            f"decide=validation takes its threshold from {run.metrics}, which is not there or has none",
-            "let the run reach its end: repeat its training command; or choose another rule, such as half",
+            f"decide=validation: {shown(run.best)} has no threshold, for its run has not reached its end",
+            "repeat its training command; or choose another rule, such as half",
         )
     return float(threshold)
-
-
-def _metrics(run: RunFolder) -> dict[str, Any]:
-    found: Any = None
-    with suppress(UserError):
-        found = read_json(run.metrics)
-    return found if isinstance(found, dict) else {}

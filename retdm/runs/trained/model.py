@@ -57,6 +57,7 @@ class Model:
         )
         if run.config.exists():
             check_same(description["identity"], read_config(run)["identity"], run.best)
+        self._description = description
         self.labels: list[str] = description["labels"]
         self.dim: int | None = description.get("dim")
         self.image_size: int = description["image_size"] or 0
@@ -117,7 +118,8 @@ class Model:
         Raises:
             UserError: there is no such rule, or the run has nothing to choose its threshold on.
         """
-        return decision_of_run(self.run, rule or self.method.decide, self.method, refit=self.settings.refit)
+        name, refit = rule or self.method.decide, self.settings.refit
+        return decision_of_run(self.run, name, self.method, self._description, refit=refit)
 
     def embed(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:
         """Embeddings of images, or of bags, in their order: the vectors that the network's head classifies.

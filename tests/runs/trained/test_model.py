@@ -17,6 +17,7 @@ from retdm.data.preparation import Preparation
 from retdm.data.synthetic.source import Synthetic
 from retdm.errors import UserError
 from retdm.runs.build import build_data
+from retdm.runs.folder.saved import write_decision
 from retdm.runs.trained.model import Model
 from retdm.settings.run_settings import RunSettings
 from retdm.training.inference import infer
@@ -123,11 +124,14 @@ def test_the_labels_are_those_that_the_runs_rule_gives(moved: Path, pictures: li
     named = [[model.labels[j] for j in np.flatnonzero(row >= 0.5)] for row in scores]
     assert model.predict(pictures, decide=True) == named
     assert model.predict(pictures[0], decide=True) == named[:1] and model.predict([], decide=True) == []
-    model.method.decide = "validation"
-    with pytest.raises(UserError, match="takes its threshold from"):
-        model.predict(pictures, decide=True)
     threshold = float(np.median(scores))
-    (moved / "metrics.json").write_text(json.dumps({"threshold": threshold}))
+    for known in ({"threshold": None, "decision": None}, {"threshold": threshold, "decision": None}):
+        write_decision(model.run.best, known)
+        model = retdm.load(moved)
+        model.method.decide = "validation"
+        if known["threshold"] is None:
+            with pytest.raises(UserError, match="has no threshold"):
+                model.predict(pictures, decide=True)
     decided = model.predict(pictures, decide=True)
     assert decided == [[model.labels[j] for j in np.flatnonzero(row >= threshold)] for row in scores] != named
 
