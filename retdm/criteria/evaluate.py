@@ -1,7 +1,7 @@
 """All criteria of a set of scored images, by name.
 
 `counts` evaluates decided label sets, `ranking` the order of an image's labels, `mean_average_precision` the order of a
-label's images; `decide` makes sets of scores. Notation: n images, L labels.
+label's images, `calibration` scores as probabilities; `decide` makes sets of scores. Notation: n images, L labels.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from retdm.criteria import counts, mean_average_precision, ranking, ranking_average_precision
+from retdm.criteria import calibration, counts, mean_average_precision, ranking, ranking_average_precision
 from retdm.criteria.arrays import probabilities, relevant_and_known
 from retdm.criteria.instances import INSTANCE_CRITERIA
 from retdm.errors import UserError
@@ -34,6 +34,11 @@ _OF_RANKS = {
     "one_error": ranking.one_error,
     "average_precision": ranking_average_precision.average_precision,
 }
+_OF_SCORES = {
+    "calibration_error": calibration.calibration_error,
+    "brier_score": calibration.brier_score,
+    "log_loss": calibration.log_loss,
+}
 
 CRITERIA: tuple[str, ...] = (
     "C-P",
@@ -51,6 +56,9 @@ CRITERIA: tuple[str, ...] = (
     "coverage_normalised",
     "one_error",
     "average_precision",
+    "calibration_error",
+    "brier_score",
+    "log_loss",
 )
 """Every criterion of label sets, in the order of reports."""
 
@@ -113,6 +121,7 @@ def evaluate(
     found: dict[str, float | None] = {
         **{name: criterion(c) for name, criterion in _OF_COUNTS.items()},
         **{name: criterion(r) for name, criterion in _OF_RANKS.items()},
+        **{name: criterion(values, relevant, is_known) for name, criterion in _OF_SCORES.items()},
         "mAP": mean_average_precision.mean_average_precision(label_ap),
     }
 

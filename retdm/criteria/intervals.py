@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retdm.criteria import counts, ranking
+from retdm.criteria import calibration, counts, ranking
 from retdm.criteria.arrays import Bools, Floats, as_bool, probabilities, relevant_and_known
 from retdm.criteria.counts import Tally
 from retdm.criteria.evaluate import CRITERIA
@@ -63,8 +63,9 @@ def bootstrap_intervals(
 
     All criteria are computed of the same resamples. A resample in which a criterion is undefined (a label without a
     positive, no image with a pair) is left out of its percentiles; where that is more than half of them, the criterion
-    has no interval. The means over labels take those that are defined in the resample, as `evaluate` does. Few
-    positives make the interval of a label too narrow: with 10, it covers the true value less often than ``level`` says.
+    has no interval. The means over labels take those that are defined in the resample, as `evaluate` does; the bins of
+    the calibration error stay where all images cut them. Few positives make the interval of a label too narrow: with
+    10, it covers the true value less often than ``level`` says.
 
     Args:
         scores: (n, L) probabilities in [0, 1].
@@ -90,7 +91,15 @@ def bootstrap_intervals(
     of_images = _of_images(values, relevant, is_known, predicted)
     chosen = as_bool("predicted", predicted, values.shape) & is_known
     cells = [part.astype(np.float32) for part in (relevant & chosen, chosen, relevant)]
-    steps = [Steps.of(*column) for column in zip(values.T, relevant.T, is_known.T, strict=True)]
+    columns = list(zip(values.T, relevant.T, is_known.T, strict=True))
+    steps = [Steps.of(*column) for column in columns]
+    bins = np.stack([calibration.in_bins(scores, given) for scores, _, given in columns], axis=1)  # (n, L, B)
+    gaps = (bins * (values - relevant)[:, :, None]).reshape(n, -1)
+    given = is_known.astype(np.float64)
+    of_cells = {
+        "brier_score": calibration.squares(values, relevant),
+        "log_loss": calibration.surprises(values, relevant),
+    }
 
     def values_of(weights: Weights) -> tuple[dict[str, Floats], dict[str, Floats]]:
         tally = Tally(*(np.rint(weights @ part).astype(np.int64) for part in cells))
@@ -107,6 +116,8 @@ def bootstrap_intervals(
             "O-R": counts.recall(overall)[:, 0],
             "O-F1": counts.f1(overall)[:, 0],
             "mAP": _means(by_label["AP"]),
+            "calibration_error": _means(_weighted(weights, gaps, given, calibration.BINS)),
+            **{name: _means(_weighted(weights, each * given, given)) for name, each in of_cells.items()},
             **{name: _weighted(weights, above, below) for name, (above, below) in of_images.items()},
         }
         return {**criteria, "coverage_normalised": criteria["coverage"] / labels}, by_label
@@ -193,9 +204,12 @@ def _resamples(n: int, count: int, seed: int) -> Iterator[Weights]:
         yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
 
 
-def _weighted(weights: Weights, above: Floats, below: Floats) -> Floats:
-    down = weights @ below
-    return np.where(down > 0, weights @ above / np.where(down > 0, down, 1), np.nan)
+def _weighted(weights: Weights, above: Floats, below: Floats, parts: int = 1) -> Floats:
+    """A ratio of sums over images; its numerator may come in so many ``parts``, of which sizes are added."""
+    down, up = weights @ below, weights @ above
+    if parts > 1:
+        up = np.abs(up).reshape(*down.shape, parts).sum(axis=-1)
+    return np.where(down > 0, up / np.where(down > 0, down, 1), np.nan)
 
 
 def _means(values: Floats) -> Floats:
@@ -206,6 +220,8 @@ def _means(values: Floats) -> Floats:
 
 
 def _greatest(criterion: str, labels: int) -> float:
+    if criterion == "log_loss":
+        return -float(np.log(calibration.EDGE))
     return labels - 1 if criterion == "coverage" else 1
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from awkward import NAMES, Case
 
-from retdm.criteria import CRITERIA, bootstrap_intervals, evaluate, intervals
+from retdm.criteria import CRITERIA, bootstrap_intervals, calibration, evaluate, intervals
 
 COLUMNS = ("P", "R", "F1", "AP")
 
@@ -27,6 +27,17 @@ def plain_interval(
     return found[0], found[1]
 
 
+def error_in_fixed_bins(case: Case, images: list[int]) -> float | None:
+    """The calibration error of a resample in the bins of all images, in loops."""
+    errors = []
+    for j in range(case.scores.shape[1]):
+        if known := [i for i in images if case.known[i, j]]:
+            shares = calibration.in_bins(case.scores[:, j], case.known[:, j])
+            gaps = [sum(shares[i, b] * (case.scores[i, j] - case.target[i, j]) for i in known) for b in range(10)]
+            errors.append(sum(map(abs, gaps)) / len(known))
+    return sum(errors) / len(errors) if errors else None
+
+
 def resampled(case: Case, names: list[str], count: int, seed: int) -> list[dict[str, dict[str, float | None]]]:
     """Everything that `evaluate` says of each resample, its images written out one by one."""
     found = []
@@ -36,6 +47,7 @@ def resampled(case: Case, names: list[str], count: int, seed: int) -> list[dict[
             assert len(images) == len(case.scores)
             scores, target, known, predicted = (part[images] for part in case)
             report = evaluate(scores, target, known, names, predicted)
+            report["criteria"]["calibration_error"] = error_in_fixed_bins(case, images)
             labels = {f"{key} {name}": report["per_label"][name][key] for key in COLUMNS for name in names}
             found.append({"criteria": report["criteria"], "labels": labels})
     return found
@@ -50,7 +62,7 @@ def test_equals_the_criteria_of_resamples_written_out(
     theirs = resampled(case, NAMES, 30, 3)
     whole = evaluate(*case[:3], NAMES, case.predicted)
     for name in CRITERIA:
-        greatest = len(NAMES) - 1 if name == "coverage" else 1
+        greatest = {"coverage": len(NAMES) - 1, "log_loss": -np.log(1e-7)}.get(name, 1)
         values = [each["criteria"][name] for each in theirs]
         expected = plain_interval(whole["criteria"][name], values, 0.8, greatest)
         assert ours.criteria[name] == (None if expected is None else pytest.approx(expected, abs=1e-9)), name
