@@ -91,9 +91,9 @@ def bootstrap_intervals(
     of_images = _of_images(values, relevant, is_known, predicted)
     chosen = as_bool("predicted", predicted, values.shape) & is_known
     cells = [part.astype(np.float32) for part in (relevant & chosen, chosen, relevant)]
-    columns = list(zip(values.T, relevant.T, is_known.T, strict=True))
-    steps = [Steps.of(*column) for column in columns]
-    bins = np.stack([calibration.in_bins(scores, given) for scores, _, given in columns], axis=1)  # (n, L, B)
+    label_cells = list(zip(values.T, relevant.T, is_known.T, strict=True))
+    steps = [Steps.of(*column) for column in label_cells]
+    bins = np.stack([calibration.in_bins(scores, given) for scores, _, given in label_cells], axis=1)  # (n, L, B)
     gaps = (bins * (values - relevant)[:, :, None]).reshape(n, -1)
     given = is_known.astype(np.float64)
     of_cells = {
