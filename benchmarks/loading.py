@@ -29,7 +29,8 @@ from retdm.backbones.mobilenet import MobileNetV2
 from retdm.data.augment import CROPS, Augmentation, Light, Strong
 from retdm.data.image_cache import CachedImages, open_images
 from retdm.data.images import cached_side
-from retdm.data.loader import GlobalBatches, TrainingImages, handed_over
+from retdm.data.loader import TrainingImages, handed_over
+from retdm.data.sampling import GlobalBatches
 from retdm.data.source import ImageFiles, fingerprint_of
 from retdm.data.synthetic.source import Synthetic
 from retdm.runs.process import keep_freed_memory

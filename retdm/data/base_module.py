@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from retdm.bags import Bags, RegionBags
 from retdm.batch import BagBatch, TrainingLabels
 from retdm.data.duplicates import Pairs
-from retdm.data.loader import GlobalBatches, handed_over
+from retdm.data.loader import handed_over
+from retdm.data.sampling import GlobalBatches, repeat_times
 from retdm.data.source import Source, state_of
 from retdm.data.splits import Indices, Splits, check_fold, check_labels, make_splits, manifest
 from retdm.errors import UserError
@@ -38,6 +39,8 @@ class Data(ABC):
         fold: the number of that fold, from 0.
         train_size: rows to train on at most; None takes all.
         stratified: keep each label's share the same in all splits, as far as its rows go.
+        repeat_rare: rows with a label that a smaller share of the training split has come several times an epoch, as
+            :func:`retdm.data.sampling.repeat_times` says; None shows each row once.
         batch_size: rows of a global batch; losses compare rows.
         workers: loading processes; None is 0 on the CPU, where they would only take the network's cores.
         seed: of the training order and the augmentation.
@@ -65,12 +68,14 @@ class Data(ABC):
         fold: Annotated[int, AtLeast(0)] = 0,
         train_size: Annotated[int, AtLeast(1)] | None = None,
         stratified: bool = False,
+        repeat_rare: Fraction | None = None,
         batch_size: Annotated[int, AtLeast(2)] = 64,
         workers: Annotated[int, AtLeast(0)] | None = None,
         seed: int = 0,
     ) -> None:
         check_fold(folds, fold)
         self.source, self.batch_size, self.workers, self.seed = source, batch_size, workers, seed
+        self.repeat_rare = repeat_rare
         self._splitting: dict[str, Any] = {
             "seed": split,
             "test_fraction": test_fraction,
@@ -163,7 +168,11 @@ class Data(ABC):
             start: (epoch, batch) of the first; a run is continued there.
             on_gpu: as of :meth:`split_loader`.
         """
-        batches = self._global_batches("train", self.splits["train"], self.seed)
+        rows = self.splits["train"]
+        times = None
+        if self.repeat_rare is not None:
+            times = repeat_times(self.source.targets[rows], self.source.known[rows], self.repeat_rare)
+        batches = self._global_batches("train", rows, self.seed, times)
         batches.start_at(*start)
         return self._loading(batches, self.rows(training=True), on_gpu)
 
@@ -180,11 +189,13 @@ class Data(ABC):
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
         return self._loading(self._global_batches(split, rows, None), self.rows(), on_gpu)
 
-    def _global_batches(self, split: str, rows: NDArray[np.int64], seed: int | None) -> GlobalBatches:
+    def _global_batches(
+        self, split: str, rows: NDArray[np.int64], seed: int | None, times: NDArray[np.float64] | None = None
+    ) -> GlobalBatches:
         several = distributed.is_available() and distributed.is_initialized()
         rank, world = (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
         try:
-            return GlobalBatches(rows, self.batch_size, seed=seed, rank=rank, world=world)
+            return GlobalBatches(rows, self.batch_size, seed=seed, rank=rank, world=world, times=times)
         except ValueError as error:
             raise UserError(f"the {split} split is too small: {error}", "use fewer processes or more images") from error
 

@@ -1,12 +1,13 @@
-"""Batches whose order is a function of (seed, epoch) and which can start anywhere."""
+"""Data sets whose rows are read as batches, for the keys that a sampler gives."""
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, get_worker_info
 
 from retdm.bags import Bags
@@ -16,75 +17,14 @@ from retdm.data.bag_source import EMPTY_HINT
 from retdm.data.cached_array import CachedArray
 from retdm.data.image_cache import CachedImages, DecodedImages
 from retdm.data.preparation import WHOLE, Preparation
+from retdm.data.sampling import Key, Share
 from retdm.data.source import BagSource
 from retdm.errors import UserError
 
 log = logging.getLogger(__name__)
 
 Pixels = CachedImages | DecodedImages | np.ndarray  # pixels[i] is image i, uint8 (S, S, 3)
-Key = tuple[int, int]  # (epoch, index): all that workers need to augment by
-MIXING = 1  # in the seed of what is drawn to mix an image, which its view does not share
-
-
-class Share(list[Key]):
-    """The keys of one process's slice of a global batch.
-
-    Args:
-        keys: of the slice.
-        total: rows of the global batch.
-    """
-
-    def __init__(self, keys: Iterable[Key], total: int) -> None:
-        super().__init__(keys)
-        self.total = total
-
-
-class GlobalBatches:
-    """Batch sampler over the global batches of an epoch, of which every process takes its own slice.
-
-    The rows are divided into ceil(n / batch_size) batches whose sizes differ by at most one, so no epoch ends with a
-    batch of a single row; a rank's slice of a batch again differs from another's by at most one row.
-
-    Args:
-        rows: int64 (n,), places in the data set.
-        batch_size: rows of a global batch, at most.
-        seed: of the order; None keeps the order of ``rows``.
-        rank, world: this process and the number of processes.
-    """
-
-    def __init__(self, rows: np.ndarray, batch_size: int, *, seed: int | None, rank: int = 0, world: int = 1) -> None:
-        self.rows, self.seed, self.rank, self.world = rows, seed, rank, world
-        self.batches = -(-len(rows) // batch_size)
-        if len(rows) // self.batches < world:
-            raise ValueError(f"{len(rows)} rows in batches of {batch_size} cannot be shared by {world} processes")
-        self.epoch = self.start = 0
-        # Lightning calls set_epoch only on a loader's `.sampler` or its batch sampler's `.sampler`.
-        self.sampler = self
-
-    def set_epoch(self, epoch: int) -> None:
-        if epoch != self.epoch:
-            self.epoch, self.start = epoch, 0
-
-    def start_at(self, epoch: int, batch: int) -> None:
-        """Iterations give ``epoch`` from its batch number ``batch`` on, until the next epoch is set."""
-        self.epoch, self.start = epoch, batch
-
-    def global_batches(self, epoch: int) -> list[np.ndarray]:
-        """All rows of every global batch of an epoch."""
-        rows = self.rows
-        if self.seed is not None:
-            rows = rows[np.random.default_rng((self.seed, epoch)).permutation(len(rows))]
-        return np.array_split(rows, self.batches)
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Share]:
-        # Neither a generator nor used up: a loader with workers makes the iterator early, and twice.
-        epoch = self.epoch
-        batches = self.global_batches(epoch)[self.start :]
-        mine = [(np.array_split(batch, self.world)[self.rank], len(batch)) for batch in batches]
-        return iter([Share([(epoch, int(i)) for i in rows], total) for rows, total in mine])
+VIEW, MIXING = 0, 1  # in the seed of what is drawn for an image: for its view, and to mix it
 
 
 class Images(Dataset[Batch]):
@@ -104,16 +44,16 @@ class Images(Dataset[Batch]):
         self.images, self.target, self.known, self.size = images, target, known, size
         self.preparation = preparation
 
-    def view(self, epoch: int, index: int) -> torch.Tensor:
-        """Image ``index`` as it is shown in an epoch, uint8 (3, size, size)."""
-        return test_view(self.images[index], self.size, self.preparation)
+    def view(self, key: Key) -> torch.Tensor:
+        """An image as it is shown, uint8 (3, size, size)."""
+        return test_view(self.images[key[1]], self.size, self.preparation)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        index = np.array([index for _, index in keys])
+        index = _index(keys)
         known = self.known[index]
         return Batch(
             torch.from_numpy(index),
-            torch.stack([self.view(epoch, i) for epoch, i in keys]),
+            torch.stack([self.view(key) for key in keys]),
             torch.from_numpy(np.where(known, self.target[index], 0).astype(np.float32)),
             torch.from_numpy(known),
             _total(keys),
@@ -121,7 +61,7 @@ class Images(Dataset[Batch]):
 
 
 class TrainingImages(Images):
-    """Rows of a data set as batches of training views, each a function of (seed, epoch, index).
+    """Rows of a data set as batches of training views, each a function of (seed, epoch, index, repetition).
 
     Args:
         images, target, known, size, preparation: see :class:`Images`.
@@ -145,17 +85,20 @@ class TrainingImages(Images):
         super().__init__(images, target, known, size, preparation)
         self.augmentation, self.seed, self.rows = augmentation, seed, rows
 
-    def view(self, epoch: int, index: int) -> torch.Tensor:
-        draws = np.random.default_rng((self.seed, epoch, index))
-        return self.augmentation.view(self.images[index], self.size, draws, self.preparation)
+    def view(self, key: Key) -> torch.Tensor:
+        return self.augmentation.view(self.images[key[1]], self.size, self._draws(key, VIEW), self.preparation)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         batch, how = super().__getitems__(keys), self.augmentation
         if not how.mixes:
             return batch
-        draws = [np.random.default_rng((self.seed, epoch, index, MIXING)) for epoch, index in keys]
-        others = [(epoch, int(draw.choice(self.rows))) for (epoch, _), draw in zip(keys, draws, strict=True)]
+        draws = [self._draws(key, MIXING) for key in keys]
+        others = [(key[0], int(draw.choice(self.rows))) for key, draw in zip(keys, draws, strict=True)]
         return mixed(batch, super().__getitems__(others), draws, mixup=how.mixup, cutmix=how.cutmix)
+
+    def _draws(self, key: Key, what: int) -> np.random.Generator:
+        epoch, index, *repetition = key
+        return np.random.default_rng((self.seed, epoch, index, 2 * sum(repetition) + what))
 
 
 class CachedFeatures(Dataset[FeatureBatch]):
@@ -174,7 +117,7 @@ class CachedFeatures(Dataset[FeatureBatch]):
         self.features, self.columns, self.target, self.known = features, columns, target, known
 
     def __getitems__(self, keys: Sequence[Key]) -> FeatureBatch:
-        index = np.array([index for _, index in keys])
+        index = _index(keys)
         known = self.known[index]
         features = self.features[index]
         return FeatureBatch(
@@ -200,7 +143,7 @@ class BagRows(Dataset[BagBatch]):
             raise UserError(f"bag {source.ids[int(self.bags.sizes.argmin())]} is empty", EMPTY_HINT)
 
     def __getitems__(self, keys: Sequence[Key]) -> BagBatch:
-        source, index = self.source, np.array([index for _, index in keys])
+        source, index = self.source, _index(keys)
         bag, mask = self.bags.take(index).pad(np.float32)
         known = source.known[index]
         return BagBatch(
@@ -211,6 +154,10 @@ class BagRows(Dataset[BagBatch]):
             torch.from_numpy(known),
             _total(keys),
         )
+
+
+def _index(keys: Sequence[Key]) -> NDArray[np.int64]:
+    return np.array([key[1] for key in keys])
 
 
 def _total(keys: Sequence[Key]) -> int | None:

@@ -13,14 +13,22 @@ TAKES_MIXED_TARGETS = True  # linear in the targets
 
 
 def binary_cross_entropy(
-    logits: Tensor, target: Tensor, known: Tensor | None = None, *, reduction: Literal["mean", "sum"] = "mean"
+    logits: Tensor,
+    target: Tensor,
+    known: Tensor | None = None,
+    *,
+    pos_weight: Tensor | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
-    """Mean over the known cells of the global batch of max(z, 0) − z·y + log(1 + exp(−|z|)).
+    """Mean over the known cells of the global batch of −w·y·log p − (1 − y)·log(1 − p), p the sigmoid of the logit.
+
+    The mean is over cells, whatever they weigh.
 
     Args:
         logits: (B, L), before the sigmoid.
         target: (B, L) in [0, 1], any type; what stands in an unknown cell, NaN included, is never read.
         known: (B, L) bool, None where every cell is known.
+        pos_weight: (L,), at least 0, the w of each label's positive cells; None weighs them 1.
         reduction: "mean" over cells, or "sum": the mean over cells times L. Where all is known that is the sum over
             labels averaged over images; unknown cells lower neither, so both stay comparable between batches.
 
@@ -38,5 +46,6 @@ def binary_cross_entropy(
     target = target.to(logits.dtype)
     if known is not None:  # 0 · NaN is NaN: a weight of 0 alone would not keep an unknown cell out
         logits, target = logits.where(known, 0), target.where(known, 0)
-    mean = mean_over_batch(F.binary_cross_entropy_with_logits(logits, target, reduction="none"), known)
+    cost = F.binary_cross_entropy_with_logits(logits, target, pos_weight=pos_weight, reduction="none")
+    mean = mean_over_batch(cost, known)
     return mean * logits.shape[1] if reduction == "sum" else mean

@@ -1,6 +1,7 @@
 """The base of methods that are trained by gradient descent: encoder, head, weighted losses, stages."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -47,6 +48,8 @@ class DeepMethod(Method):
     Attributes:
         chooses_on_validation: :meth:`choose_on_validation` has something to choose.
         estimates_probabilities: a score is how probable its label is, so that a probe's threshold suits the scores too.
+        pos_weight: (L,), the weight of each label's positive cells in the classification loss and in the probe, which
+            :class:`retdm.methods.weighted.WeightedMethod` sets; None weighs them 1.
     """
 
     loss_names: ClassVar[tuple[str, ...]]
@@ -54,6 +57,7 @@ class DeepMethod(Method):
     estimates_probabilities = True
     encoder: BackboneEncoder
     classifier: nn.Module
+    pos_weight: Tensor | None
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class DeepMethod(Method):
         embedding_dim: Annotated[int, AtLeast(1)] | None = None,
     ) -> None:
         super().__init__(backbone, labels, decide=decide, seed=seed)
+        self.register_buffer("pos_weight", None, persistent=False)
         self.head = head
         self.encoder = self.make_encoder(backbone, embedding_dim)
         self.classifier = self.make_head()
@@ -169,12 +174,15 @@ class DeepMethod(Method):
             The logistic regression that the head took over: of the features or, where two layers with a ReLU between
             them stand behind a frozen backbone, of what these give.
         """
-        probe = fit_probe(features, target, known, seed=self.seed, progress=progress)
+        fit = partial(
+            fit_probe, target=target, known=known, pos_weight=self.pos_weight, seed=self.seed, progress=progress
+        )
+        probe = fit(features)
         self.encoder.set_moments(probe.mean, probe.deviation)
         weight = self.encoder.start_orthogonal((features - probe.mean) / probe.deviation, probe.weight)
         bias = probe.bias
         if weight is None:
-            probe = fit_probe(self.encoder.layers(features), target, known, seed=self.seed, progress=progress)
+            probe = fit(self.encoder.layers(features))
             weight = probe.weight / probe.deviation
             bias = probe.bias - weight @ probe.mean
         if isinstance(self.classifier, nn.Linear):

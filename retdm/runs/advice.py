@@ -90,6 +90,18 @@ def warn_of_few_steps(method: DeepMethod, data: Data) -> None:
     )
 
 
+def warn_of_unused(method: DeepMethod, data: Data) -> None:
+    """Warn where no gradient step follows the probe, so that settings of the training change nothing."""
+    unused = ["method.loss"] * (not method.estimates_probabilities)
+    unused += [f"data.repeat_rare={data.repeat_rare}"] * (data.repeat_rare is not None)
+    if unused:
+        log.warning(
+            "the run ends at the probe, a logistic regression of all training rows, so %s changes nothing: "
+            "schedule=fine_tune trains on",
+            " and ".join(unused),
+        )
+
+
 def warn_of_result(method: Method, data: Data, report: dict[str, Any]) -> None:
     """Warn of labels that are never predicted though test images have them, and of weights that are hardly better than
     chance on the training images."""

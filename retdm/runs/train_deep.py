@@ -8,10 +8,10 @@ from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
 from retdm.data.base_module import Data
-from retdm.data.loader import GlobalBatches
+from retdm.data.sampling import GlobalBatches
 from retdm.errors import UserError
 from retdm.methods.deep import DeepMethod
-from retdm.runs.advice import warn_of_few_steps
+from retdm.runs.advice import warn_of_few_steps, warn_of_unused
 from retdm.runs.build import describe
 from retdm.runs.distributed import broadcast
 from retdm.runs.evaluate import evaluate_method, main_criteria
@@ -76,6 +76,7 @@ def train_deep(
     planned = [stage for stage in method.stages if stage.inputs == "images"]
     if not planned:  # the start is all there is
         if is_leader():
+            warn_of_unused(method, data)
             save(read_checkpoint(folder.start), folder.best)
         broadcast(None)
         return _report(folder, settings, data, method, start, validation, chosen_on, [], {})

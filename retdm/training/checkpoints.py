@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from retdm.batch import Batch
-from retdm.data.loader import GlobalBatches
+from retdm.data.sampling import GlobalBatches
 from retdm.errors import UserError
 from retdm.stop import Stopped, StopRequest
 from retdm.training.stages import Stages

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from retdm.batch import BagBatch
 from retdm.data.bag_source import BagArrays, stacked
-from retdm.data.loader import BagRows, GlobalBatches, handed_over
+from retdm.data.loader import BagRows, handed_over
+from retdm.data.sampling import GlobalBatches
 from retdm.data.source import BagSource
 from retdm.errors import UserError
 

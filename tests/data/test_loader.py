@@ -1,7 +1,6 @@
-"""Batches: sizes, order, slices of processes, workers."""
+"""Batches that data sets give: views, workers, cells."""
 
 import logging
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,101 +9,10 @@ from torch.utils.data import DataLoader
 
 from retdm.batch import Batch, tensors_of
 from retdm.data.augment import CROPS, Augmentation, Strong
-from retdm.data.loader import GlobalBatches, Images, TrainingImages, _warn_of_pipes, handed_over
+from retdm.data.loader import Images, TrainingImages, _warn_of_pipes, handed_over
+from retdm.data.sampling import GlobalBatches
 
 ROWS = np.arange(100, 143)  # 43 rows, none of which is its own place
-
-
-def drawn(batches: GlobalBatches) -> list[list[int]]:
-    return [[row for _, row in batch] for batch in batches]
-
-
-@pytest.mark.parametrize("seed", [None, 7])
-@pytest.mark.parametrize("batch_size", [2, 16, 42, 43, 100])
-def test_every_row_comes_once_an_epoch_in_batches_that_differ_by_at_most_one_row(batch_size: int, seed: int) -> None:
-    batches = GlobalBatches(ROWS, batch_size, seed=seed)
-    found = drawn(batches)
-    assert Counter(row for batch in found for row in batch) == Counter(ROWS.tolist())
-    assert len(found) == len(batches) == -(-43 // batch_size)
-    sizes = [len(batch) for batch in found]
-    assert max(sizes) <= batch_size
-    assert max(sizes) - min(sizes) <= 1
-
-
-def test_slices_of_the_ranks_concatenate_to_the_global_batches() -> None:
-    one = drawn(GlobalBatches(ROWS, 16, seed=3))
-    three = [drawn(GlobalBatches(ROWS, 16, seed=3, rank=rank, world=3)) for rank in range(3)]
-    assert [[*a, *b, *c] for a, b, c in zip(*three, strict=True)] == one
-    for slices in zip(*three, strict=True):
-        sizes = [len(part) for part in slices]
-        assert max(sizes) - min(sizes) <= 1
-        assert min(sizes) >= 1
-
-
-def test_each_slice_says_how_many_rows_its_global_batch_has() -> None:
-    whole = [len(batch) for batch in GlobalBatches(ROWS, 16, seed=3)]
-    for rank in range(3):
-        assert [share.total for share in GlobalBatches(ROWS, 16, seed=3, rank=rank, world=3)] == whole
-
-
-def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
-    def order(seed: int, epoch: int) -> list[list[int]]:
-        batches = GlobalBatches(ROWS, 16, seed=seed)
-        batches.set_epoch(epoch)
-        return drawn(batches)
-
-    torch.manual_seed(1)
-    np.random.seed(1)  # noqa: NPY002
-    first = order(0, 4)
-    np.random.seed(2)  # noqa: NPY002
-    assert order(0, 4) == first
-    assert order(0, 5) != first
-    assert order(1, 4) != first
-
-
-def test_without_a_seed_rows_keep_their_order_in_every_epoch() -> None:
-    batches = GlobalBatches(ROWS[::-1], 16, seed=None)
-    batches.set_epoch(3)
-    assert sum(drawn(batches), []) == ROWS[::-1].tolist()
-
-
-def test_keys_have_the_epoch_for_the_augmentation() -> None:
-    batches = GlobalBatches(ROWS, 16, seed=0)
-    batches.set_epoch(9)
-    assert {epoch for batch in batches for epoch, _ in batch} == {9}
-
-
-def test_start_at_gives_the_tail_of_its_epoch_and_then_whole_epochs() -> None:
-    whole, batches = GlobalBatches(ROWS, 16, seed=0), GlobalBatches(ROWS, 16, seed=0)
-    whole.set_epoch(5)
-    batches.start_at(5, 2)
-    assert drawn(batches) == drawn(whole)[2:]
-    whole.set_epoch(6)
-    batches.set_epoch(6)
-    assert drawn(batches) == drawn(whole)
-
-
-def test_set_epoch_keeps_the_place_to_start_in_the_same_epoch_only() -> None:
-    batches = GlobalBatches(ROWS, 16, seed=0)
-    batches.start_at(5, 2)
-    batches.set_epoch(5)  # Lightning calls this on a resumed run before it iterates
-    assert len(drawn(batches)) == 1
-    batches.start_at(5, 2)
-    batches.set_epoch(6)
-    assert len(drawn(batches)) == 3
-
-
-def test_an_iterator_keeps_its_epoch_when_the_next_one_is_set_before_it_is_read() -> None:
-    batches = GlobalBatches(ROWS, 16, seed=0)
-    before = iter(batches)
-    batches.start_at(1, 2)
-    assert len(list(before)) == 3
-
-
-def test_rows_that_cannot_be_shared_are_an_error() -> None:
-    GlobalBatches(ROWS[:6], 2, seed=0, world=2)
-    with pytest.raises(ValueError, match="cannot be shared by 3 processes"):
-        GlobalBatches(ROWS[:6], 2, seed=0, world=3)
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +107,11 @@ def test_an_image_is_mixed_with_one_of_the_training_split_alike_in_every_batch(a
         for row, index in enumerate(batch.index.tolist()):
             alone = views.__getitems__([(1, index)])
             assert torch.equal(alone.image[0], batch.image[row]) and torch.equal(alone.target[0], batch.target[row])
+
+
+def test_a_row_that_comes_again_in_an_epoch_is_another_view(arrays: tuple[np.ndarray, ...]) -> None:
+    views = TrainingImages(*arrays, 16, augmentation=Strong(mixup=1.0), seed=0, rows=ROWS)
+    batch = views.__getitems__([(3, 110), (3, 110, 1), (3, 110, 2), (3, 110, 1)])
+    assert batch.index.tolist() == [110] * 4 and torch.equal(batch.image[1], batch.image[3])
+    assert len({image.numpy().tobytes() for image in batch.image}) == 3
+    assert len({tuple(target.tolist()) for target in batch.target}) > 1  # mixed with other images, or in other shares

@@ -34,7 +34,7 @@ PLACEHOLDERS = {
     "<name>": "bce",
     "<folder>": "folder",
 }
-TO_BE_WRITTEN = {"method=peak", "method.loss=focal"}  # by the reader of a page; tests/docs/test_snippets.py runs them
+TO_BE_WRITTEN = {"method=peak", "method.loss=poly"}  # by the reader of a page; tests/docs/test_snippets.py runs them
 COMMAND = re.compile(r"(?:\w+=\S+ )*((?:python (?:train\.py|test\.py|-m retdm (?=\w)|benchmarks/)|retdm (?=[a-z-])).*)")
 SHORT = {"retdm train": "python train.py", "retdm test": "python test.py", "retdm": "python -m retdm"}
 IN_LINE = re.compile(r"`([^`]+)`")

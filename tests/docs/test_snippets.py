@@ -45,16 +45,16 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def test_the_methods_of_the_page_train(written: set[str], tmp_path: Path) -> None:
-    loss, network = "retdm/losses/focal.py", "retdm/methods/networks/peak.py"
-    assert written == {loss, "conf/method/focal.yaml", network, "conf/method/peak.yaml"}
+    loss, network = "retdm/losses/poly.py", "retdm/methods/networks/peak.py"
+    assert written == {loss, "conf/method/poly.yaml", network, "conf/method/peak.yaml"}
     tiny = [word for word in TINY if not word.startswith("method.")]
-    for words in (["method=focal"], ["method=bce", "method.loss=focal"], ["method=peak"]):
+    for words in (["method=poly"], ["method=bce", "method.loss=poly"], ["method=peak"]):
         done = in_process("train.py", *words, f"outputs={tmp_path}", *tiny)
         assert done.code == 0, done.err
-    for name in ("focal", "bce", "peak"):
+    for name in ("poly", "bce", "peak"):
         assert len(list((tmp_path / "synthetic" / name).glob("*/metrics.json"))) == 1
-    done = in_process("train.py", "method=bce", "method.loss={name: focal, gamma: -1}", f"outputs={tmp_path}", *tiny)
-    assert done.code == 2 and "method.loss.gamma=-1 is not a number of at least 0" in done.err
+    done = in_process("train.py", "method=bce", "method.loss={name: poly, epsilon: -2}", f"outputs={tmp_path}", *tiny)
+    assert done.code == 2 and "method.loss.epsilon=-2 is not a number of at least -1" in done.err
 
 
 @pytest.fixture

@@ -39,6 +39,16 @@ def test_unknown_cells_count_in_neither_sum_nor_denominator(reduction: Any) -> N
     assert not gradient(logits)[~known].any() and (gradient(logits)[known] != 0).all()
 
 
+def test_a_positive_cell_counts_as_often_as_its_label_weighs() -> None:
+    known = torch.tensor([[True, True, False], [True, True, True]])
+    weights = torch.tensor([2.0, 5.0, 0.5])
+    loss = binary_cross_entropy(LOGITS, TARGET.masked_fill(~known, torch.nan), known, pos_weight=weights)
+    expected = (2 * cell(2, 1) + cell(-1, 0) + cell(0, 0) + cell(3, 0) + 0.5 * cell(-2, 1)) / 5
+    assert loss.item() == pytest.approx(expected)
+    equal = binary_cross_entropy(LOGITS, TARGET, pos_weight=torch.ones(3))
+    assert equal.item() == binary_cross_entropy(LOGITS, TARGET).item()
+
+
 def test_no_known_cell_gives_zero_with_a_graph() -> None:
     logits = LOGITS.clone().requires_grad_()
     loss = binary_cross_entropy(logits, TARGET, torch.zeros(2, 3, dtype=torch.bool))
@@ -62,7 +72,8 @@ def test_half_precision_is_computed_in_float32() -> None:
 @pytest.mark.parametrize("known", [None, torch.tensor([[True, False, True], [True, True, False]])])
 def test_gradient_in_float64(known: Tensor) -> None:
     logits = LOGITS.double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: binary_cross_entropy(z, TARGET, known), logits)
+    weights = torch.tensor([2.0, 5.0, 0.5])
+    assert torch.autograd.gradcheck(lambda z: binary_cross_entropy(z, TARGET, known, pos_weight=weights), logits)
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -16,6 +16,8 @@ from retdm.losses import (
     asymmetric_loss,
     canonical_correlation_loss,
     center_loss,
+    distribution_balanced_loss,
+    focal_loss,
     label_ranking_loss,
     moved_centers,
     sequence_cross_entropy,
@@ -24,7 +26,11 @@ from retdm.losses import (
 )
 
 SLICES = (slice(0, 3), slice(3, 5))
-LOSSES = ("asymmetric", "canonical_correlation", "center", "label_ranking", "sequence", "softmax", "warp")
+LOSSES = (
+    *("asymmetric", "canonical_correlation", "center", "distribution_balanced", "focal"),
+    *("label_ranking", "sequence", "softmax", "warp"),
+)
+COUNTS: dict[str, Any] = {"positives": torch.tensor([3, 2, 0, 2]), "negatives": torch.tensor([2, 3, 4, 2])}
 
 
 def data() -> tuple[Tensor, ...]:
@@ -48,6 +54,8 @@ def losses(rows: slice) -> dict[str, Any]:
             "asymmetric": lambda z: asymmetric_loss(z, target, known),
             "canonical_correlation": lambda z: canonical_correlation_loss(z, z.sin(), rows=9),
             "center": lambda z: center_loss(z, target, known, centers),
+            "distribution_balanced": lambda z: distribution_balanced_loss(z, target, known, **COUNTS),
+            "focal": lambda z: focal_loss(z, target, known),
             "label_ranking": lambda z: label_ranking_loss(z.sigmoid(), target, known),
             "sequence": lambda z: sequence_cross_entropy(z[:, None] * torch.ones(2, 1), sequence),
             "softmax": lambda z: softmax_cross_entropy(z, target, known),

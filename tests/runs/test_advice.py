@@ -110,6 +110,14 @@ def test_few_steps_are_counted_and_told_with_settings_that_help(caplog: pytest.L
     assert not caplog.text
 
 
+def test_what_changes_nothing_in_a_run_that_ends_at_the_probe_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    for probable, rare, told in ((True, None, ""), (False, None, "so method.loss changes"), (True, 0.1, "rare=0.1 ch")):
+        caplog.clear()
+        method, data = SimpleNamespace(estimates_probabilities=probable), SimpleNamespace(repeat_rare=rare)
+        advice.warn_of_unused(method, data)  # type: ignore[arg-type]
+        assert told in caplog.text and bool(told) == bool(caplog.text)
+
+
 def test_a_run_says_both_in_its_log(tiny: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(advice, "training_map", lambda method, data: (0.3, 0.3))
     text = Path(train(tiny("method=bce")), "log.txt").read_text()

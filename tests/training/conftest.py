@@ -7,8 +7,8 @@ import pytest
 from pytorch_lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
-from retdm.data.loader import GlobalBatches
 from retdm.data.modules import ImageData
+from retdm.data.sampling import GlobalBatches
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, describe
 from retdm.runs.process import prepare_process

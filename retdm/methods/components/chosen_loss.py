@@ -14,7 +14,8 @@ from retdm.errors import UserError
 from retdm.registry import nearest
 
 CELLS = ("logits", "target", "known")
-DRAWS = ("index", "seed")  # arguments of losses that draw at random, which the method gives
+# Arguments that the method gives: to losses that draw at random, and to those that go by the training split's counts.
+GIVEN = ("index", "seed", "positives", "negatives", "pos_weight")
 MIXED = "TAKES_MIXED_TARGETS"  # a constant, true in the file of a loss that is linear in the targets
 
 Choice = str | Mapping[str, Any]
@@ -27,6 +28,7 @@ class ChosenLoss:
         choice: its name; or a mapping of ``name`` and of the function's own settings.
 
     Attributes:
+        takes: those of ``GIVEN`` that the function takes.
         takes_mixed_targets: the loss is linear in the targets, so that one between 0 and 1 mixes the losses of both.
 
     Raises:
@@ -45,17 +47,17 @@ class ChosenLoss:
             raise UserError(f"method.loss={self.name} is no loss of logits", nearest(self.name, names))
         self.function = function
         self.takes_mixed_targets: bool = getattr(inspect.getmodule(function), MIXED, False)
-        self.draws = [key for key in DRAWS if key in inspect.signature(function).parameters]
+        self.takes = [key for key in GIVEN if key in inspect.signature(function).parameters]
 
-    def __call__(self, logits: Tensor, batch: AnyBatch, seed: int) -> Tensor:
-        """The loss () of a batch's known cells; ``seed`` is that of the step."""
-        drawn = {key: value for key, value in (("index", batch.index), ("seed", seed)) if key in self.draws}
-        return self.function(logits, batch.target, batch.known, **drawn, **self.settings)
+    def __call__(self, logits: Tensor, batch: AnyBatch, given: Mapping[str, Any]) -> Tensor:
+        """The loss () of a batch's known cells; ``given`` has a value for each of ``GIVEN``."""
+        own = {key: given[key] for key in self.takes}
+        return self.function(logits, batch.target, batch.known, **own, **self.settings)
 
     def kinds(self) -> dict[str, Any]:
         """Annotations of the settings that it takes, ``name`` among them."""
         hints = get_type_hints(self.function, include_extras=True)
-        own = [key for key in inspect.signature(self.function).parameters if key not in (*CELLS, *DRAWS)]
+        own = [key for key in inspect.signature(self.function).parameters if key not in (*CELLS, *GIVEN)]
         return {"name": str} | {key: hints.get(key, Any) for key in own}
 
 

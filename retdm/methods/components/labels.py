@@ -1,12 +1,15 @@
 """What the label sets of training rows say of each label. Notation: n rows, L labels."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retdm.ranges import Above
+
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+PosWeight = Literal["none", "balanced", "sqrt"] | list[Annotated[float, Above(0)]]
 
 
 def smoothed_prior(target: NDArray[Any], known: NDArray[Any]) -> Array:
@@ -25,3 +28,22 @@ def constant_labels(target: NDArray[Any], known: NDArray[Any]) -> Bools:
 def constant_scores(target: NDArray[Any], known: NDArray[Any]) -> Array:
     """The score of every row for each constant label, its smoothed prior; NaN for the other labels. (n, L) -> (L,)"""
     return np.where(constant_labels(target, known), smoothed_prior(target, known), np.nan)
+
+
+def positive_weights(choice: PosWeight, target: NDArray[Any], known: NDArray[Any]) -> Array:
+    """What a positive cell of each label weighs in a loss, where a negative one weighs 1. (n, L) -> (L,)
+
+    Args:
+        choice: ``balanced`` is negatives ÷ positives of the known cells, so that both weigh the same in sum; ``sqrt``
+            is its square root; ``none`` is 1; a list is taken as it is. A constant label has 1.
+        target: (n, L).
+        known: (n, L).
+    """
+    if isinstance(choice, list):
+        return np.array(choice, float)
+    positives = ((target > 0) & known).sum(0)
+    negatives = known.sum(0) - positives
+    ratio = np.where(constant_labels(target, known), 1, negatives / np.maximum(positives, 1))
+    power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[choice]
+    weights: Array = ratio**power
+    return weights

@@ -32,7 +32,7 @@ class Probe(NamedTuple):
         bias: (L,); the log-odds of a constant label's prior.
         strength: of the L2 penalty, chosen by cross-validation.
         scores: (n, L), the probabilities of each training row by the fit that left out its fold, at that strength.
-        log_odds: (L,) of each label's smoothed prior.
+        log_odds: (L,) of each label's smoothed prior, its positives weighed as in the fit.
     """
 
     mean: Tensor
@@ -49,6 +49,7 @@ def fit_probe(
     target: Tensor,
     known: Tensor,
     *,
+    pos_weight: Tensor | None = None,
     strengths: Sequence[float] = STRENGTHS,
     folds: int = 4,
     seed: int = 0,
@@ -65,6 +66,7 @@ def fit_probe(
         features: (n, F).
         target: (n, L) of 0 and 1.
         known: (n, L), true where the cell of ``target`` is known. An unknown one counts in no loss.
+        pos_weight: (L,), above 0, by which the log-loss of a positive cell of each label is multiplied; None: 1.
         strengths: of the penalty, from which to choose.
         folds: of the rows, for strength and scores.
         seed: of the folds.
@@ -76,6 +78,7 @@ def fit_probe(
     """
     x, mean, deviation = standardised(features.double().numpy())
     truth, given = target.numpy() > 0, known.numpy().astype(bool)
+    weight = np.ones(truth.shape[1]) if pos_weight is None else pos_weight.cpu().double().numpy()
     unit = np.sqrt(x.shape[1])
     axes = principal_axes(x / unit)
     rows = with_ones(x @ axes / unit)
@@ -85,9 +88,9 @@ def fit_probe(
     fold = rng.permutation(len(rows)) % folds
     if len(rows) > SAMPLE:
         some = np.sort(rng.permutation(len(rows))[:SAMPLE])
-        path = [_held_out(rows[some], truth[some], given[some], fold[some], path, progress)[0]]
-    strength, logits = _held_out(rows, truth, given, fold, path, progress)
-    lines = fit_lines(rows, truth, given, strength * len(rows), tolerance=EXACT)
+        path = [_held_out(rows[some], truth[some], given[some], weight, fold[some], path, progress)[0]]
+    strength, logits = _held_out(rows, truth, given, weight, fold, path, progress)
+    lines = fit_lines(rows, truth, given, strength * len(rows), pos_weight=weight, tolerance=EXACT)
     prior = smoothed_prior(truth, given)
 
     def tensor(values: Array) -> Tensor:
@@ -100,12 +103,18 @@ def fit_probe(
         bias=tensor(lines[:, -1]),
         strength=strength,
         scores=tensor(expit(logits)),
-        log_odds=tensor(np.log(prior / (1 - prior))),
+        log_odds=tensor(np.log(weight * prior / (1 - prior))),
     )
 
 
 def _held_out(
-    rows: Array, target: Bools, known: Bools, fold: NDArray[np.int64], path: Sequence[float], progress: Progress
+    rows: Array,
+    target: Bools,
+    known: Bools,
+    pos_weight: Array,
+    fold: NDArray[np.int64],
+    path: Sequence[float],
+    progress: Progress,
 ) -> tuple[float, Array]:
     """The strength with the least log-loss, and with it the logits (n, L) of each row by the fit without its fold.
 
@@ -118,9 +127,12 @@ def _held_out(
         for held in np.unique(fold).tolist():
             fit, rest = fold != held, fold == held
             penalty, start = strength * fit.sum(), lines.get(held)
-            lines[held] = fit_lines(rows[fit], target[fit], known[fit], penalty, start=start, tolerance=ROUGH)
+            lines[held] = fit_lines(
+                rows[fit], target[fit], known[fit], penalty, pos_weight=pos_weight, start=start, tolerance=ROUGH
+            )
             logits[rest] = rows[rest] @ lines[held].T
-        loss = float((np.logaddexp(0, np.where(target, -logits, logits)) * known).sum())
+        cost = np.logaddexp(0, np.where(target, -logits, logits)) * np.where(target, pos_weight, 1)
+        loss = float((cost * known).sum())
         if best is None or loss < best[0]:
             best = loss, strength, logits
         elif loss > best[0]:

@@ -38,6 +38,7 @@ def fit_lines(
     penalty: float,
     intercept_penalty: float = 0.0,
     *,
+    pos_weight: Array | None = None,
     start: Array | None = None,
     tolerance: float = 1e-6,
 ) -> Array:
@@ -52,6 +53,7 @@ def fit_lines(
         known: (n, L).
         penalty: above 0.
         intercept_penalty: at least 0.
+        pos_weight: (L,), above 0, by which the log-loss of a label's positive rows is multiplied; None: 1.
         start: (L, F + 1), from which to begin: the nearer to the optimum, the sooner that is found.
         tolerance: the optimum is found where no scaled coordinate has a greater slope; the objective is then above its
             least value by about the sum of their squares.
@@ -65,14 +67,17 @@ def fit_lines(
     if fits.any():
         ridge = np.append(np.full(rows.shape[1] - 1, penalty), intercept_penalty)
         begin = (lines if start is None else start)[fits]
-        lines[fits] = _minimise(rows, target[:, fits], known[:, fits], ridge, begin, tolerance)
+        weight = known[:, fits].astype(np.float64)
+        if pos_weight is not None:
+            weight *= np.where(target[:, fits], pos_weight[fits], 1)
+        lines[fits] = _minimise(rows, target[:, fits], weight, ridge, begin, tolerance)
     return lines
 
 
 def _minimise(
-    rows: Array, target: NDArray[np.bool_], known: Bools, ridge: Array, start: Array, tolerance: float
+    rows: Array, target: NDArray[np.bool_], weight: Array, ridge: Array, start: Array, tolerance: float
 ) -> Array:
-    truth, weight, shape = target.astype(np.float64), known.astype(np.float64), start.shape
+    truth, shape = target.astype(np.float64), start.shape
 
     def losses_and_slopes(w: Array) -> tuple[Array, Array]:
         logits = rows @ w.T

@@ -9,14 +9,13 @@ from retdm.backbones import NoBackbone
 from retdm.backbones.base import Backbone
 from retdm.batch import AnyBatch, BagBatch, Batch
 from retdm.errors import UserError
-from retdm.losses import binary_cross_entropy
 from retdm.methods.components.encoder import BAG_WIDTH, BackboneEncoder, Regions
 from retdm.methods.components.heads import InstanceHead
-from retdm.methods.deep import DeepMethod
+from retdm.methods.weighted import WeightedMethod
 from retdm.ranges import AtLeast
 
 
-class BagNet(DeepMethod):
+class BagNet(WeightedMethod):
     """An encoder of instances and a head that classifies bags of them, trained on binary cross-entropy.
 
     A subclass writes :meth:`make_head`, an :class:`retdm.methods.components.heads.InstanceHead`.
@@ -27,7 +26,7 @@ class BagNet(DeepMethod):
             on bags that the data gives.
         instances: the instances of an image: ``cells`` of the backbone's last map, or crops of a ``grid``.
         grid: crops a side.
-        training: see :class:`retdm.methods.deep.DeepMethod`; without ``head``.
+        training: see :class:`retdm.methods.weighted.WeightedMethod`; without ``head``.
     """
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch, BagBatch})
@@ -65,4 +64,4 @@ class BagNet(DeepMethod):
 
     def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         _, logits = self.embed_and_classify(batch)
-        return {"classification": binary_cross_entropy(logits, batch.target, batch.known)}
+        return {"classification": self.classification_loss(logits, batch)}

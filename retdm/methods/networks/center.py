@@ -7,12 +7,12 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.batch import AnyBatch
-from retdm.losses import binary_cross_entropy, center_loss, moved_centers
-from retdm.methods.deep import DeepMethod
+from retdm.losses import center_loss, moved_centers
+from retdm.methods.weighted import WeightedMethod
 from retdm.ranges import AtLeast, Between
 
 
-class Center(DeepMethod):
+class Center(WeightedMethod):
     """Binary cross-entropy and center loss on one embedding (Wen et al., ECCV 2016; the CL rows of Li et al., 2020).
 
     RETDM's paper does not say how images with several labels are treated; see :func:`retdm.losses.center_loss`. The
@@ -23,7 +23,7 @@ class Center(DeepMethod):
         embedding_dim: D, width of the embedding.
         center_rate: how far a step moves the centres, from 0 to 1 (½ in the paper).
         reduction: ``mean`` or ``sum`` of the classification loss over labels.
-        training: see :class:`retdm.methods.deep.DeepMethod`.
+        training: see :class:`retdm.methods.weighted.WeightedMethod`.
     """
 
     loss_names = ("classification", "center")
@@ -49,7 +49,7 @@ class Center(DeepMethod):
         if self.training:
             self.last_step = (embedding.detach(), batch)
         return {
-            "classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction),
+            "classification": self.classification_loss(logits, batch, self.reduction),
             "center": center_loss(embedding, batch.target, batch.known, self.centers),
         }
 

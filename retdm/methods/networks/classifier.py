@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from retdm.backbones.base import Backbone
-from retdm.batch import AnyBatch
+from retdm.batch import AnyBatch, TrainingLabels
+from retdm.errors import UserError
 from retdm.methods.components.chosen_loss import Choice, ChosenLoss
-from retdm.methods.deep import DeepMethod
+from retdm.methods.weighted import WeightedMethod
 
 
-class Classifier(DeepMethod):
+class Classifier(WeightedMethod):
     """An encoder and a head, trained on one loss: BCE, ASL, CNN-Softmax, CNN-WARP or any other.
 
     Args:
@@ -19,10 +21,15 @@ class Classifier(DeepMethod):
             :class:`retdm.methods.components.chosen_loss.ChosenLoss`.
         activation: turns logits into scores. With ``softmax`` the labels of an image share one distribution: two labels
             get ½ each at best.
-        training: see :class:`retdm.methods.deep.DeepMethod`.
+        training: see :class:`retdm.methods.weighted.WeightedMethod`; ``pos_weight`` is for binary cross-entropy.
+
+    Raises:
+        UserError: there is no such loss, or it takes no ``pos_weight``.
     """
 
     loss_names = ("classification",)
+    positives: Tensor  # int64 (L,), images of the training split that have each label
+    negatives: Tensor  # int64 (L,), those that are known not to have it
 
     def __init__(
         self,
@@ -35,6 +42,13 @@ class Classifier(DeepMethod):
     ) -> None:
         super().__init__(backbone, labels, **training)
         self.loss, self.activation = ChosenLoss(loss), activation
+        if self.weighting != "none" and "pos_weight" not in self.loss.takes:
+            raise UserError(
+                f"method.pos_weight={self.weighting} has no use with method.loss={self.loss.name}",
+                "method.loss=binary_cross_entropy, or method.pos_weight=none",
+            )
+        for name in ("positives", "negatives"):
+            self.register_buffer(name, torch.zeros(len(labels), dtype=torch.int64), persistent=False)
         # Other losses rank labels, or move probabilities away from the frequencies.
         self.estimates_probabilities = self.loss.name == "binary_cross_entropy" and activation == "sigmoid"
 
@@ -46,9 +60,22 @@ class Classifier(DeepMethod):
     def nested_settings(cls, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         return {"loss": ChosenLoss(config["loss"]).kinds()} if "loss" in config else {}
 
+    def use_training_labels(self, labels: TrainingLabels) -> None:
+        super().use_training_labels(labels)
+        positive = (labels.target > 0) & labels.known
+        self.positives = positive.sum(0).to(self.positives.device)
+        self.negatives = (labels.known & ~positive).sum(0).to(self.negatives.device)
+
     def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         _, logits = self.embed_and_classify(batch)
-        return {"classification": self.loss(logits, batch, self.loss_seed)}
+        given = {
+            "index": batch.index,
+            "seed": self.loss_seed,
+            "positives": self.positives,
+            "negatives": self.negatives,
+            "pos_weight": self.pos_weight,
+        }
+        return {"classification": self.loss(logits, batch, given)}
 
     def scores_from(self, embedding: Tensor, logits: Tensor) -> Tensor:
         return logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(1)

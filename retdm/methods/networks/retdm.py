@@ -13,7 +13,6 @@ from retdm.batch import AnyBatch, TrainingLabels
 from retdm.errors import UserError
 from retdm.losses import (
     TwoWay,
-    binary_cross_entropy,
     gather_rows,
     nearest_label_sets,
     squared_error,
@@ -21,8 +20,8 @@ from retdm.losses import (
 )
 from retdm.methods.components.heads import InstanceHead
 from retdm.methods.components.label_set_scores import best_mixture, label_set_scores
-from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
+from retdm.methods.weighted import WeightedMethod
 from retdm.ranges import Above, AtLeast, Between
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ VANISHED = 0.01  # share of the classification's gradient at probabilities of 1/
 ALIKE = 1e-5  # share of the embeddings' length below which their spread is rounding
 
 
-class RETDM(DeepMethod):
+class RETDM(WeightedMethod):
     """An encoder of images and a network of label sets (``label_net``) that embed both in one space.
 
     The total loss is classification + metric + reconstruction, each times its weight (eq. 13); the metric is
@@ -55,7 +54,7 @@ class RETDM(DeepMethod):
             where its initial weights put them.
         mixture: the classifier's share in ``both``; None: that of the lowest log-loss on the validation split, with the
             weights that are tested, or ½ where fewer than 50 images validate.
-        training: see :class:`retdm.methods.deep.DeepMethod`.
+        training: see :class:`retdm.methods.weighted.WeightedMethod`.
     """
 
     loss_names = ("classification", "metric", "reconstruction")
@@ -104,6 +103,7 @@ class RETDM(DeepMethod):
         return super().components | {"label_net": self.label_net, "reconstruction": self.reconstruction}
 
     def use_training_labels(self, labels: TrainingLabels) -> None:
+        super().use_training_labels(labels)
         complete = labels.known.all(dim=1)  # a row with an unknown label has no label set
         sets, counts = labels.target[complete].float().unique(dim=0, return_counts=True)
         if self.score != "classifier" and len(sets) == 0:
@@ -172,7 +172,7 @@ class RETDM(DeepMethod):
         if first and not image.requires_grad:
             image = image.detach().requires_grad_()
             logits = self.classifier(image)
-        losses = {"classification": binary_cross_entropy(logits, batch.target, batch.known, reduction=self.reduction)}
+        losses = {"classification": self.classification_loss(logits, batch, self.reduction)}
         if {"metric", "reconstruction"} & set(self.active):
             label = self.label_net(batch.target)
             losses["reconstruction"] = squared_error(self.reconstruction(label), batch.target, batch.known)
@@ -185,9 +185,7 @@ class RETDM(DeepMethod):
                     "way2_over_chance": ways.nll2 / ways.chance2.clamp(min=1e-12),
                 }
         if first:
-            at_half = binary_cross_entropy(
-                logits - logits.detach(), batch.target, batch.known, reduction=self.reduction
-            )
+            at_half = self.classification_loss(logits - logits.detach(), batch, self.reduction)
             self._log_gradient_ratio(image, losses, at_half)
         return losses
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from retdm.methods.components import linear_probe
 from retdm.methods.components.linear_probe import STRENGTHS, Probe, fit_probe
+from retdm.methods.components.logistic_solver import fit_lines, with_ones
 
 FOLDS = 4
 
@@ -180,3 +181,23 @@ def test_progress_counts_the_strengths_until_the_loss_rises() -> None:
     probe = fit_probe(*drawn(), progress=progress)
     path = sorted(STRENGTHS, reverse=True)
     assert seen == path[: path.index(probe.strength) + 2] and len(seen) < len(path)
+
+
+def test_weighted_positives_count_in_the_lines_the_prior_and_the_choice_of_a_strength() -> None:
+    features, target, known = drawn()
+    weights = torch.tensor([4.0, 1.0, 0.5])
+    probe = fit_probe(features, target, known, pos_weight=weights)
+    z, given, losses = standardised(features, probe), torch.from_numpy(folds_of(60)), {}
+    for strength in STRENGTHS:
+        logits = torch.zeros(60, 3, dtype=torch.float64)
+        for held in range(FOLDS):
+            rest = given != held
+            part = [column[rest].numpy() for column in (z / 20**0.5, target > 0, known)]
+            lines = fit_lines(with_ones(part[0]), *part[1:], strength * rest.sum(), pos_weight=weights.numpy())
+            logits[~rest] = torch.from_numpy(with_ones((z[~rest] / 20**0.5).numpy()) @ lines.T)
+        cells = F.binary_cross_entropy_with_logits(logits, target.double(), pos_weight=weights, reduction="none")
+        losses[strength] = float((cells * known).sum())
+    assert probe.strength == min(losses, key=lambda each: losses[each])
+    plain = fit_probe(features, target, known)
+    torch.testing.assert_close(probe.log_odds, plain.log_odds + weights.log())
+    assert (probe.scores[:, 0] > plain.scores[:, 0]).all() and probe.scores[:, 2].mean() < plain.scores[:, 2].mean()

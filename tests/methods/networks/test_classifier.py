@@ -5,11 +5,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from retdm.batch import Batch, tensors_of
+from retdm.batch import Batch, TrainingLabels, tensors_of
 from retdm.errors import UserError
-from retdm.losses import asymmetric_loss, binary_cross_entropy, softmax_cross_entropy, warp_loss
+from retdm.losses import (
+    asymmetric_loss,
+    binary_cross_entropy,
+    distribution_balanced_loss,
+    focal_loss,
+    softmax_cross_entropy,
+    warp_loss,
+)
 from retdm.methods.base import draw_seed
 from retdm.methods.networks.classifier import Classifier
+from retdm.methods.weighted import WeightedMethod
 from retdm.runs.build import build_method
 from retdm.settings.run_settings import RunSettings
 
@@ -42,6 +50,7 @@ def build(settings: RunSettings) -> Classifier:
         (["method=asl"], lambda *cells: asymmetric_loss(*cells, gamma_positive=1)),
         (["method=asl", "method.loss.clip=0.3"], lambda *cells: asymmetric_loss(*cells, gamma_positive=1, clip=0.3)),
         (["method=bce", "method.loss=asymmetric"], asymmetric_loss),
+        (["method=bce", "method.loss={name: focal, alpha: null}"], lambda *cells: focal_loss(*cells, alpha=None)),
         (
             ["method=bce", "method.loss={name: binary_cross_entropy, reduction: sum}"],
             lambda *cells: 20 * binary_cross_entropy(*cells),
@@ -77,6 +86,51 @@ def test_a_loss_that_cannot_be_is_named_before_data_is_read(tiny: Tiny, loss: st
     with pytest.raises(UserError, match=message) as error:
         tiny("method=bce", f"method.loss={loss}")
     assert hint in error.value.hint
+
+
+# Counts of the training split
+
+
+def labels_of(batch: Batch) -> TrainingLabels:
+    return TrainingLabels(batch.target.byte(), batch.known, torch.zeros(12).long())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("bce", "balanced"), ("retdm", "sqrt"), ("center", f"[{','.join(map(str, range(1, 21)))}]")]
+)
+def test_positive_cells_weigh_what_the_training_split_says(tiny: Tiny, name: str, words: str) -> None:
+    method, batch = build_method(tiny(f"method={name}", f"method.pos_weight={words}"), LABELS), drawn()
+    assert isinstance(method, WeightedMethod)
+    method.use_training_labels(labels_of(batch))
+    weights = []
+    for j in range(20):
+        positives = sum(bool(batch.target[i, j]) for i in range(12) if batch.known[i, j])
+        negatives = int(batch.known[:, j].sum()) - positives
+        ratio = negatives / positives if positives and negatives else 1.0
+        weights.append({"balanced": ratio, "sqrt": ratio**0.5}.get(words, j + 1))
+    assert 1.0 in weights, "a label without a positive is tried too"
+    _, logits = method.embed_and_classify(batch)
+    expected = binary_cross_entropy(logits, batch.target, batch.known, pos_weight=torch.tensor(weights))
+    torch.testing.assert_close(method.eval().losses(batch)["classification"], expected)
+
+
+def test_a_loss_that_goes_by_frequency_gets_the_counts_of_the_training_split(tiny: Tiny) -> None:
+    method, batch = build(tiny("method=bce", "method.loss=distribution_balanced")), drawn()
+    method.use_training_labels(labels_of(batch))
+    positive = (batch.target > 0) & batch.known
+    counts = {"positives": positive.sum(0), "negatives": (batch.known & ~positive).sum(0)}
+    _, logits = method.embed_and_classify(batch)
+    expected = distribution_balanced_loss(logits, batch.target, batch.known, **counts)
+    torch.testing.assert_close(method.losses(batch)["classification"], expected)
+
+
+def test_weights_that_cannot_be_are_named(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match="method.pos_weight lists 2 weights for 20 labels"):
+        build(tiny("method=bce", "method.pos_weight=[1,2]"))
+    with pytest.raises(UserError, match="method.pos_weight=balanced has no use with method.loss=asymmetric"):
+        build(tiny("method=asl", "method.pos_weight=balanced"))
+    with pytest.raises(UserError, match="method.pos_weight=even is not one of none, balanced, sqrt"):
+        tiny("method=bce", "method.pos_weight=even")
 
 
 # Scores
