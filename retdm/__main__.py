@@ -13,6 +13,7 @@ COMMANDS = (
     "decide",
     "export",
     "check",
+    "review",
     "report",
     "cache",
 )  # files of retdm/commands

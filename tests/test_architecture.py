@@ -21,7 +21,8 @@ ROOMS: dict[str, set[str]] = {
     "settings": {"training", "methods", "backbones", *RESULTS, "data", "display", *GROUND},
     "runs": {"settings", "training", "methods", "backbones", "losses", *RESULTS, "data", "display", *GROUND},
     "report": {"runs", "settings", "training", *RESULTS, "display", *GROUND},
-    "commands": {"report", "runs", "settings", "training", "methods", *RESULTS, "data", "display", *GROUND},
+    "review": {"runs", "settings", "methods", "data", "display", *GROUND},
+    "commands": {"review", "report", "runs", "settings", "training", "methods", *RESULTS, "data", "display", *GROUND},
     "api": {"commands", "report", "runs", "settings", *RESULTS, "data", "display", *GROUND},
 }
 

@@ -18,6 +18,8 @@ SMALLEST = {
     "logistic": "penalty=l2 rows=200 features=200 labels=2 splits=1",
     "feature_scales": "set=synthetic splits=1 scales=raw,stages tolerances=1e-1 folder=there "
     "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none'",
+    "label_errors": "set=synthetic rates=.1 seeds=0 planted=both "
+    "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none'",
     "growth": "methods=bag_embedding bags=12 instances=3 features=3 labels=2 limit=0 repeat=1",
     "fuzz": "files=2",
     "against_scripts": "set=synthetic size=40 passes=1 seeds=0 splits=0 ways=probe,adamw,fastai,bce,retdm,control "

@@ -16,6 +16,7 @@ from retdm.settings.checks import check_command, check_group
 from retdm.settings.classes import class_of, source_of
 from retdm.settings.compose import cache_folder, checked
 from retdm.settings.features import check_features, check_files
+from retdm.settings.review import check_review
 from retdm.settings.run_settings import network_of
 from retdm.stop import is_leader
 
@@ -51,6 +52,14 @@ def _checked_without_training(command: str, asked: Any, choices: Any) -> str:
         check_group("data", asked["data"], class_of("data", asked["data"]), choices)
         data_is_there(asked["data"])
         return f"data={choices['data']}"
+    if command == "review":
+        check_review(asked, choices)
+        data_is_there(asked["data"])
+        return " ".join(
+            [f"{group}={choices[group]}" for group in ("data", "backbone", "method") if asked[group]]
+            if asked["apply"] is None
+            else [f"data={choices['data']} apply={asked['apply']}"]
+        )
     if command == "features":
         check_features(asked, choices)
         check_files(asked)

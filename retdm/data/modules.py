@@ -40,6 +40,7 @@ class ImageData(Data):
         features: of a frozen backbone, (N, …); None where batches bring images.
         readable: rows of the images that can be read.
         unreadable: row -> why it cannot be read.
+        pairs: rows that show the same picture.
     """
 
     source: ImageSource
@@ -61,7 +62,7 @@ class ImageData(Data):
         self.image_size, self.augmentation, self.preparation = image_size, augmentation, preparation
         folder = None if cache == "none" else Path(cache)
         self.images, scan = open_images(source, cached_side(image_size), folder, cache_limit, preparation)
-        self.unreadable = scan.faults
+        self.unreadable, self.pairs = scan.faults, scan.pairs
         self.readable = np.setdiff1d(np.arange(len(source)), list(scan.faults))
         if scan.faults and (on_unreadable == "error" or len(self.readable) == 0):
             raise scan.error(len(source))

@@ -38,6 +38,7 @@ class Source(ABC):
         split: (n,) of "train", "validation", "test" where the publisher gives one, else None.
         fingerprint: changes when a row's content changes, not when the folder moves; caches are keyed by it.
         true_targets: ``targets`` without the noise that was put in on purpose, for the test split; None without noise.
+        unknown_by_row: of a row all cells are unknown or none.
         knows_instances: the labels of instances (or of an image's pixels) are known, for evaluation alone.
         gives: the kind of batches that its rows make.
         user_settings: settings of the constructor that name the user's own files; none for a published set.
@@ -51,6 +52,7 @@ class Source(ABC):
     split: NDArray[np.str_] | None = None
     fingerprint: str
     true_targets: NDArray[np.uint8] | None = None
+    unknown_by_row: bool = False
     knows_instances: bool = False
     gives: ClassVar[type[Batch] | type[BagBatch]]
     user_settings: ClassVar[tuple[str, ...]] = ()

@@ -104,6 +104,33 @@ def make_splits(
     return {name: np.sort(rows).astype(np.int64) for name, rows in zip(SPLITS, (train, validation, test), strict=True)}
 
 
+def folds_of(
+    n: int,
+    folds: int,
+    *,
+    seed: int,
+    groups: NDArray[np.integer[Any]] | None = None,
+    targets: NDArray[np.uint8] | None = None,
+) -> Indices:
+    """The fold of each of n rows, 0 to ``folds`` - 1, int64 (n,); a function of the arguments alone.
+
+    Args:
+        n: rows.
+        folds: of near-equal size.
+        seed: of the order.
+        groups: (n,) ids; rows of one group come into one fold.
+        targets: (n, L): every fold gets its share of each label, see :func:`make_splits`; None draws at random.
+
+    Raises:
+        UserError: rows or groups are too few, or a package is missing.
+    """
+    take = _take if targets is None else functools.partial(_take_stratified, targets=targets, seed=seed)
+    found = np.empty(n, np.int64)
+    for fold, rows in enumerate(_folds(_shuffled_groups(n, np.random.default_rng(seed), groups), folds, take)):
+        found[rows] = fold
+    return found
+
+
 def check_fold(folds: int | None, fold: int) -> None:
     """Raise ``UserError`` unless ``fold`` is one of the ``folds``, or 0 where there are none."""
     if folds is None and fold != 0:
@@ -137,7 +164,7 @@ def _shuffled_groups(n: int, rng: np.random.Generator, groups: NDArray[np.intege
 
 def _folds(order: list[Indices], folds: int, take: Callable[..., tuple[Indices, list[Indices]]]) -> list[Indices]:
     """The rows of each of ``folds`` folds of near-equal size, one after the other taken off the rest."""
-    reason = f"{sum(map(len, order))} training images are too few, or in too few groups, for data.folds {folds}"
+    reason = f"{sum(map(len, order))} training images are too few, or in too few groups, for {folds} folds"
     found: list[Indices] = []
     for left in range(folds, 0, -1):
         rows, order = take(order, round(sum(map(len, order)) / left))

@@ -41,6 +41,7 @@ case only, or hold control characters, are refused.
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,12 @@ class CsvLabels(LabelledFolder):
         empty: the meaning of an empty cell: ``unknown``, or 0 where only ones were written.
         minus_one: the meaning of -1; None refuses it.
 
+    Attributes:
+        settings: of the constructor, but for the places of images and table.
+        columns: the columns of the table by number.
+        row_of_line: int64, the row of the source that each line of the table is of.
+        unknown_by_row: labels are joined names, so that of an image all are unknown or none.
+
     Raises:
         UserError: the table is absent, or something in it is wrong; the first such line is named.
     """
@@ -91,9 +98,18 @@ class CsvLabels(LabelledFolder):
     ) -> None:
         super().__init__(root, labels, value_range)
         file = self.file
+        self.settings: dict[str, Any] = {
+            "image_column": image_column,
+            "label_columns": label_columns,
+            "other_columns": other_columns,
+            "label_separator": None if label_separator is None else str(label_separator),
+            "empty": empty,
+            "minus_one": minus_one,
+            "value_range": value_range,
+        }
         table = read_table(file)
         codes = csv_cells.codes_of(table, empty=empty, minus_one=minus_one)
-        columns = find_columns(
+        self.columns = columns = find_columns(
             *(table, codes, image_column, _listed(label_columns), _listed(other_columns)),
             joined=label_separator is not None,
         )
@@ -107,12 +123,15 @@ class CsvLabels(LabelledFolder):
             _refuse_twice(table, self.ids)
             names, self.targets, self.known = csv_cells.targets_of(table, codes, columns.labels)
             self.names = distinct(names, file)
+            self.row_of_line = np.arange(len(self.ids))
             form = "columns"
         else:
-            separator = None if label_separator is None else str(label_separator)
-            lists = csv_joined.lists_of(table, columns.joined, separator, empty)
+            self.unknown_by_row = True
+            lists = csv_joined.lists_of(table, columns.joined, self.settings["label_separator"], empty)
             lines = self.ids
             self.ids, lists, first = csv_joined.merged(table, lines, lists)
+            row_of = {name: row for row, name in enumerate(self.ids)}
+            self.row_of_line = np.array([row_of[name] for name in lines])
             self.names, self.targets, self.known = csv_joined.targets_of(table, lists)
             if split is not None:
                 _refuse_two_splits(table, lines, first, split)

@@ -51,7 +51,7 @@ def fit_probe(
     *,
     pos_weight: Tensor | None = None,
     strengths: Sequence[float] = STRENGTHS,
-    folds: int = 4,
+    folds: int | NDArray[np.int64] = 4,
     seed: int = 0,
     progress: Progress = iter,
 ) -> Probe:
@@ -68,8 +68,8 @@ def fit_probe(
         known: (n, L), true where the cell of ``target`` is known. An unknown one counts in no loss.
         pos_weight: (L,), above 0, by which the log-loss of a positive cell of each label is multiplied; None: 1.
         strengths: of the penalty, from which to choose.
-        folds: of the rows, for strength and scores.
-        seed: of the folds.
+        folds: of the rows, for strength and scores: how many are drawn, or the fold of each row (n,).
+        seed: of the folds that are drawn, and of the sample.
         progress: shows how many strengths are done, like ``retdm.display.screen.track``; 80 labels in 20,000 rows
             take minutes.
 
@@ -85,7 +85,8 @@ def fit_probe(
 
     path = sorted(strengths, reverse=True)
     rng = np.random.default_rng(seed)
-    fold = rng.permutation(len(rows)) % folds
+    drawn = rng.permutation(len(rows))
+    fold = drawn % folds if isinstance(folds, int) else folds
     if len(rows) > SAMPLE:
         some = np.sort(rng.permutation(len(rows))[:SAMPLE])
         path = [_held_out(rows[some], truth[some], given[some], weight, fold[some], path, progress)[0]]
