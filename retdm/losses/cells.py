@@ -27,3 +27,19 @@ def read_cells(output: Tensor, target: Tensor, known: Tensor | None) -> tuple[Te
     if known is None:
         return output, positive, ~positive
     return output.where(known, 0), positive & known, ~positive & known
+
+
+def read_all_cells(logits: Tensor, target: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits, float32 or wider, and (B, L) bool masks of positive and unknown cells.
+
+    What stands in target in an unknown cell, NaN included, is never read; its logit is.
+
+    Raises:
+        ValueError: unequal shapes.
+    """
+    check_cells(logits, target, known)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    positive = target > 0.5
+    if known is None:
+        return logits, positive, torch.zeros_like(positive)
+    return logits, positive & known, ~known

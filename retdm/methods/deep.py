@@ -90,7 +90,7 @@ class DeepMethod(Method):
         self.clip, self.lr_factor, self.layer_decay = dict(clip or {}), dict(lr_factor or {}), layer_decay
         self.build_optimizer = optimizer
         self.stage = self.stages[-1] if self.stages else UNTRAINED
-        self.stage_step = 0
+        self.stage_step = self.stage_epoch = 0  # steps and passes over the training split done in the stage
         self.diagnostics: dict[str, Tensor] = {}
 
     # What a method writes

@@ -84,7 +84,9 @@ class Stages(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         self.lr = self.rule.lr(self.step, self._steps(trainer))
-        cast(DeepMethod, pl_module).set_lr(self.lr)
+        method = cast(DeepMethod, pl_module)
+        method.stage_epoch = self.rule.epochs
+        method.set_lr(self.lr)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int

@@ -24,11 +24,13 @@ from retdm.losses import (
     softmax_cross_entropy,
     warp_loss,
 )
+from retdm.losses.weak_labels.expected_positives import expected_positives
+from retdm.losses.weak_labels.large_loss import large_loss
 
 SLICES = (slice(0, 3), slice(3, 5))
 LOSSES = (
-    *("asymmetric", "canonical_correlation", "center", "distribution_balanced", "focal"),
-    *("label_ranking", "sequence", "softmax", "warp"),
+    *("asymmetric", "canonical_correlation", "center", "distribution_balanced", "expected_positives", "focal"),
+    *("label_ranking", "large_loss", "sequence", "softmax", "warp"),
 )
 COUNTS: dict[str, Any] = {"positives": torch.tensor([3, 2, 0, 2]), "negatives": torch.tensor([2, 3, 4, 2])}
 
@@ -56,6 +58,8 @@ def losses(rows: slice) -> dict[str, Any]:
             "center": lambda z: center_loss(z, target, known, centers),
             "distribution_balanced": lambda z: distribution_balanced_loss(z, target, known, **COUNTS),
             "focal": lambda z: focal_loss(z, target, known),
+            "expected_positives": lambda z: expected_positives(z, target, known, expected=1.5, total=5),
+            "large_loss": lambda z: large_loss(z, target, target > 0, rate=0.3, epoch=1, total=5),
             "label_ranking": lambda z: label_ranking_loss(z.sigmoid(), target, known),
             "sequence": lambda z: sequence_cross_entropy(z[:, None] * torch.ones(2, 1), sequence),
             "softmax": lambda z: softmax_cross_entropy(z, target, known),

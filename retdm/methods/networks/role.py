@@ -1,0 +1,90 @@
+"""ROLE: a classifier, and an estimate of every unknown training label, which learn from each other."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from retdm.backbones.base import Backbone
+from retdm.batch import AnyBatch, TrainingLabels
+from retdm.losses import binary_cross_entropy
+from retdm.losses.weak_labels.expected_positives import expected_from_counts
+from retdm.losses.weak_labels.label_estimates import label_estimates_loss
+from retdm.methods.deep import DeepMethod
+from retdm.ranges import Above
+
+SPREAD = 0.4  # log odds of .6, from below which to above the estimates begin at random
+
+
+class RowEstimates(nn.Module):
+    """Log odds (N, L) of the labels of each row of a data set; none before :meth:`start`."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.log_odds = nn.Parameter(torch.zeros(0, labels))
+
+    def start(self, rows: int, seed: int) -> None:
+        """Estimates of so many rows, near ½, unless there are as many already."""
+        if len(self.log_odds) != rows:
+            draw = torch.rand(rows, self.log_odds.shape[1], generator=torch.Generator().manual_seed(seed))
+            self.log_odds.data = ((2 * draw - 1) * SPREAD).to(self.log_odds.device)
+
+    def forward(self, index: Tensor) -> Tensor:
+        return self.log_odds[index]
+
+    def _load_from_state_dict(self, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+        if (saved := state.get(f"{prefix}log_odds")) is not None:  # of as many rows as the set had
+            self.log_odds.data = torch.empty_like(saved, device=self.log_odds.device)
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+class Role(DeepMethod):
+    """Online estimation of unknown labels (ROLE, Cole et al., CVPR 2021).
+
+    The estimates are a parameter for each row and label, trained with the network, and in the checkpoint. Validation's
+    loss is the cross-entropy of its known cells, for its rows have no estimates.
+
+    Args:
+        expected: the positive labels that an image has on average; None estimates them from the training split, see
+            :func:`retdm.losses.weak_labels.expected_positives.expected_from_counts`.
+        training: see :class:`retdm.methods.deep.DeepMethod`.
+    """
+
+    loss_names = ("classification",)
+    expected: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        expected: Annotated[float, Above(0)] | None = None,
+        **training: Any,
+    ) -> None:
+        super().__init__(backbone, labels, **training)
+        self.given = expected
+        self.estimates = RowEstimates(len(labels))
+        self.register_buffer("expected", torch.tensor(expected or 1.0))
+
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        return super().components | {"estimates": self.estimates}
+
+    def use_training_labels(self, labels: TrainingLabels) -> None:
+        super().use_training_labels(labels)
+        self.estimates.start(len(labels.frequency), self.seed)
+        if self.given is None:
+            positive = (labels.target > 0) & labels.known
+            counts = positive.sum(0), (labels.known & ~positive).sum(0)
+            self.expected.fill_(expected_from_counts(*counts, rows=len(labels.target)))
+
+    def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
+        _, logits = self.embed_and_classify(batch)
+        if not self.training:
+            return {"classification": binary_cross_entropy(logits, batch.target, batch.known)}
+        estimates = self.estimates(batch.index)
+        loss = label_estimates_loss(
+            logits, estimates, batch.target, batch.known, expected=self.expected, total=batch.total
+        )
+        return {"classification": loss}
