@@ -4,7 +4,7 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from retdm.bags import Bags, RegionBags
 from retdm.batch import BagBatch, TrainingLabels
 from retdm.data.duplicates import Pairs
 from retdm.data.loader import handed_over
+from retdm.data.observe import observation_of
 from retdm.data.sampling import GlobalBatches, repeat_times
 from retdm.data.source import Source, state_of
 from retdm.data.splits import Indices, Splits, check_fold, check_labels, make_splits, manifest
@@ -31,7 +32,7 @@ class Data(ABC):
 
     Args:
         source: rows and their label sets.
-        split: number of the random split.
+        split: number of the random split, and of the draw of ``observe``.
         test_fraction: share of all rows for testing.
         validation_fraction: share of the rows that are not for testing on which everything is chosen.
         folds: cross-validation: the rows that are not for testing are divided into so many folds, of which one
@@ -41,6 +42,12 @@ class Data(ABC):
         stratified: keep each label's share the same in all splits, as far as its rows go.
         repeat_rare: rows with a label that a smaller share of the training split has come several times an epoch, as
             :func:`retdm.data.sampling.repeat_times` says; None shows each row once.
+        observe: what is left of the labels of the training split, a name as of
+            :func:`retdm.data.observe.observation_of`; None leaves all.
+        observe_validation: the same is left of the validation split's; where no negative stays known, its unknown
+            labels count as absent, for otherwise nothing could be chosen on it.
+        unlabelled: what an unknown label of the training split counts as; ``negative`` is for sets where only what was
+            seen was tagged, and for methods that have no other use for unknown labels.
         batch_size: rows of a global batch; losses compare rows.
         workers: loading processes; None is 0 on the CPU, where they would only take the network's cores.
         seed: of the training order and the augmentation.
@@ -69,6 +76,9 @@ class Data(ABC):
         train_size: Annotated[int, AtLeast(1)] | None = None,
         stratified: bool = False,
         repeat_rare: Fraction | None = None,
+        observe: str | None = None,
+        observe_validation: bool = False,
+        unlabelled: Literal["unknown", "negative"] = "unknown",
         batch_size: Annotated[int, AtLeast(2)] = 64,
         workers: Annotated[int, AtLeast(0)] | None = None,
         seed: int = 0,
@@ -76,6 +86,8 @@ class Data(ABC):
         check_fold(folds, fold)
         self.source, self.batch_size, self.workers, self.seed = source, batch_size, workers, seed
         self.repeat_rare = repeat_rare
+        self._observation = None if observe is None else observation_of(observe)
+        self._observe_validation, self._unlabelled = observe_validation, unlabelled
         self._splitting: dict[str, Any] = {
             "seed": split,
             "test_fraction": test_fraction,
@@ -137,11 +149,29 @@ class Data(ABC):
         self.splits = {name: rows[found] for name, found in places.items()}
         if source.true_targets is not None:
             source.targets[self.splits["test"]] = source.true_targets[self.splits["test"]]
+        self._observe()
         hints = [] if source.split is not None or how["stratified"] else ["data.stratified=true shares them out"]
         if how["folds"] is None:
             hints.append("data.folds=5 chooses on all rows that are not for testing")
         check_labels(source.names, source.targets, source.known, self.splits, hint=", ".join(hints))
         self.manifest = manifest(self.splits, source.ids, pairs, how["seed"], state)
+
+    def _observe(self) -> None:
+        """Leave of the source's labels what is observed, and take unknown ones for absent where that was chosen."""
+        source, known = self.source, self.source.known
+        taken = {}
+        if self._observation is not None:
+            target, observed = self._observation.apply(source.targets, known, self._splitting["seed"])
+            taken["train"] = target, observed
+            if self._observe_validation:
+                taken["validation"] = target, known if self._observation.hides_negatives else observed
+        if self._unlabelled == "negative":
+            target, _ = taken.get("train", (source.targets, known))
+            taken["train"] = target, np.ones_like(known)
+        source.targets, source.known = source.targets.copy(), known.copy()
+        for split, cells in taken.items():
+            rows = self.splits[split]
+            source.targets[rows], source.known[rows] = (column[rows] for column in cells)
 
     @property
     def labels(self) -> list[str]:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from retdm import registry
 from retdm.batch import BagBatch
+from retdm.data.observe import observation_of
 from retdm.data.source import data_root
 from retdm.decisions.rules import rule_of
 from retdm.errors import UserError
@@ -111,6 +112,8 @@ def checked(
         except UserError as error:
             where = where_written("method.decide", choices, rule)
             raise UserError(f"{where}method.decide={rule} is not known", error.hint) from error
+    if (observe := content["data"].get("observe")) is not None:
+        content["data"]["observe"] = observation_of(str(observe)).name
     content |= _set_stages(method, content.pop("schedule"), choices)
     if unseen := _why_no_image_is_trained_on(content, data, choices):
         content["augment"] = {}

@@ -17,7 +17,10 @@ from retdm.report.groups import Floats, Group, differing, short
 CURVES = ("average_precision", "coverage_normalised", "hamming_loss", "one_error", "ranking_loss")
 TUNED = ("mAP", "O-F1")  # on the validation split: a setting is not chosen on the test split
 HARD = ("mAP", "instance_average_precision")  # what characteristics may spoil
+WEAK = ("mAP", "O-F1")
 SIZE = "data.train_size"
+OBSERVE = "data.observe"
+SHARE = "share:"  # of the known cells, as data.observe has it
 DIFFICULTIES = "data.characteristics."
 IN_WORDS = {  # titles of the characteristics' panels
     "witness_rate": "share that has the label",
@@ -59,6 +62,22 @@ def _training_images(group: Group) -> float | None:
     ]
     known = [size for size in sizes if size is not None]
     return round(sum(known) / len(known)) if known else None
+
+
+def weak_labels(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Drawn]:
+    """Criteria against the share of the training labels that is known, as ``data.observe=share:<number>`` leaves it."""
+    names = names_of(groups, without=[OBSERVE])
+    curves: dict[str, dict[float, dict[str, Floats]]] = defaultdict(dict)
+    for group, name in zip(groups, names, strict=True):
+        if OBSERVE in group.varied and (observed := group.varied[OBSERVE] or f"{SHARE}1").startswith(SHARE):
+            curves[name][float(observed.removeprefix(SHARE))] = group.criteria()
+    curves = {name: points for name, points in curves.items() if len(points) > 1}
+    if curves:
+        title = f"Training labels that are known on {groups[0].data}, test split"
+        caption = f"Mean over {splits_or_folds(groups)}, bars one standard deviation; at 1 all are known."
+        styles = styled(groups, names, methods)
+        figure = draw_setting_curve(title, "share of the training labels that is known", curves, styles, WEAK)
+        yield Drawn("weak_labels", title, caption, figure)
 
 
 def settings(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Drawn]:

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 from retdm.files import atomic
 from retdm.report.figures.backbone_stages import MOST_LABEL_SHARES, RAW, explained, selecting
 from retdm.report.figures.draw_backbone_stages import MOST_SELECTING, draw_contributions, draw_selection
-from retdm.report.figures.over_settings import characteristics, learning_curves, settings
+from retdm.report.figures.over_settings import characteristics, learning_curves, settings, weak_labels
 from retdm.report.figures.per_label import co_occurrence, label_precision
 from retdm.report.figures.shown_groups import Drawn, Earlier, by_data, splits_or_folds
 from retdm.report.figures.training import convergence
@@ -52,6 +52,7 @@ def draw_all(groups: Sequence[Group], methods: Sequence[str], earlier: Earlier) 
         earlier: of this data set.
     """
     yield from learning_curves(groups, methods, earlier)
+    yield from weak_labels(groups, methods)
     yield from settings(groups, methods)
     yield from characteristics(groups, methods)
     yield from label_precision(groups, methods)
