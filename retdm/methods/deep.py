@@ -15,6 +15,7 @@ from retdm.methods.base import Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder, mean_instance
 from retdm.methods.components.heads import Head, InstanceHead, head_of
 from retdm.methods.components.instance_scores import instance_scores, scores_instances
+from retdm.methods.components.labels import UnknownAtProbe, cells_of_probe
 from retdm.methods.components.linear_probe import Probe, Progress, fit_probe
 from retdm.methods.parameter_groups import parameter_groups
 from retdm.methods.stage import UNTRAINED, Stage, parse_stages
@@ -48,6 +49,7 @@ class DeepMethod(Method):
     Attributes:
         chooses_on_validation: :meth:`choose_on_validation` has something to choose.
         estimates_probabilities: a score is how probable its label is, so that a probe's threshold suits the scores too.
+        unknown_at_the_probe: see :func:`retdm.methods.components.labels.cells_of_probe`.
         pos_weight: (L,), the weight of each label's positive cells in the classification loss and in the probe, which
             :class:`retdm.methods.weighted.WeightedMethod` sets; None weighs them 1.
     """
@@ -55,6 +57,7 @@ class DeepMethod(Method):
     loss_names: ClassVar[tuple[str, ...]]
     chooses_on_validation = False
     estimates_probabilities = True
+    unknown_at_the_probe: UnknownAtProbe = "left_out"
     encoder: BackboneEncoder
     classifier: nn.Module
     pos_weight: Tensor | None
@@ -174,6 +177,7 @@ class DeepMethod(Method):
             The logistic regression that the head took over: of the features or, where two layers with a ReLU between
             them stand behind a frozen backbone, of what these give.
         """
+        known = torch.from_numpy(cells_of_probe(target.numpy(), known.numpy(), self.unknown_at_the_probe))
         fit = partial(
             fit_probe, target=target, known=known, pos_weight=self.pos_weight, seed=self.seed, progress=progress
         )

@@ -10,6 +10,8 @@ from retdm.losses.cells import read_all_cells
 from retdm.losses.distributed import mean_over_batch
 from retdm.ranges import AtLeast
 
+UNKNOWN_AT_THE_PROBE = "absent_without_negatives"
+
 
 def entropy_loss(
     logits: Tensor, target: Tensor, known: Tensor | None = None, *, alpha: Annotated[float, AtLeast(0)] = 0.2

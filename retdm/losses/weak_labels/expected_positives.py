@@ -9,6 +9,8 @@ from retdm.losses.cells import read_all_cells
 from retdm.losses.distributed import gather_rows, mean_over_batch
 from retdm.ranges import Above
 
+UNKNOWN_AT_THE_PROBE = "absent_without_negatives"
+
 
 def expected_positives(
     logits: Tensor,

@@ -10,6 +10,8 @@ from retdm.losses.cells import read_all_cells
 from retdm.losses.distributed import mean_over_batch
 from retdm.ranges import AtLeast
 
+UNKNOWN_AT_THE_PROBE = "absent"
+
 
 def hill(
     logits: Tensor,

@@ -11,6 +11,8 @@ from retdm.losses.cells import read_all_cells
 from retdm.losses.distributed import gather_rows, mean_over_batch
 from retdm.ranges import Between
 
+UNKNOWN_AT_THE_PROBE = "absent"
+
 
 def large_loss(
     logits: Tensor,

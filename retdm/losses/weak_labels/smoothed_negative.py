@@ -7,6 +7,8 @@ from torch import Tensor
 from retdm.losses.weak_labels.assume_negative import assume_negative
 from retdm.ranges import Between
 
+UNKNOWN_AT_THE_PROBE = "absent"
+
 
 def smoothed_negative(
     logits: Tensor,

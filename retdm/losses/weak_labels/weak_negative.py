@@ -4,6 +4,8 @@ from torch import Tensor
 
 from retdm.losses.weak_labels.assume_negative import assume_negative
 
+UNKNOWN_AT_THE_PROBE = "absent"
+
 
 def weak_negative(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
     """:func:`assume_negative` with 1 ÷ (L − 1) for an unknown cell: of one positive and L − 1 unknown labels both sides

@@ -9,14 +9,19 @@ from typing import Any, get_type_hints
 from torch import Tensor
 
 import retdm.losses
+import retdm.losses.weak_labels
 from retdm.batch import AnyBatch
 from retdm.errors import UserError
+from retdm.methods.components.labels import UnknownAtProbe
 from retdm.registry import nearest
 
 CELLS = ("logits", "target", "known")
-# Arguments that the method gives: to losses that draw at random, and to those that go by the training split's counts.
-GIVEN = ("index", "seed", "positives", "negatives", "pos_weight")
-MIXED = "TAKES_MIXED_TARGETS"  # a constant, true in the file of a loss that is linear in the targets
+# Arguments that the method gives: to losses that draw at random, to those that go by the training split's counts, by
+# the passes over it that are done, or by the rows of the global batch.
+GIVEN = ("index", "seed", "positives", "negatives", "rows", "pos_weight", "epoch", "total")
+# Constants of a loss's file: it is linear in the targets; and how a probe reads unknown cells, where it does.
+MIXED, UNKNOWN = "TAKES_MIXED_TARGETS", "UNKNOWN_AT_THE_PROBE"
+ROOMS = (retdm.losses, retdm.losses.weak_labels)
 
 Choice = str | Mapping[str, Any]
 
@@ -30,6 +35,7 @@ class ChosenLoss:
     Attributes:
         takes: those of ``GIVEN`` that the function takes.
         takes_mixed_targets: the loss is linear in the targets, so that one between 0 and 1 mixes the losses of both.
+        unknown_at_the_probe: see :func:`retdm.methods.components.labels.cells_of_probe`.
 
     Raises:
         UserError: there is no such loss, or the mapping has no name.
@@ -43,10 +49,13 @@ class ChosenLoss:
         self.settings = settings
         function = _function(self.name)
         if function is None:
-            names = [each.name for each in pkgutil.iter_modules(retdm.losses.__path__) if _function(each.name)]
+            files = [each.name for room in ROOMS for each in pkgutil.iter_modules(room.__path__)]
+            names = [name for name in files if _function(name)]
             raise UserError(f"method.loss={self.name} is no loss of logits", nearest(self.name, names))
         self.function = function
-        self.takes_mixed_targets: bool = getattr(inspect.getmodule(function), MIXED, False)
+        module = inspect.getmodule(function)
+        self.takes_mixed_targets: bool = getattr(module, MIXED, False)
+        self.unknown_at_the_probe: UnknownAtProbe = getattr(module, UNKNOWN, "left_out")
         self.takes = [key for key in GIVEN if key in inspect.signature(function).parameters]
 
     def __call__(self, logits: Tensor, batch: AnyBatch, given: Mapping[str, Any]) -> Tensor:
@@ -65,10 +74,13 @@ def _function(name: str) -> Callable[..., Tensor] | None:
     """The loss of this name, where its file has a function of logits, target and known; else None."""
     if not name.isidentifier():
         return None
-    try:
-        module = importlib.import_module(f"retdm.losses.{name}")
-    except ModuleNotFoundError:
-        return None
-    found = [each for each in (vars(module).get(name), vars(module).get(f"{name}_loss")) if callable(each)]
-    takes = tuple(inspect.signature(found[0]).parameters)[:3] if found else ()
-    return found[0] if takes == CELLS else None
+    for room in ROOMS:
+        try:
+            module = importlib.import_module(f"{room.__name__}.{name}")
+        except ModuleNotFoundError:
+            continue
+        found = [each for each in (vars(module).get(name), vars(module).get(f"{name}_loss")) if callable(each)]
+        if found and tuple(inspect.signature(found[0]).parameters)[:3] == CELLS:
+            function: Callable[..., Tensor] = found[0]
+            return function
+    return None

@@ -9,6 +9,7 @@ from retdm.ranges import Above
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+UnknownAtProbe = Literal["left_out", "absent", "absent_without_negatives"]
 PosWeight = Literal["none", "balanced", "sqrt"] | list[Annotated[float, Above(0)]]
 
 
@@ -47,3 +48,23 @@ def positive_weights(choice: PosWeight, target: NDArray[Any], known: NDArray[Any
     power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[choice]
     weights: Array = ratio**power
     return weights
+
+
+def cells_of_probe(target: NDArray[Any], known: NDArray[Any], unknown: UnknownAtProbe) -> Bools:
+    """The cells that a probe is fitted to, (n, L); an unknown one among them counts as absent.
+
+    Where a network begins at a probe and its loss reads unknown labels as absent, the probe does too. Of a label
+    without a known negative, a probe of the known cells is a constant.
+
+    Args:
+        target: (n, L).
+        known: (n, L).
+        unknown: ``left_out`` takes the known ones, ``absent`` all, ``absent_without_negatives`` the known ones and all
+            of a label without a known negative.
+    """
+    cells: Bools = np.asarray(known, bool)
+    if unknown == "absent":
+        return np.ones_like(cells)
+    if unknown == "absent_without_negatives":
+        return cells | ~(cells & (target <= 0)).any(0)
+    return cells

@@ -49,6 +49,8 @@ class Classifier(WeightedMethod):
             )
         for name in ("positives", "negatives"):
             self.register_buffer(name, torch.zeros(len(labels), dtype=torch.int64), persistent=False)
+        self.rows = 0  # of the training split
+        self.unknown_at_the_probe = self.loss.unknown_at_the_probe
         # Other losses rank labels, or move probabilities away from the frequencies.
         self.estimates_probabilities = self.loss.name == "binary_cross_entropy" and activation == "sigmoid"
 
@@ -62,6 +64,7 @@ class Classifier(WeightedMethod):
 
     def use_training_labels(self, labels: TrainingLabels) -> None:
         super().use_training_labels(labels)
+        self.rows = len(labels.target)
         positive = (labels.target > 0) & labels.known
         self.positives = positive.sum(0).to(self.positives.device)
         self.negatives = (labels.known & ~positive).sum(0).to(self.negatives.device)
@@ -73,7 +76,10 @@ class Classifier(WeightedMethod):
             "seed": self.loss_seed,
             "positives": self.positives,
             "negatives": self.negatives,
+            "rows": self.rows,
             "pos_weight": self.pos_weight,
+            "epoch": self.stage_epoch if self.training else 0,
+            "total": batch.total,
         }
         return {"classification": self.loss(logits, batch, given)}
 

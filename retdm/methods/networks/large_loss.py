@@ -28,6 +28,7 @@ class LargeLoss(DeepMethod):
     """
 
     loss_names = ("classification",)
+    unknown_at_the_probe = "absent"
     corrected: Tensor  # bool (N, L)
 
     def __init__(
@@ -61,7 +62,8 @@ class LargeLoss(DeepMethod):
         if self.found is not None:
             batch, found = self.found
             index, large = (gather_rows(each, batch.total) for each in (batch.index, found))
-            self.corrected[index] |= large
+            times = self.corrected.int().index_add_(0, index, large.int())  # rows may repeat in a batch
+            self.corrected = times > 0
             self.found = None
 
     def _load_from_state_dict(self, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:

@@ -31,7 +31,7 @@ class RowEstimates(nn.Module):
             self.log_odds.data = ((2 * draw - 1) * SPREAD).to(self.log_odds.device)
 
     def forward(self, index: Tensor) -> Tensor:
-        return self.log_odds[index]
+        return nn.functional.embedding(index, self.log_odds)  # whose gradient is added up in order where rows repeat
 
     def _load_from_state_dict(self, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
         if (saved := state.get(f"{prefix}log_odds")) is not None:  # of as many rows as the set had
@@ -52,6 +52,7 @@ class Role(DeepMethod):
     """
 
     loss_names = ("classification",)
+    unknown_at_the_probe = "absent_without_negatives"
     expected: Tensor
 
     def __init__(
