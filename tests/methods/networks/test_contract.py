@@ -160,6 +160,7 @@ def test_components_that_a_stage_does_not_train_get_no_gradient_and_are_in_evalu
     tiny: Tiny, name: str
 ) -> None:
     method, batch = ready(tiny(f"method={name}"))
+    batch.known[0] = False  # by which role's estimates are trained
     method.train()
     for stage in method.stages:
         method.set_stage(stage, 0.1)
