@@ -3,7 +3,8 @@
   retdm report <folder> … [<key>=<value>] …
 
 Of one run's own folder a page of that run alone: its data, curves, criteria with intervals, labels and worst mistakes.
-Of several, runs that differ only in their split are averaged; failed and unfinished runs are listed and left out.
+Of several, runs that differ only in their split are averaged, methods are compared over splits and image by image;
+failed and unfinished runs are listed and left out.
 
 settings
   out=<folder>          where the report is written (outputs/report; of one run its own folder)
@@ -28,11 +29,12 @@ from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import write_text
 from retdm.registry import nearest
-from retdm.report import about, choose, paper, results, significance
+from retdm.report import about, choose, paper, results
 from retdm.report.figures import backbone_stages
 from retdm.report.formats import csv_of, markdown, show
 from retdm.report.groups import group_runs
 from retdm.report.read import find_runs, is_run
+from retdm.report.uncertainty import intervals, paired, significance
 from retdm.runs.folder.paths import shown
 
 
@@ -132,15 +134,18 @@ def write_report(wanted: Asked) -> None:
     from retdm.report.figures import write as figures
     from retdm.report.figures.shown_groups import by_data
 
+    differences, unlike = paired.paired_tables(groups, wanted.criteria, wanted.baseline)
     tables = [
         about.dataset_table(runs),
         *results.result_tables(groups),
+        *intervals.interval_tables(groups),
         *significance.significance_tables(groups, wanted.criteria, wanted.baseline),
+        *differences,
         *backbone_stages.selection_tables(by_data(groups)),
         *(choose.choice_tables(groups, wanted.choose) if wanted.choose else []),
     ]
     names = dict.fromkeys(name for members in by_data(groups) for name in undrawn(members[0].runs[0].labels))
-    notes = [*lacking, *(f"In figures {name}." for name in names), *about.origin(groups)]
+    notes = [*lacking, *unlike, *(f"In figures {name}." for name in names), *about.origin(groups)]
     show(tables, notes)
     out = wanted.out or Path("outputs/report")
     out.mkdir(parents=True, exist_ok=True)

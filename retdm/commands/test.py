@@ -19,7 +19,7 @@ from retdm.files import write_json
 from retdm.methods.deep import DeepMethod
 from retdm.runs import build
 from retdm.runs.distributed import together
-from retdm.runs.evaluate import evaluate_method, label_counts, write_kept, write_mistakes
+from retdm.runs.evaluate import evaluate_method, intervals_and_bands, label_counts, write_kept, write_mistakes
 from retdm.runs.folder.paths import RunFolder, check_split, read_config
 from retdm.runs.folder.rows import VALIDATION, read_chosen_on
 from retdm.runs.folder.saved import settings_of_run, weights_into, without_places, write_decision
@@ -77,6 +77,7 @@ def _evaluate(folder: RunFolder, settings: RunSettings, *, per_label: bool, retr
     write_decision(folder.best, report)
     write_mistakes(folder, data, rows, report["decision"])
     report["label_counts"] = label_counts(data)
+    report |= intervals_and_bands(rows, report["decision"], data.labels, report["label_counts"]["train"])
     if retrieval:
         assert isinstance(method, DeepMethod)
         report["retrieval"] = evaluate_retrieval_of(method, data)

@@ -1,33 +1,25 @@
 """Intervals of the criteria by the bootstrap over images. Notation: n images, L labels, B resamples.
 
-A resample draws n of the n images with replacement and computes a criterion anew. Here it is a row of weights: how
-often each image was drawn. Sums over images become products of matrices, and the average precision of a label takes one
-sort and sums between its positives. It says how far a result would move with other test images of the same kind, not
-with another training.
+An interval says how far a result would move with other test images of the same kind, not with another training.
 
-The interval is that of the percentiles, moved by twice the bias that the resamples show, their mean minus the value
-itself (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 10 and 13). The bias is 0 for most criteria.
-Average precision comes out too high where a label is rare, of the images as of their resamples, so that the resamples'
-percentiles alone lie above the true value: those of mAP have it inside in half of all trials with 40 labels of 15
-positives each, and in almost nine of ten where they are moved.
+It is that of the percentiles, moved by twice the bias that the resamples show, their mean minus the value itself (Efron
+& Tibshirani, An Introduction to the Bootstrap, 1993, ch. 10 and 13). The bias is 0 for most criteria. Average precision
+comes out too high where a label is rare, of the images as of their resamples, so that the resamples' percentiles alone
+lie above the true value: those of mAP have it inside in half of all trials with 40 labels of 15 positives each, and in
+almost nine of ten where they are moved.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from retdm.criteria import calibration, counts, ranking
-from retdm.criteria.arrays import Bools, Floats, as_bool, probabilities, relevant_and_known
-from retdm.criteria.counts import Tally
+from retdm.criteria import calibration
+from retdm.criteria.arrays import Floats
 from retdm.criteria.evaluate import CRITERIA
-from retdm.criteria.ranking_average_precision import average_precisions
+from retdm.criteria.resampling import RESAMPLES, Resampled, resample
 
-RESAMPLES = 2000
-AT_ONCE = 400_000  # weights: so many stay in a processor's cache
-
-Weights = NDArray[np.float32]  # (some of B, n) whole numbers; their sums are exact below 2^24
+LEVEL = 0.95
 
 
 class Interval(NamedTuple):
@@ -35,6 +27,20 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+class Difference(NamedTuple):
+    """A criterion of one set of scores minus that of another, of the same images.
+
+    Attributes:
+        value: of all images.
+        interval: of the bootstrap over images.
+        p: two-sided probability of a difference as far from 0, were there none; at least 2 / (B + 1).
+    """
+
+    value: float
+    interval: Interval
+    p: float
 
 
 class Intervals(NamedTuple):
@@ -55,7 +61,7 @@ def bootstrap_intervals(
     known: ArrayLike,
     predicted: ArrayLike,
     *,
-    level: float = 0.95,
+    level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Intervals:
@@ -63,9 +69,8 @@ def bootstrap_intervals(
 
     All criteria are computed of the same resamples. A resample in which a criterion is undefined (a label without a
     positive, no image with a pair) is left out of its percentiles; where that is more than half of them, the criterion
-    has no interval. The means over labels take those that are defined in the resample, as `evaluate` does; the bins of
-    the calibration error stay where all images cut them. Few positives make the interval of a label too narrow: with
-    10, it covers the true value less often than ``level`` says.
+    has no interval. The means over labels take those that are defined in the resample, as `evaluate` does. Few
+    positives make the interval of a label too narrow: with 10, it covers the true value less often than ``level`` says.
 
     Args:
         scores: (n, L) probabilities in [0, 1].
@@ -79,161 +84,84 @@ def bootstrap_intervals(
     Raises:
         ValueError: scores outside [0, 1] or NaN, shapes that differ, a level outside (0, 1), no resample.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level} lies outside (0, 1)")
-    if resamples < 1:
-        raise ValueError(f"resamples={resamples}: at least one is needed")
-    values = probabilities(scores)
-    relevant, is_known = relevant_and_known(target, known, values.shape)
-    n, labels = values.shape
-    if n == 0:
-        return Intervals(dict.fromkeys(CRITERIA), {key: np.full((labels, 2), np.nan) for key in ("P", "R", "F1", "AP")})
-    of_images = _of_images(values, relevant, is_known, predicted)
-    chosen = as_bool("predicted", predicted, values.shape) & is_known
-    cells = [part.astype(np.float32) for part in (relevant & chosen, chosen, relevant)]
-    label_cells = list(zip(values.T, relevant.T, is_known.T, strict=True))
-    steps = [Steps.of(*column) for column in label_cells]
-    bins = np.stack([calibration.in_bins(scores, given) for scores, _, given in label_cells], axis=1)  # (n, L, B)
-    gaps = (bins * (values - relevant)[:, :, None]).reshape(n, -1)
-    given = is_known.astype(np.float64)
-    of_cells = {
-        "brier_score": calibration.squares(values, relevant),
-        "log_loss": calibration.surprises(values, relevant),
+    _check(level)
+    return intervals_of(resample(scores, target, known, predicted, resamples=resamples, seed=seed), level)
+
+
+def intervals_of(found: Resampled, level: float = LEVEL) -> Intervals:
+    """The intervals of what `resample` found.
+
+    Raises:
+        ValueError: a level outside (0, 1).
+    """
+    labels = found.per_label["AP"].shape[1]
+    none = np.full(1, np.nan)
+    of_criteria = {name: interval(found.criteria.get(name, none), level, _greatest(name, labels)) for name in CRITERIA}
+    of_labels = {
+        key: np.array([interval(column, level) or (np.nan, np.nan) for column in values.T]).reshape(-1, 2)
+        for key, values in found.per_label.items()
     }
-
-    def values_of(weights: Weights) -> tuple[dict[str, Floats], dict[str, Floats]]:
-        tally = Tally(*(np.rint(weights @ part).astype(np.int64) for part in cells))
-        overall = Tally(*(part.sum(axis=1, keepdims=True) for part in tally))
-        by_label = {key: of(tally) for key, of in (("P", counts.precision), ("R", counts.recall), ("F1", counts.f1))}
-        by_label["AP"] = np.stack([step.average_precision(weights) for step in steps], axis=1)
-        p, r = _means(by_label["P"]), _means(by_label["R"])
-        criteria = {
-            "C-P": p,
-            "C-R": r,
-            "C-F1": _means(by_label["F1"]),
-            "C-F1_of_means": 2 * p * r / np.where(p + r > 0, p + r, 1),
-            "O-P": counts.precision(overall)[:, 0],
-            "O-R": counts.recall(overall)[:, 0],
-            "O-F1": counts.f1(overall)[:, 0],
-            "mAP": _means(by_label["AP"]),
-            "calibration_error": _means(_weighted(weights, gaps, given, calibration.BINS)),
-            **{name: _means(_weighted(weights, each * given, given)) for name, each in of_cells.items()},
-            **{name: _weighted(weights, above, below) for name, (above, below) in of_images.items()},
-        }
-        return {**criteria, "coverage_normalised": criteria["coverage"] / labels}, by_label
-
-    value, value_by_label = values_of(np.ones((1, n), np.float32))
-    found = [values_of(weights) for weights in _resamples(n, resamples, seed)]
-
-    def interval(value: float, resampled: Floats, greatest: float = 1) -> Interval | None:
-        return _interval(value, resampled, [(1 - level) / 2, (1 + level) / 2], greatest)
-
-    of_criteria = {
-        name: interval(value[name][0], np.concatenate([each[name] for each, _ in found]), _greatest(name, labels))
-        for name in CRITERIA
-    }
-    of_labels = {}
-    for key, values_by_label in value_by_label.items():
-        columns = np.concatenate([each[key] for _, each in found]).T
-        pairs = zip(values_by_label[0], columns, strict=True)
-        of_labels[key] = np.array([interval(*pair) or (np.nan, np.nan) for pair in pairs])
     return Intervals(of_criteria, of_labels)
 
 
-class Steps(NamedTuple):
-    """A label's known images in descending order of score, for its average precision under any weights.
+def interval(values: Floats, level: float = LEVEL, greatest: float = 1, least: float = 0) -> Interval | None:
+    """The middle ``level`` of resampled values, moved by twice their bias; None where fewer than half are defined.
 
-    Images of one score are taken in together. Notation: P positives, E distinct scores of positives.
+    Args:
+        values: (1 + B,) of all images, then of each resample; NaN is undefined.
+        level: between 0 and 1.
+        greatest, least: that a value can be.
 
-    Attributes:
-        order: int64, images down to the lowest positive.
-        starts: int64 (E,), places in ``order`` where what comes in with each of these scores begins.
-        positives: int64 (P,), the positives among them, in order.
-        positive_starts: int64 (E,), the same of ``positives``.
+    Raises:
+        ValueError: a level outside (0, 1).
     """
-
-    order: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    positives: NDArray[np.int64]
-    positive_starts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, scores: Floats, relevant: Bools, known: Bools) -> "Steps":
-        """From one label's ``scores``, ``relevant`` and ``known``, (n,) each."""
-        rows = np.flatnonzero(known)
-        rows = rows[np.argsort(-scores[rows], kind="stable")]
-        places = np.flatnonzero(relevant[rows])
-        levels, first = np.unique(-scores[rows[places]], return_index=True)
-        ends = np.searchsorted(-scores[rows], levels, side="right")  # behind the last image of the same score
-        last = ends[-1] if ends.size else 0
-        return cls(rows[:last], np.append(0, ends[:-1])[: ends.size], rows[places], first)
-
-    def average_precision(self, weights: Weights) -> Floats:
-        """(rows of ``weights``,); NaN where no positive has a weight."""
-        if not self.positives.size:
-            return np.full(len(weights), np.nan)
-        images = np.add.reduceat(np.take(weights, self.order, axis=1), self.starts, axis=1)
-        hits = np.add.reduceat(np.take(weights, self.positives, axis=1), self.positive_starts, axis=1)
-        precision = hits.cumsum(axis=1, dtype=np.float64) / np.maximum(images.cumsum(axis=1, dtype=np.float64), 1)
-        total = hits.sum(axis=1, dtype=np.float64)
-        return np.where(total > 0, (hits * precision).sum(axis=1) / np.maximum(total, 1), np.nan)
+    _check(level)
+    moved = _moved(values)
+    if moved is None:
+        return None
+    ends = np.quantile(moved, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(*map(float, np.clip(ends, least, greatest)))
 
 
-def _of_images(scores: Floats, relevant: Bools, known: Bools, predicted: ArrayLike) -> dict[str, tuple[Floats, Floats]]:
-    """Criteria that are a ratio of sums over images: numerator and denominator of each image, (n,) both."""
-    c, r = counts.count(predicted, relevant, known), ranking.ranks(scores, relevant, known)
-    wrong = c.images.predicted + c.images.relevant - 2 * c.images.hits
-    means = {
-        "example_F1": counts.f1(c.images),
-        "ranking_loss": ranking.wrong_pairs(r),
-        "coverage": ranking.depth(r),
-        "one_error": ranking.top_is_wrong(r),
-        "average_precision": average_precisions(r),
-    }
-    pairs = {name: (np.nan_to_num(values), (~np.isnan(values)).astype(np.float64)) for name, values in means.items()}
-    return {**pairs, "hamming_loss": (wrong.astype(np.float64), known.sum(axis=1, dtype=np.float64))}
+def paired_difference(first: Floats, second: Floats, level: float = LEVEL) -> Difference | None:
+    """The paired bootstrap of a difference: each resample draws the same images for both.
+
+    Its interval is that of `interval`, and p twice the share of differences, moved as there, on the other side of 0
+    (Efron & Tibshirani, 1993, ch. 15). It knows of the images alone: two trainings of one method differ too.
+
+    Args:
+        first, second: (1 + B,) values of one criterion that `resample` gave of two sets of scores of the same images.
+        level: of the interval, between 0 and 1.
+
+    Returns:
+        None where fewer than half of the differences are defined.
+    """
+    _check(level)
+    moved = _moved(first - second)
+    if moved is None:
+        return None
+    ends = interval(first - second, level, np.inf, -np.inf)
+    assert ends is not None
+    other_side = min((moved <= 0).sum(), (moved >= 0).sum())
+    return Difference(float(first[0] - second[0]), ends, min(1.0, float(2 * (1 + other_side) / (1 + moved.size))))
 
 
-def _resamples(n: int, count: int, seed: int) -> Iterator[Weights]:
-    """How often each of n images is drawn in each of ``count`` resamples, some resamples at a time."""
-    generator = np.random.default_rng(seed)
-    rows = max(1, AT_ONCE // n)
-    for start in range(0, count, rows):
-        size = min(rows, count - start)
-        drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
+def _moved(values: Floats) -> Floats | None:
+    """The defined ones of resampled values, moved by twice their bias; None where they are fewer than half."""
+    value, resampled = values[0], values[1:]
+    defined = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or 2 * defined.size < resampled.size:
+        return None
+    moved: Floats = defined - 2 * (defined.mean() - value)
+    return moved
 
 
-def _weighted(weights: Weights, above: Floats, below: Floats, parts: int = 1) -> Floats:
-    """A ratio of sums over images; its numerator may come in so many ``parts``, of which sizes are added."""
-    down, up = weights @ below, weights @ above
-    if parts > 1:
-        up = np.abs(up).reshape(*down.shape, parts).sum(axis=-1)
-    return np.where(down > 0, up / np.where(down > 0, down, 1), np.nan)
-
-
-def _means(values: Floats) -> Floats:
-    """Mean of the defined values of each row; NaN where there is none."""
-    defined = ~np.isnan(values)
-    number = defined.sum(axis=1)
-    return np.where(number > 0, np.where(defined, values, 0).sum(axis=1) / np.maximum(number, 1), np.nan)
+def _check(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} lies outside (0, 1)")
 
 
 def _greatest(criterion: str, labels: int) -> float:
     if criterion == "log_loss":
         return -float(np.log(calibration.EDGE))
     return labels - 1 if criterion == "coverage" else 1
-
-
-def _interval(value: float, resampled: Floats, bounds: list[float], greatest: float) -> Interval | None:
-    """Between the ``bounds`` of the defined values, moved by twice their bias; None where fewer than half are defined.
-
-    Args:
-        value: of all images, each once.
-        greatest: value that there can be; the least is 0.
-    """
-    defined = resampled[~np.isnan(resampled)]
-    if np.isnan(value) or 2 * defined.size < resampled.size:
-        return None
-    moved = np.quantile(defined, bounds) - 2 * (defined.mean() - value)
-    return Interval(*map(float, np.clip(moved, 0, greatest)))

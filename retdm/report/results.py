@@ -71,7 +71,7 @@ def _beside_papers(title: str, groups: Sequence[Group]) -> list[Table]:
     notes += why
     notes += [note for paper in papers for note in (*paper.notes, *map(str, paper.claims))]
     columns = ["", "runs", "minutes", *map(heading, criteria)]
-    return [_readable(Table(f"{title}: the papers' criteria on the test split", columns, rows + theirs, bold, notes))]
+    return [readable(Table(f"{title}: the papers' criteria on the test split", columns, rows + theirs, bold, notes))]
 
 
 def _criteria_of(papers: Sequence[PaperTable]) -> list[str]:
@@ -94,7 +94,7 @@ def _all(title: str, groups: Sequence[Group]) -> Table:
     columns = ["", "runs", "minutes", *map(heading, names), *(f"{heading(name)} at threshold" for name in tuned)]
     notes = ["At threshold: decided by the one threshold that is best on the validation split."] if tuned else []
     title = f"{title}: all criteria on the test split"
-    return _readable(Table(title, columns, rows, bold, _missing_splits(groups) + notes))
+    return readable(Table(title, columns, rows, bold, _missing_splits(groups) + notes))
 
 
 def _changes(first: Mapping[str, Floats], second: Mapping[str, Floats], name: str) -> bool:
@@ -144,7 +144,7 @@ def heading(criterion: str) -> str:
     return f"{criterion} {'↑' if criterion in LARGER_IS_BETTER else '↓'}" if criterion in EVERY else criterion
 
 
-def _readable(table: Table) -> Table:
+def readable(table: Table) -> Table:
     """The longer side goes down the page."""
     return table.transposed() if len(table.rows) < len(table.columns) else table
 

@@ -1,7 +1,7 @@
 """Criteria of a method's weights, the content of ``metrics.json`` and ``test.json``."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,32 @@ def write_kept(folder: RunFolder, report: dict[str, Any], labels: list[str]) -> 
     kept: ChosenOn | None = report.pop("chosen_on")
     if kept is not None:
         write_chosen_on(folder, kept, labels)
+
+
+def intervals_and_bands(
+    rows: dict[str, np.ndarray], decision: Mapping[str, Any], labels: Sequence[str], positives: Sequence[int]
+) -> dict[str, Any]:
+    """How sure the criteria of the test split are, and what they are of frequent and of rare labels; plain values.
+
+    Args:
+        rows: arrays of the test split.
+        decision: see :func:`decision_of`.
+        labels: names of the L labels.
+        positives: of each label, the training images that have it.
+
+    Returns:
+        ``intervals``: ``level``, ``resamples``, and [low, high] or None of the criteria of the ``test`` split and
+        ``per_label``; ``bands``: see :func:`retdm.criteria.by_band`.
+    """
+    predicted = decide(rows["scores"], decision["rule"], decision["threshold"])
+    found = criteria.resample(rows["scores"], rows["target"], rows["known"], predicted)
+    of_criteria, of_labels = criteria.intervals_of(found)
+    per_label = {
+        label: {key: None if np.isnan(ends[j, 0]) else ends[j].tolist() for key, ends in of_labels.items()}
+        for j, label in enumerate(labels)
+    }
+    intervals = {"level": criteria.LEVEL, "resamples": criteria.RESAMPLES, "test": of_criteria, "per_label": per_label}
+    return {"intervals": intervals, "bands": criteria.by_band(found, positives)}
 
 
 def label_counts(data: Data) -> dict[str, list[int]]:

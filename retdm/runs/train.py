@@ -18,7 +18,7 @@ from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
 from retdm.runs.advice import say_first_choice, warn_of_random_features, warn_of_result
 from retdm.runs.distributed import broadcast, together
-from retdm.runs.evaluate import label_counts, write_mistakes, write_predictions
+from retdm.runs.evaluate import intervals_and_bands, label_counts, write_mistakes, write_predictions
 from retdm.runs.folder.logs import error_file, log_hparams, logging_to
 from retdm.runs.folder.paths import RunFolder, check_split, check_state, read_config, shown
 from retdm.runs.folder.plan import chosen_on_before, plan, threshold_before
@@ -180,6 +180,7 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     report |= {"images": len(data.source), "label_counts": counts, "device": device_name(method.device)}
     folder.check_there()
     rows = write_predictions(folder, report, data.labels)
+    report |= intervals_and_bands(rows, report["decision"], data.labels, counts["train"])
     write_mistakes(folder, data, rows, report["decision"])
     if method.scores_instances and isinstance(data, ImageData):
         figure = draw_heat_maps(method, data, "test", "test images, by the weights that were evaluated")

@@ -11,7 +11,7 @@ from retdm.report.about import left_out
 from retdm.report.figures.write import settings
 from retdm.report.groups import split_names
 from retdm.report.results import result_tables
-from retdm.report.significance import compare
+from retdm.report.uncertainty.significance import compare
 
 
 def test_folds_of_a_setting_are_one_group_and_another_task_than_its_runs_without_folds(tmp_path: Path) -> None:

@@ -13,12 +13,20 @@ Rows = tuple[list[str], list[list[str]]]
 """Print a table: headings, and rows with as many cells."""
 
 
+OF_BANDS = ("C-F1", "mAP")  # that are shown of frequent and of rare labels
+
+
 def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def between(interval: Sequence[float] | None) -> str:
+    """Low and high end of an interval; nothing where there is none."""
+    return "" if interval is None else f"{number(interval[0], 3)} to {number(interval[1], 3)}"
+
+
 def criteria_table(report: dict[str, Any]) -> Rows:
-    """Criteria of the test split under both rules beside those of the validation split."""
+    """Criteria of the test split under both rules, the first with its intervals, and of the validation split."""
     titles = {
         "test": "test",
         "test_validation_threshold": f"test at threshold {number(report['threshold'], 2)}",
@@ -26,8 +34,30 @@ def criteria_table(report: dict[str, Any]) -> Rows:
     }
     columns = {key: title for key, title in titles.items() if report[key] is not None}
     names = (*CRITERIA, *(name for name in INSTANCE_CRITERIA if name in report["test"]))
-    rows = [[name, *(number(report[key][name]) if name in report[key] else "" for key in columns)] for name in names]
-    return ["criterion", *columns.values()], rows
+    rows = []
+    for name in names:
+        cells = [number(report[key][name]) if name in report[key] else "" for key in columns]
+        rows.append([name, cells[0], between(report["intervals"]["test"].get(name)), *cells[1:]])
+    first, *others = columns.values()
+    return ["criterion", first, f"{100 * report['intervals']['level']:g} % interval", *others], rows
+
+
+def bands_table(report: dict[str, Any]) -> Rows:
+    """Criteria of the test split by how often a label is positive in training; no row where all labels are alike."""
+    bands = {name: band for name, band in report["bands"].items() if band["labels"]}
+    rows = []
+    for name, band in bands.items():
+        row = [f"{name} ({limits(*band['positives'])})", str(band["labels"])]
+        for key in OF_BANDS:
+            interval = between(band["intervals"][key])
+            row.append(number(band["criteria"][key], 3) + (f" ({interval})" if interval else ""))
+        rows.append(row)
+    return ["training images of a label", "labels", *OF_BANDS], rows if len(bands) > 1 else []
+
+
+def limits(least: int, most: int | None) -> str:
+    """``0 to 19``, ``101 and more``."""
+    return f"{least} and more" if most is None else f"{least} to {most}"
 
 
 def per_label_table(report: dict[str, Any]) -> Rows:
@@ -112,6 +142,9 @@ def print_report(
         print_table(*stages_table(report["stages"]))
         out.print()
     print_table(*criteria_table(report))
+    if (bands := bands_table(report))[1]:
+        out.print()
+        print_table(*bands)
     if per_label:
         out.print()
         print_table(*per_label_table(report))

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retdm.commands.output.tables import number, print_report
-from retdm.criteria import CRITERIA, INSTANCE_CRITERIA, evaluate
+from retdm.commands.output.tables import bands_table, between, number, print_report
+from retdm.criteria import CRITERIA, INSTANCE_CRITERIA, by_band, evaluate, intervals_of, resample
 from retdm.decisions import decide
 from retdm.runs.folder.paths import RunFolder
 
@@ -22,6 +22,7 @@ def test_metrics_have_the_promised_keys(report: dict[str, Any]) -> None:
     assert set(report) >= {
         "test", "test_validation_threshold", "validation", "per_label", "left_out", "seconds", "images", "threshold",
         "stages", "earlier_stages", "label_counts", "device",
+        "intervals", "bands",
     }  # fmt: skip
     for part in ("test", "test_validation_threshold", "validation"):
         assert list(report[part]) == list(CRITERIA) + list(INSTANCE_CRITERIA if part == "test" else ())
@@ -49,6 +50,29 @@ def test_metrics_are_those_of_the_saved_predictions(tiny_run: Path, report: dict
         assert {name: report[part][name] for name in CRITERIA} == expected["criteria"]
         if part == "test":
             assert report["per_label"] == expected["per_label"]
+            expect_intervals(report, rows, predicted)
+
+
+def expect_intervals(report: dict[str, Any], rows: Any, predicted: np.ndarray) -> None:
+    found = resample(rows["scores"], rows["target"], rows["known"], predicted)
+    criteria, of_labels = intervals_of(found)
+    assert report["intervals"]["test"] == {name: ends and list(ends) for name, ends in criteria.items()}
+    for j, row in enumerate(report["intervals"]["per_label"].values()):
+        for key, ends in row.items():
+            assert np.array_equal(of_labels[key][j], [np.nan, np.nan] if ends is None else ends, equal_nan=True)
+    bands = by_band(found, report["label_counts"]["train"])
+    assert report["bands"] == json.loads(json.dumps(bands))
+
+
+def test_labels_of_two_bands_are_a_row_each_and_of_one_none() -> None:
+    rare = {"positives": [0, 19], "labels": 2, "criteria": {"C-F1": 0.5, "mAP": None}}
+    rare |= {"intervals": {"C-F1": [0.25, 0.75], "mAP": None}}
+    many, medium = rare | {"positives": [101, None], "labels": 1}, rare | {"labels": 0}
+    assert bands_table({"bands": {"many": medium, "medium": medium, "few": rare}})[1] == []
+    assert bands_table({"bands": {"many": many, "medium": medium, "few": rare}})[1] == [
+        ["many (101 and more)", "1", "0.500 (0.250 to 0.750)", "–"],
+        ["few (0 to 19)", "2", "0.500 (0.250 to 0.750)", "–"],
+    ]
 
 
 def test_the_report_shows_every_criterion_and_ends_with_the_next_command(
@@ -60,9 +84,8 @@ def test_the_report_shows_every_criterion_and_ends_with_the_next_command(
     assert lines[-1] == command  # whole, however narrow the terminal
     table = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
     for name in CRITERIA:
-        assert table[name] == [
-            number(report[part][name]) for part in ("test", "test_validation_threshold", "validation")
-        ]
+        test, *others = (number(report[part][name]) for part in ("test", "test_validation_threshold", "validation"))
+        assert table[name] == [test, *between(report["intervals"]["test"][name]).split(), *others]
     for name, row in report["per_label"].items():
         assert table[name][-2:] == [str(row["positives"]), str(row["predicted"])]
     assert table["joint"][0] == "1"

@@ -107,7 +107,7 @@ def significance_tables(
         rows: list[list[str]] = []
         bold: set[tuple[int, int]] = set()
         for criterion in criteria:
-            for first, second in _pairs(members, criterion, baseline):
+            for first, second in pairs_of(members, criterion, baseline):
                 found = compare(first, second, criterion)
                 if found is None:
                     continue
@@ -135,7 +135,8 @@ def _notes(tests: int) -> list[str]:
     return lines
 
 
-def _pairs(groups: Sequence[Group], criterion: str, baseline: str | None) -> list[tuple[Group, Group]]:
+def pairs_of(groups: Sequence[Group], criterion: str, baseline: str | None) -> list[tuple[Group, Group]]:
+    """The groups of one task that are compared, see :func:`significance_tables`."""
     named = [group for group in groups if baseline is not None and _is(group, baseline)]
     if not named and len(groups) <= MOST_GROUPS:
         return list(combinations(groups, 2))

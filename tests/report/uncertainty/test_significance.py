@@ -7,7 +7,7 @@ from report_runs import read, write_run
 from scipy import integrate, special, stats
 
 from retdm.errors import UserError
-from retdm.report.significance import compare, corrected_t_test, significance_tables
+from retdm.report.uncertainty.significance import compare, corrected_t_test, significance_tables
 
 
 def reference(differences: list[float], n_test: float, n_train: float) -> tuple[float, float, float]:

@@ -1,0 +1,1 @@
+"""How sure the results in a report are: intervals of one, tests of differences between two."""
