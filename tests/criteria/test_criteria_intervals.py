@@ -192,8 +192,8 @@ def plain_difference(first: Case, second: Case, name: str, count: int, seed: int
 @pytest.mark.parametrize("name", ["mAP", "O-F1", "ranking_loss", "coverage"])
 def test_a_paired_difference_draws_the_same_images_for_both(case: Case, name: str) -> None:
     other = case._replace(scores=case.scores[:, ::-1], predicted=case.scores[:, ::-1] >= 0.6)
-    values = [resample(*each, resamples=25, seed=4).criteria[name] for each in (case, other)]
-    found = paired_difference(*values, level=0.8)
+    one, two = (resample(*each, resamples=25, seed=4).criteria[name] for each in (case, other))
+    found = paired_difference(one, two, level=0.8)
     assert found is not None
     assert (found.value, *found.interval, found.p) == pytest.approx(
         plain_difference(case, other, name, 25, 4), abs=1e-9

@@ -49,8 +49,9 @@ def test_a_pair_is_compared_on_the_first_split_that_both_have(tmp_path: Path) ->
     values = []
     for name in ("bad1", "good1"):
         rows = by_name[name].predictions()
-        values.append(resample(*(rows[key] for key in ("scores", "target", "known")), rows["scores"] >= 0.5))
-    assert found is not None and found == paired_difference(*(each.criteria["mAP"] for each in values))
+        sets = rows["scores"] >= 0.5
+        values.append(resample(rows["scores"], rows["target"], rows["known"], sets).criteria["mAP"])
+    assert found is not None and found == paired_difference(values[0], values[1])
     assert table.rows[0][2] == f"{found.value:.4f}".replace("0.", ".", 1)
 
 
