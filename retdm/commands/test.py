@@ -19,10 +19,11 @@ from retdm.files import write_json
 from retdm.methods.deep import DeepMethod
 from retdm.runs import build
 from retdm.runs.distributed import together
-from retdm.runs.evaluate import evaluate_method, intervals_and_bands, label_counts, write_kept, write_mistakes
+from retdm.runs.evaluate import evaluate_method, intervals_and_bands, label_counts, write_kept
 from retdm.runs.folder.paths import RunFolder, check_split, read_config
 from retdm.runs.folder.rows import VALIDATION, read_chosen_on
 from retdm.runs.folder.saved import settings_of_run, weights_into, without_places, write_decision
+from retdm.runs.images import write_mistakes
 from retdm.runs.process import prepare_process
 from retdm.runs.retrieval import evaluate_retrieval_of
 from retdm.settings.checks import check_command, check_groups

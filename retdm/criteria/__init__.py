@@ -1,6 +1,7 @@
 """Criteria of multi-label classification: pure functions of numpy arrays."""
 
 from retdm.criteria.bands import BANDS, Band, by_band
+from retdm.criteria.confusion import Confusion, confusion
 from retdm.criteria.evaluate import CRITERIA, LARGER_IS_BETTER, Evaluation, evaluate
 from retdm.criteria.instances import INSTANCE_CRITERIA, evaluate_instances
 from retdm.criteria.intervals import (
@@ -23,6 +24,7 @@ __all__ = [
     "LEVEL",
     "RESAMPLES",
     "Band",
+    "Confusion",
     "Difference",
     "Evaluation",
     "Interval",
@@ -30,6 +32,7 @@ __all__ = [
     "Resampled",
     "bootstrap_intervals",
     "by_band",
+    "confusion",
     "evaluate",
     "evaluate_instances",
     "intervals_of",

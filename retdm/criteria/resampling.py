@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from retdm.criteria import calibration, counts, ranking
 from retdm.criteria.arrays import Bools, Floats, as_bool, probabilities, relevant_and_known
 from retdm.criteria.counts import Tally
+from retdm.criteria.evaluate import CRITERIA
 from retdm.criteria.ranking_average_precision import average_precisions
 
 RESAMPLES = 2000
@@ -64,6 +65,9 @@ def resample(
     values = probabilities(scores)
     relevant, is_known = relevant_and_known(target, known, values.shape)
     n, labels = values.shape
+    if n == 0:
+        nothing = np.full((1 + resamples, labels), np.nan)
+        return Resampled(dict.fromkeys(CRITERIA, np.full(1 + resamples, np.nan)), dict.fromkeys(OF_LABELS, nothing))
     of_images = _of_images(values, relevant, is_known, predicted)
     chosen = as_bool("predicted", predicted, values.shape) & is_known
     cells = [part.astype(np.float32) for part in (relevant & chosen, chosen, relevant)]
@@ -169,10 +173,10 @@ def _of_images(scores: Floats, relevant: Bools, known: Bools, predicted: ArrayLi
 def _resamples(n: int, count: int, seed: int) -> Iterator[Weights]:
     """How often each of n images is drawn in each of ``count`` resamples, some resamples at a time."""
     generator = np.random.default_rng(seed)
-    rows = max(1, AT_ONCE // max(n, 1))
+    rows = max(1, AT_ONCE // n)
     for start in range(0, count, rows):
         size = min(rows, count - start)
-        drawn = generator.integers(max(n, 1), size=(size, n)) + n * np.arange(size)[:, None]
+        drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
         yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float32)
 
 

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 def rendered(template: Path, **values: object) -> bytes:
     """A page from a template, which begins with ``head.html`` and may include other files of its folder.
 
-    Scripts run only where it sets ``scripts``.
+    Scripts run only where ``scripts`` is set, the sources that the browser accepts.
 
     Values are escaped, and each that the template names must be there. A character that is not UTF-8, as in a file's
     name, becomes a backslash sequence.

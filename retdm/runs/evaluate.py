@@ -2,19 +2,15 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from retdm import criteria
 from retdm.data.base_module import Data
-from retdm.data.modules import ImageData
 from retdm.decisions import decide, rule_of
 from retdm.decisions.rules import Threshold
 from retdm.errors import UserError
-from retdm.files import atomic
 from retdm.methods.base import Method
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import VALIDATION, ChosenOn, Rows, write_chosen_on, write_rows
@@ -22,10 +18,8 @@ from retdm.runs.instances import evaluate_instances_of
 from retdm.stop import is_leader
 from retdm.training.evaluation import own_thresholds, threshold_on
 from retdm.training.inference import predict
-from retdm.training.pictures.images import choose_rows
 
 GIVEN = "given"  # what a threshold is chosen on that the run was given
-SHOWN, MISTAKES, SIDE = 6, 24, 224  # images, and pixels of the longer side
 
 log = logging.getLogger("retdm")
 
@@ -183,39 +177,3 @@ def label_counts(data: Data) -> dict[str, list[int]]:
     """By split how many of its rows are known to have each of the L labels."""
     has = data.source.targets.astype(bool) & data.source.known
     return {name: has[rows].sum(axis=0).tolist() for name, rows in data.splits.items()}
-
-
-def write_mistakes(folder: RunFolder, data: Data, rows: dict[str, np.ndarray], decision: Mapping[str, Any]) -> None:
-    """The test images that were decided worst as ``pictures/mistakes/<index>.jpg``, for the page of the run.
-
-    Nothing where the data has no images. One that fails is a warning, never a stop.
-    """
-    if not isinstance(data, ImageData):
-        return
-    try:
-        predicted = decide(rows["scores"], decision["rule"], decision["threshold"])
-        worst = criteria.worst_decisions(rows["scores"], rows["target"], rows["known"], predicted, MISTAKES)
-        folder.pictures.mkdir(exist_ok=True)
-        for index in rows["index"][worst]:
-            _write_image(folder.mistakes / f"{index}.jpg", data, int(index))
-    except Exception as error:
-        log.warning("the pictures of the worst mistakes failed: %s: %s", type(error).__name__, error)
-        log.debug("where it failed", exc_info=True)
-
-
-def write_shown(folder: RunFolder, data: Any, rows: dict[str, np.ndarray]) -> None:
-    """A few test images as ``pictures/test-<index>.jpg``, for a report that explains their scores.
-
-    Args:
-        data: a set of images.
-        rows: index, target and known of the test split.
-    """
-    for index in rows["index"][choose_rows(rows["target"] * rows["known"], SHOWN)]:
-        _write_image(folder.pictures / f"test-{index}.jpg", data, int(index))
-
-
-def _write_image(path: Path, data: Any, index: int) -> None:
-    image = Image.fromarray(np.array(data.images[index]))
-    image.thumbnail((SIDE, SIDE))
-    with atomic(path) as part:
-        image.save(part, format="JPEG", quality=85)

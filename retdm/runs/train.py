@@ -18,13 +18,14 @@ from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
 from retdm.runs.advice import say_first_choice, warn_of_random_features, warn_of_result
 from retdm.runs.distributed import broadcast, together
-from retdm.runs.evaluate import intervals_and_bands, label_counts, write_mistakes, write_predictions
+from retdm.runs.evaluate import intervals_and_bands, label_counts, write_predictions
 from retdm.runs.folder.logs import error_file, log_hparams, logging_to
 from retdm.runs.folder.paths import RunFolder, check_split, check_state, read_config, shown
 from retdm.runs.folder.plan import chosen_on_before, plan, threshold_before
 from retdm.runs.folder.provenance import provenance, rounds_differently
 from retdm.runs.folder.rows import read_chosen_on, write_chosen_on
 from retdm.runs.folder.saved import write_decision
+from retdm.runs.images import write_mistakes
 from retdm.runs.process import is_deterministic, prepare_process, repeatable
 from retdm.runs.train_deep import train_deep
 from retdm.runs.train_fitted import train_fitted

@@ -9,10 +9,11 @@ from pytorch_lightning.loggers import Logger
 from retdm.data.base_module import Data
 from retdm.methods.fitted import FittedMethod
 from retdm.runs.build import describe
-from retdm.runs.evaluate import GIVEN, evaluate_method, evaluate_validation, write_shown
+from retdm.runs.evaluate import GIVEN, evaluate_method, evaluate_validation
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import BEFORE_REFIT, VALIDATION, ChosenOn
 from retdm.runs.folder.saved import weights_into
+from retdm.runs.images import write_shown
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
 from retdm.training.checkpoint_files import save_fitted

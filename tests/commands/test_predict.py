@@ -239,8 +239,8 @@ def test_a_list_on_the_command_line_gives_its_files_in_its_order(
     ("arguments", "says"),
     [
         ((), "which run? run=<folder> is missing"),
-        (("run={run}",), "which images? images=<…> is missing"),
-        (("run={run}", "images=[]"), "which images? images=<…> is missing"),
+        (("run={run}",), "the run's own test images cannot be read: "),
+        (("run={run}", "images=[]"), "images=<…> names no image"),
         (("run={run}", "imges=x"), "imges is not a setting\n  did you mean images?"),
         (("run={run}", "images=x", "+galery=true"), "galery is not a setting of predict\n  did you mean gallery?"),
         (("run={run}", "images={photos}", "gallery=maybe"), "gallery=maybe is not true or false"),

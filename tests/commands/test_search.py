@@ -203,7 +203,7 @@ def test_labels_are_named_in_a_row_in_quotes_or_as_a_list(trained: Path, photos:
         (("run={run}", "labels=sea", "images={photos}", "batch_size=0"), "batch_size=0 is out of range"),
         (("run={run}", "labels=sea", "imges=x"), "imges is not a setting\n  did you mean images?"),
         (("run={run}/nothing", "labels=sea", "images={photos}"), "there is no checkpoint {run}/nothing/checkpoints"),
-        (("run={run}", "labels=sea"), "the run's own test images cannot be searched: "),
+        (("run={run}", "labels=sea"), "the run's own test images cannot be read: "),
     ],
 )
 def test_what_cannot_be_is_refused_in_few_words(

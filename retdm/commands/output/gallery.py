@@ -23,6 +23,13 @@ SIDE = 192  # of a thumbnail, in pixels
 BARS = 5  # scores shown of each image, and all of its decided labels
 
 
+class Truth(NamedTuple):
+    """The true labels of an image, bool (L,); an unknown one is none."""
+
+    target: np.ndarray
+    known: np.ndarray
+
+
 class Card(NamedTuple):
     """One image of the page.
 
@@ -32,6 +39,7 @@ class Card(NamedTuple):
         decided: bool (L,), its predicted labels.
         thumbnail: JPEG, of what the network sees of the image.
         maps: label -> scores (h, w) in [0, 1] of regions that together are the whole image.
+        truth: its true labels; None where nobody said. All cards of a page have it, or none.
     """
 
     file: Path
@@ -39,6 +47,26 @@ class Card(NamedTuple):
     decided: np.ndarray
     thumbnail: bytes
     maps: Mapping[int, np.ndarray] = MappingProxyType({})
+    truth: Truth | None = None
+
+    @property
+    def missed(self) -> np.ndarray:
+        """bool (L,), true labels that are not predicted."""
+        found: np.ndarray = np.zeros_like(self.decided) if self.truth is None else self.truth.target & ~self.decided
+        return found
+
+    @property
+    def added(self) -> np.ndarray:
+        """bool (L,), predicted labels that it is known to lack."""
+        if self.truth is None:
+            return np.zeros_like(self.decided)
+        found: np.ndarray = self.decided & self.truth.known & ~self.truth.target
+        return found
+
+    @property
+    def error(self) -> float:
+        """How far the scores of its wrongly decided labels are from the truth, in all."""
+        return float((1 - self.scores[self.missed]).sum() + self.scores[self.added].sum())
 
 
 def thumbnail(image: Image.Image) -> bytes:
@@ -67,9 +95,15 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
         run: folder of the run that predicted, named in the heading.
         rule: how labels were decided, in words.
     """
-    places = [os.path.abspath(card.file) for card in cards]
-    root = os.path.commonpath([os.path.dirname(place) for place in places])
-    shown = [_shown(card, os.path.relpath(place, root)) for card, place in zip(cards, places, strict=True)]
+    has_truth = all(card.truth is not None for card in cards)
+    if has_truth:
+        where = "the run's own test split"
+        shown = [_shown(card, str(card.file)) for card in sorted(cards, key=lambda card: -card.error)]
+    else:
+        places = [os.path.abspath(card.file) for card in cards]
+        root = os.path.commonpath([os.path.dirname(place) for place in places])
+        where = printable(Path(root))
+        shown = [_shown(card, os.path.relpath(place, root)) for card, place in zip(cards, places, strict=True)]
     counts = np.sum([card.decided for card in cards], axis=0)
     return rendered(
         Path(__file__).with_name("gallery.html"),
@@ -79,7 +113,9 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
         counts=[int(count) for count in counts],
         without=sum(not card.decided.any() for card in cards),
         run=printable(run),
-        folder=printable(Path(root)),
+        where=where,
+        has_truth=has_truth,
+        wrong=sum(bool((card.missed | card.added).any()) for card in cards),
         rule=rule,
         has_maps=any(card.maps for card in cards),
     )
@@ -87,11 +123,15 @@ def gallery_page(cards: Sequence[Card], labels: Sequence[str], *, run: Path, rul
 
 def _shown(card: Card, name: str) -> dict[str, object]:
     best = np.argsort(-card.scores, kind="stable")
-    bars = [int(j) for place, j in enumerate(best) if place < BARS or card.decided[j]]
+    missed, added = (np.flatnonzero(each).tolist() for each in (card.missed, card.added))
+    bars = [int(j) for place, j in enumerate(best) if place < BARS or card.decided[j] or card.missed[j]]
     maps = {j: (f"{scores.max():.2f}", base64_text(heat_map(scores))) for j, scores in card.maps.items()}
     return {
         "name": printable(Path(name)),
         "decided": [int(j) for j in np.flatnonzero(card.decided)],
+        "true": [] if card.truth is None else np.flatnonzero(card.truth.target).tolist(),
+        "missed": missed,
+        "added": added,
         "scores": [f"{score:.4f}" for score in card.scores],
         "bars": [(j, float(card.scores[j]), bool(card.decided[j]), maps.get(j)) for j in bars],
         "thumbnail": base64_text(card.thumbnail),

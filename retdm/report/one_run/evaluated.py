@@ -1,14 +1,16 @@
 """The test split of a run, evaluated again from its predictions. Notation: n images, L labels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retdm.criteria import Evaluation, Intervals, bootstrap_intervals, evaluate
+from retdm.criteria import Band, Evaluation, Intervals, by_band, evaluate, intervals_of, resample
 from retdm.report.decisions import decided_by, decides
 from retdm.report.read import Run
 from retdm.runs.folder.paths import RunFolder
+from retdm.settings.types import fits
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Evaluated:
         target, known, predicted: bool (n, L); an unknown cell is no target.
         found: criteria, of each label too.
         intervals: of these.
+        bands: of labels that are frequent in training and of rare ones; empty where the run does not say how many
+            training images have each label.
     """
 
     index: NDArray[np.int64]
@@ -30,6 +34,7 @@ class Evaluated:
     predicted: NDArray[np.bool_]
     found: Evaluation
     intervals: Intervals
+    bands: dict[str, Band]
 
 
 def evaluated(run: Run) -> Evaluated | None:
@@ -48,5 +53,14 @@ def evaluated(run: Run) -> Evaluated | None:
     scores = rows["scores"].astype(np.float64)
     predicted = decided_by(run, rows)
     found = evaluate(scores, target, known, run.labels, predicted)
-    intervals = bootstrap_intervals(scores, target, known, predicted)
-    return Evaluated(rows["index"], scores, target, known, predicted, found, intervals)
+    drawn = resample(scores, target, known, predicted)
+    positives = training_positives(run)
+    bands = {} if positives is None else by_band(drawn, positives)
+    return Evaluated(rows["index"], scores, target, known, predicted, found, intervals_of(drawn), bands)
+
+
+def training_positives(run: Run) -> list[int] | None:
+    """How many training images have each label; None where the run does not say it."""
+    recorded = (run.metrics or {}).get("label_counts")
+    found: Any = recorded.get("train") if isinstance(recorded, dict) else None
+    return found if fits(found, list[int]) and len(found) == len(run.labels) else None

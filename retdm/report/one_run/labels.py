@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retdm.report.one_run.evaluated import Evaluated
+from retdm.report.one_run.words import between
 from retdm.report.read import Run
 from retdm.report.tables import number
 from retdm.settings.types import fits
@@ -12,6 +13,7 @@ from retdm.settings.types import fits
 MOST_LABELS = 120  # of more, the best and the worst are shown
 FEW = 10  # test images below which a label has no interval
 COLUMNS = ("P", "R", "F1", "AP")
+OF_BANDS = ("C-P", "C-R", "C-F1", "mAP")
 
 
 class Bar(NamedTuple):
@@ -71,6 +73,20 @@ def table(of: Evaluated, labels: list[str], order: list[int]) -> list[list[tuple
             cells.append((number(row[key]), f"{number(low)} to {number(high)}" if told else ""))
         rows.append(cells)
     return rows
+
+
+def band_rows(of: Evaluated) -> list[list[tuple[str, str]]]:
+    """A row a frequency band of labels: its name, its labels, then C-P, C-R, C-F1 and mAP with their intervals; none
+    where all labels are of one band."""
+    rows = []
+    for name, band in of.bands.items():
+        if band["labels"]:
+            least, most = band["positives"]
+            limits = f"{least:,} and more" if most is None else f"{least:,} to {most:,}"
+            cells = [(f"{name}: {limits}", ""), (f"{band['labels']:,}", "")]
+            cells += [(number(band["criteria"][key]), between(band["intervals"][key])) for key in OF_BANDS]
+            rows.append(cells)
+    return rows if len(rows) > 1 else []
 
 
 class Splits(NamedTuple):

@@ -1,8 +1,9 @@
 """The worst mistakes of a run, and the pictures that it left. Notation: n images, L labels."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from retdm.report.one_run.evaluated import Evaluated
 from retdm.report.read import Run
 from retdm.report.tables import number
 from retdm.runs.folder.paths import RunFolder, read_json
+from retdm.settings.types import fits
 
-MOST = 24
+MOST = 48
+MOST_NEAR = 3  # training images beside a mistake
 NAMED = 8  # labels of one image in a column
 LARGE = 400_000  # bytes above which a picture of the run becomes a JPEG
 WIDEST = 1800  # pixels
@@ -30,6 +33,22 @@ class Named(NamedTuple):
     wrong: bool
 
 
+class Near(NamedTuple):
+    """A training image that lies near a mistake.
+
+    Attributes:
+        name: of the image.
+        picture: small JPEG as base64; empty where the run left none.
+        distance: as text.
+        labels: its labels, and of each how the mistake got it wrong: ``missed``, ``extra``, or nothing.
+    """
+
+    name: str
+    picture: str
+    distance: str
+    labels: list[tuple[str, str]]
+
+
 class Mistake(NamedTuple):
     """A test image whose label set was decided wrongly.
 
@@ -38,6 +57,8 @@ class Mistake(NamedTuple):
         picture: small JPEG as base64; empty where the run left none.
         true, predicted: at most ``NAMED`` labels of it, by score.
         more_true, more_predicted: how many further ones there are.
+        missed, added: places of its wrongly decided labels.
+        near: the training images nearest to it, the nearest first; none where the run left none.
     """
 
     name: str
@@ -46,15 +67,20 @@ class Mistake(NamedTuple):
     predicted: list[Named]
     more_true: int
     more_predicted: int
+    missed: list[int]
+    added: list[int]
+    near: list[Near]
 
 
 def worst(run: Run, of: Evaluated) -> list[Mistake]:
     """The test images whose decisions are most wrong by score, at most ``MOST``."""
     names = (read_json(RunFolder(run.folder).split) or {}).get("test", [])
+    nearest = read_json(RunFolder(run.folder).nearest)
     found = []
     for i in worst_decisions(of.scores, of.target, of.known, of.predicted, MOST).tolist():
         index = int(of.index[i])
         true, given = of.target[i], of.predicted[i] & of.known[i]
+        missed, added = (np.flatnonzero(each).tolist() for each in (true & ~given, given & ~true))
         found.append(
             Mistake(
                 printable(str(names[i])) if len(names) == len(of.index) else f"row {index}",
@@ -63,6 +89,14 @@ def worst(run: Run, of: Evaluated) -> list[Mistake]:
                 _named(run.labels, of.scores[i], given, true),
                 max(0, int(true.sum()) - NAMED),
                 max(0, int(given.sum()) - NAMED),
+                missed,
+                added,
+                _near(
+                    run,
+                    nearest,
+                    index,
+                    {run.labels[j]: "missed" for j in missed} | {run.labels[j]: "extra" for j in added},
+                ),
             )
         )
     return found
@@ -75,6 +109,21 @@ def _named(
     order = np.lexsort((-scores, other))
     shown = [j for j in order.tolist() if own[j]][:NAMED]
     return [Named(labels[j], number(scores[j], 2), not other[j]) for j in shown]
+
+
+def _near(run: Run, nearest: Any, index: int, wrong: Mapping[str, str]) -> list[Near]:
+    """The training images that ``nearest.json`` of a run names for a mistake, as far as it is what a run writes."""
+    found: Any = nearest.get(str(index)) if isinstance(nearest, dict) else None
+    if not fits(found, list[dict[str, Any]]):
+        return []
+    near = []
+    for each in found[:MOST_NEAR]:
+        row, name, distance, labels = (each.get(key) for key in ("index", "name", "distance", "labels"))
+        if fits(row, int) and fits(name, str) and fits(distance, float) and fits(labels, list[str]):
+            picture = _jpeg(RunFolder(run.folder).mistakes / f"near-{row}.jpg")
+            marked = [(label, wrong.get(label, "")) for label in labels[:NAMED]]
+            near.append(Near(printable(name), picture, number(distance, 2), marked))
+    return near
 
 
 def _jpeg(path: Path) -> str:

@@ -1,14 +1,15 @@
 """The page of one run: what is on it, and its file."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from retdm.criteria import CRITERIA, INSTANCE_CRITERIA
-from retdm.display.html import rendered
+from retdm.display.html import base64_text, rendered
 from retdm.errors import UserError
 from retdm.files import atomic
 from retdm.report.groups import split_names
-from retdm.report.one_run import curves, labels, mistakes, origin
+from retdm.report.one_run import confusion, curves, labels, mistakes, origin
 from retdm.report.one_run.evaluated import Evaluated, evaluated
 from retdm.report.one_run.words import IN_WORDS, between, cards, of_kind
 from retdm.report.page import TEMPLATES
@@ -20,6 +21,7 @@ from retdm.runs.folder.paths import RunFolder, shown
 from retdm.settings.types import fits
 
 MORE = ("test_validation_threshold", "validation")  # criteria beside those of the test split, where there are any
+SCRIPT = (TEMPLATES / "run.js").read_text(encoding="utf-8")  # the only one that a browser runs on the page
 SMALL = 24  # precision-recall curves that stand in the open
 
 
@@ -66,6 +68,7 @@ def contents(run: Run, of: Evaluated | None) -> dict[str, Any]:
     open_ones = charts if len(charts) <= SMALL else [*charts[:half], *charts[-half:]]
     training = training_of(run)
     wrong = [] if of is None else mistakes.worst(run, of)
+    mixed = None if of is None else confusion.confused(of)
     return {
         "title": f"{run.method} on {run.data}",
         "facts": _facts(run),
@@ -87,10 +90,18 @@ def contents(run: Run, of: Evaluated | None) -> dict[str, Any]:
         "label_rows": [] if of is None else labels.table(of, run.labels, order),
         "columns": labels.COLUMNS,
         "few": labels.FEW,
+        "bands": [] if of is None else labels.band_rows(of),
+        "band_columns": labels.OF_BANDS,
+        "matrix": None if mixed is None else confusion.matrix(mixed, run.labels),
+        "mixed": [] if mixed is None else confusion.table(mixed, run.labels),
         "without": 0 if of is None else of.found["left_out"]["labels_without_positives"],
         "cut": of is not None and len(order) == labels.MOST_LABELS < len(run.labels),
         "mistakes": wrong,
+        "wrong_labels": sorted({j for each in wrong for j in (*each.missed, *each.added)}),
+        "script": SCRIPT,
+        "scripts": f"'sha256-{base64_text(hashlib.sha256(SCRIPT.encode()).digest())}'",
         "pictured": any(each.picture for each in wrong),
+        "near": any(each.near for each in wrong),
         "wrong": 0 if of is None else int(((of.predicted != of.target) & of.known).any(axis=1).sum()),
         "tested": 0 if of is None else len(of.index),
         "run": shown(run.folder),

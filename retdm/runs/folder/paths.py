@@ -55,6 +55,7 @@ class RunFolder:
         ]  # see training/loggers.py
         self.pictures = self.path / "pictures"
         self.mistakes = self.pictures / "mistakes"  # the test images that were decided worst, <index>.jpg
+        self.nearest = self.mistakes / "nearest.json"  # the training images nearest to these, see runs/images.py
         self.page = self.path / "report.html"
         self.log = self.path / "log.txt"
         self.error = self.path / "error.txt"

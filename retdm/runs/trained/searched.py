@@ -93,7 +93,7 @@ def own_test_split(model: Model, *, user_classes: bool) -> ImageData:
         check_split(model.run, data.manifest)
     except UserError as error:
         raise UserError(
-            f"the run's own test images cannot be searched: {error.message}", "images=<folder, file, glob, or list>"
+            f"the run's own test images cannot be read: {error.message}", "images=<folder, file, glob, or list>"
         ) from error
     assert isinstance(data, ImageData)
     return data

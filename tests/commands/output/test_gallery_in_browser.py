@@ -10,7 +10,7 @@ import pytest
 from browsers import NEEDS_BROWSER
 from PIL import Image
 
-from retdm.commands.output.gallery import Card, gallery_page, thumbnail
+from retdm.commands.output.gallery import Card, Truth, gallery_page, thumbnail
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -271,3 +271,37 @@ def test_heat_maps_are_reached_and_named_from_the_keyboard_whatever_a_label_is_c
     page.keyboard.press("Space")
     assert page.locator(".heat").count() == 0
     assert page.get_by_text("Press an underlined label").count() == 1
+
+
+def test_where_labels_are_known_the_worst_is_first_and_kinds_of_mistake_are_chosen(
+    show: "Callable[..., Page]",
+) -> None:
+    picture, known = thumbnail(Image.new("RGB", (300, 200), "teal")), np.array([True, True, False])
+    made = {
+        "right.jpg": ([0.9, 0.1, 0.9], [1, 0, 0]),  # whether it has trees is unknown
+        "missed.jpg": ([0.1, 0.9, 0.2], [1, 1, 0]),
+        "added.jpg": ([0.9, 0.6, 0.1], [1, 0, 0]),
+        "both.jpg": ([0.05, 0.95, 0.1], [1, 0, 0]),
+    }
+    cards = [
+        Card(Path(name), np.array(row), np.array(row) >= 0.5, picture, truth=Truth(np.array(true) == 1, known))
+        for name, (row, true) in made.items()
+    ]
+    page = show(gallery_page(cards, LABELS, run=Path("outputs/x"), rule="labels scored 0.5 or more"))
+    worst_first = ["both.jpg", "missed.jpg", "added.jpg", "right.jpg"]
+    assert names(page) == worst_first
+    assert "3 have a label that is missed or falsely seen" in page.locator("header").inner_text()
+    sets = page.locator(".sets").first
+    assert sets.locator("div").all_inner_texts() == ["true\ndesert", "predicted\nsea"]
+    assert sets.locator(".missed").inner_text() == "desert" and sets.locator(".added").inner_text() == "sea"
+    kind = page.locator("[name=kind]")
+    chosen = {"wrong": worst_first[:3], "missed": worst_first[:2], "added": ["both.jpg", "added.jpg"]}
+    for value, shown in chosen.items():
+        kind.select_option(value)
+        assert names(page) == shown, value
+    page.get_by_role("checkbox", name="desert").check()
+    assert names(page) == []  # desert is nowhere falsely seen
+    kind.select_option("missed")
+    assert names(page) == ["both.jpg", "missed.jpg"]
+    kind.select_option("")
+    assert names(page) == ["added.jpg", "right.jpg"]  # predicted

@@ -1,5 +1,7 @@
 """The page of one run, read as a browser's parser reads it."""
 
+import base64
+import hashlib
 import json
 import shutil
 from html.parser import HTMLParser
@@ -13,7 +15,7 @@ from report_runs import Make, write_history, write_run
 
 from retdm.criteria import CRITERIA, evaluate
 from retdm.errors import UserError
-from retdm.report.one_run.page import write_run_page
+from retdm.report.one_run.page import SCRIPT, write_run_page
 from retdm.report.tables import number
 
 NASTY = "<b>$x & \"y\"</b><script>alert('z')</script>"
@@ -58,7 +60,17 @@ def test_the_page_has_every_section_of_a_whole_run(make_run: Make) -> None:
     (folder / "pictures" / "mistakes").mkdir(parents=True)
     Image.new("RGB", (84, 64), "red").save(folder / "pictures" / "embedding-fitted.png")
     page = page_of(folder)
-    sections = ["data", "training", "criteria", "labels", "precision-recall", "mistakes", "embedding", "origin"]
+    sections = [
+        "data",
+        "training",
+        "criteria",
+        "labels",
+        "precision-recall",
+        "confusion",
+        "mistakes",
+        "embedding",
+        "origin",
+    ]
     assert list(page.sections) == ["", *sections]
     assert [str(link["href"]).removeprefix("#") for link in page.all("a")] == sections
     assert "Trained on 180 images, with 60 for validation. On 60 test images, which it never saw:" in page.text
@@ -87,7 +99,10 @@ def test_all_text_of_the_run_is_escaped_and_nothing_is_asked_for(make_run: Make)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "split.json").write_text(json.dumps({"train": [], "validation": [], "test": [NASTY] * 60}))
     page = page_of(folder)
-    assert page.all("script") == []
+    assert len(page.all("script")) == 1 and f"<script>{SCRIPT}</script>" in page.content
+    (policy,) = [str(each["content"]) for each in page.all("meta") if "http-equiv" in each]
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert policy.endswith(f"; script-src 'sha256-{digest}'")  # a browser runs no other script
     assert NASTY in page.sections["data"] and NASTY in page.sections["mistakes"] and NASTY in page.sections["origin"]
     assert "{{ 7*7 }}" in page.text and "all is well" not in page.text
     sources = [str(value) for _, each in page.tags for key, value in each.items() if key in ("src", "href")]
@@ -108,10 +123,60 @@ def test_the_worst_mistakes_show_their_pictures_and_both_label_sets(make_run: Ma
         Image.new("RGB", (8, 8), "red").save(folder / "pictures" / "mistakes" / f"{index}.jpg")
     (folder / "pictures" / "mistakes" / f"{rows['index'][0]}.jpg").write_text("<svg onload=alert(1)>")  # no JPEG
     page = page_of(folder)
-    shown = min(24, int(wrong.sum()))
+    shown = min(48, int(wrong.sum()))
     assert shown - 1 <= len(page.all("img")) <= shown
     assert "There are no pictures" not in page.text
     assert page.all("li", "missed") and page.all("li", "extra") and page.all("li", "hit")
+
+
+def test_each_mistake_carries_its_missed_and_its_added_labels_and_the_nearest_training_images(make_run: Make) -> None:
+    folder = make_run("run", 60, LABELS)
+    rows = dict(np.load(folder / "predictions.npz"))
+    page = page_of(folder)
+    assert "No nearest training images are shown" in page.text
+    given, true = rows["scores"] >= 0.5, rows["target"] > 0
+    kinds = [(true[i] & ~given[i], given[i] & ~true[i]) for i in range(60)]
+    expected = sorted(
+        tuple(" ".join(map(str, np.flatnonzero(each))) for each in kind) for kind in kinds if np.any(kind)
+    )
+    cards = [each for each in page.all("li") if "data-missed" in each]
+    assert sorted((each["data-missed"], each["data-added"]) for each in cards) == expected
+    first = int(np.flatnonzero((given != true).any(axis=1))[0])
+    near = {"index": 3, "name": NASTY, "distance": 0.4567, "labels": [LABELS[j] for j in range(4)]}
+    broken = [{"index": "3", "name": 4}, 5]
+    (folder / "pictures" / "mistakes").mkdir(parents=True)
+    for content, shown in (
+        (json.dumps({str(7 * first): [near]}), 1),
+        (json.dumps({str(7 * first): broken}), 0),
+        ("[]", 0),
+    ):
+        (folder / "pictures" / "mistakes" / "nearest.json").write_text(content)
+        page = page_of(folder)
+        assert len(page.all("ul", "near")) == shown
+        assert (".46" in page.sections["mistakes"]) == bool(shown)
+
+
+def test_the_matrix_counts_the_labels_that_stand_for_others(make_run: Make) -> None:
+    target, scores = np.zeros((9, 4), np.float32), np.zeros((9, 4))
+    target[:5, 0] = scores[2:5, 1] = 1  # cat missed five times, thrice with a dog
+    target[5:, 3] = scores[5:, 3] = 1
+    page = page_of(make_run("run", 9, LABELS, arrays={"target": target, "scores": scores}))
+    says = [each["title"] for each in page.all("td", "cell")]
+    assert says[:3] == [
+        "cat missed, cat added: 0 of 5",
+        "cat missed, dog added: 3 of 5",
+        "cat missed, nothing added: 2 of 5",
+    ]
+    table = "".join(page.sections["confusion"].split())
+    assert "cat5dog3,nothing20" in table and "dog03cat3(3missed)" in table
+
+
+def test_labels_of_two_frequency_bands_have_a_row_each(make_run: Make) -> None:
+    counts = {"train": [500, 50, 5, 5], "test": [1, 1, 1, 1]}
+    page = page_of(make_run("run", 60, LABELS, metrics={"label_counts": counts}))
+    text = page.sections["labels"]
+    assert "many: 101 and more1" in text and "medium: 20 to 1001" in text and "few: 0 to 192" in text
+    assert "Frequent and rare" not in page_of(make_run("alike", 60, LABELS, metrics={"label_counts": None})).text
 
 
 def test_bags_are_called_bags(make_run: Make) -> None:
