@@ -33,6 +33,7 @@ def train(
     targets: Any = None,
     labels: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
+    groups: Sequence[Any] | None = None,
     **settings: Any,
 ) -> Run:
     """Train a method on data, evaluate it and write the run folder, as ``retdm train`` does.
@@ -49,6 +50,8 @@ def train(
             lists or a DataFrame of label columns.
         labels: names of the L labels; a DataFrame brings its own, of which ``labels`` chooses.
         splits: ``"train"``, ``"validation"`` or ``"test"`` for each of ``images``; None divides them at random.
+        groups: text or number of the group of each of ``images``, a patient or a shoot, whose images stay in one split;
+            None or "" for an image that belongs to no other.
         settings: more settings, ``method="lr"``, ``seed=1``; with dots as ``**{"data.image_size": 64}`` or
             ``data={"image_size": 64}``.
 
@@ -63,9 +66,11 @@ def train(
     with _one_run, _as_exceptions(), hydra_apart():
         asked = words_of(words, settings)
         if images is not None or targets is not None:
-            asked = [*_own_images(images, targets, labels, splits, asked), *asked]
-        elif labels is not None or splits is not None:
-            raise UserError("labels and splits are of images and targets, which are not given", "images=…, targets=…")
+            asked = [*_own_images(images, targets, labels, splits, groups, asked), *asked]
+        elif any(each is not None for each in (labels, splits, groups)):
+            raise UserError(
+                "labels, splits and groups are of images and targets, which are not given", "images=…, targets=…"
+            )
         run = compose_settings(asked)
         from retdm.api.untouched import untouched  # brings PyTorch, once almost all that is wrong has been told
         from retdm.settings.devices import count_of, devices_and_nodes
@@ -83,7 +88,7 @@ def train(
     return Run(folder, user_classes=any(not kind.__module__.startswith(PACKAGE) for kind in run.classes.values()))
 
 
-def _own_images(images: Any, targets: Any, labels: Any, splits: Any, asked: Sequence[str]) -> list[str]:
+def _own_images(images: Any, targets: Any, labels: Any, splits: Any, groups: Any, asked: Sequence[str]) -> list[str]:
     """The words for images and targets, which are written as files where the run's own will be."""
     if images is None or targets is None:
         raise UserError(
@@ -97,9 +102,8 @@ def _own_images(images: Any, targets: Any, labels: Any, splits: Any, asked: Sequ
                 f"{key}={values[key]}: the data is images and targets already", f"leave out {key} or images"
             )
     value_range = checked_range(values.get("data.value_range"))
-    found = as_files(
-        images, targets_of(targets, labels), splits, Path(str(values.get("outputs", "outputs"))), value_range
-    )
+    outputs = Path(str(values.get("outputs", "outputs")))
+    found = as_files(images, targets_of(targets, labels), splits, outputs, value_range, groups)
     return words_of(
         ["data=csv"],
         {
@@ -107,6 +111,7 @@ def _own_images(images: Any, targets: Any, labels: Any, splits: Any, asked: Sequ
             "data.labels": found.table,
             "data.image_column": found.image_column,
             "data.other_columns": [],
+            **({} if found.group_column is None else {"data.group": found.group_column}),
         },
     )
 

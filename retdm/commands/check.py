@@ -3,8 +3,9 @@
   retdm check data=<name> [data.root=<folder>] [augment=<name>] [out=<folder>] [data.<key>=<value>] …
 
 It writes overview.png, where training views are drawn as augment=<name> gives them, and findings.csv (files that cannot
-be read, pairs that show the same picture). It exits with 1 if a file cannot be read. `retdm train --help` lists the
-data sets and augmentations.
+be read, pairs that show the same picture). With data.group or data.stratified it says how near the splits come to the
+sizes that were wished, and prints each label's share of them. It exits with 1 if a file cannot be read.
+`retdm train --help` lists the data sets and augmentations.
 """
 
 import logging
@@ -110,6 +111,10 @@ def _print(data: Data, title: str, found: list[overview.Finding]) -> None:
     rows = overview.label_counts(data)
     every = ["(all rows)", str(len(data.source)), *(str(len(where)) for where in data.splits.values()), ""]
     print_table(list(rows[0]), [every, *([str(value) for value in row.values()] for row in rows)])
+    if lines := overview.split_sizes(data):
+        screen.print("\n".join(lines), soft_wrap=True)
+        shares = overview.label_shares(data)
+        print_table(["share of images", *list(shares[0])[1:]], [_percent(row) for row in shares])
     for kind in dict.fromkeys(each.kind for each in found):
         of_kind = [each for each in found if each.kind == kind]
         across = sum(" and " in each.detail for each in of_kind) if kind in ("identical", "near") else None
@@ -121,3 +126,8 @@ def _print(data: Data, title: str, found: list[overview.Finding]) -> None:
             screen.print(f"  … and {len(of_kind) - LISTED:,} more")
     if not found:
         screen.print("nothing wrong was found")
+
+
+def _percent(shares: dict[str, Any]) -> list[str]:
+    label, *values = shares.values()
+    return [label, *("–" if value != value else f"{value:.1%}" for value in values)]

@@ -19,7 +19,7 @@ from retdm.data.loader import handed_over
 from retdm.data.observe import observation_of
 from retdm.data.sampling import GlobalBatches, repeat_times
 from retdm.data.source import Source, state_of
-from retdm.data.splits import Indices, Splits, check_fold, check_labels, make_splits, manifest
+from retdm.data.splits import Indices, Splits, check_fold, check_labels, make_splits, manifest, wished_sizes
 from retdm.errors import UserError
 from retdm.ranges import AtLeast, Between
 from retdm.stop import ignore_requests
@@ -55,12 +55,15 @@ class Data(ABC):
     Attributes:
         splits: "train", "validation" and "test": the rows of each.
         manifest: the content of ``split.json``.
+        wished: rows of each split as the settings wish them, which groups and stratification only come near; None
+            where the source gives a split.
         left_out: counts of the rows in no split, for ``metrics.json``.
         dim: features of an instance; None where rows are images.
     """
 
     splits: Splits
     manifest: dict[str, Any]
+    wished: dict[str, int] | None
     left_out: dict[str, int]
     dim: int | None = None
 
@@ -147,6 +150,7 @@ class Data(ABC):
             **how,
         )
         self.splits = {name: rows[found] for name, found in places.items()}
+        self.wished = None if source.split is not None else wished_sizes(len(rows), **how)
         if source.true_targets is not None:
             source.targets[self.splits["test"]] = source.true_targets[self.splits["test"]]
         self._observe()

@@ -79,10 +79,19 @@ def _near_pairs(
     return pairs
 
 
-def groups_of(pairs: Pairs, duplicates: Duplicates, n: int) -> NDArray[np.int64] | None:
-    """(n,) group ids that keep pairs in one split: none, identical images, or identical and near ones."""
+def groups_of(
+    pairs: Pairs, duplicates: Duplicates, n: int, given: NDArray[np.int64] | None = None
+) -> NDArray[np.int64] | None:
+    """(n,) ids of the groups that stay in one split; None where every image is alone.
+
+    Args:
+        pairs: of images that show the same picture.
+        duplicates: those that are joined: none, identical images, or identical and near ones.
+        n: images.
+        given: (n,) ids of groups that stay together too. Where two of them share a picture they are one.
+    """
     if duplicates == "none":
-        return None
+        return given
     joined = list(pairs["identical"] or [])
     if duplicates == "near":
         if pairs["near"] is None:
@@ -92,6 +101,9 @@ def groups_of(pairs: Pairs, duplicates: Duplicates, n: int) -> NDArray[np.int64]
             )
         joined += pairs["near"]
     a, b = np.array(joined, np.int64).reshape(-1, 2).T
+    if given is not None:
+        _, first, inverse = np.unique(given, return_index=True, return_inverse=True)
+        a, b = np.append(a, np.arange(n)), np.append(b, first[inverse])
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

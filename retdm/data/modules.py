@@ -30,7 +30,7 @@ class ImageData(Data):
         on_unreadable: ``error`` stops at images that cannot be read, ``skip`` leaves them out and counts them.
         cache: folder of the decoded images, never inside the data's folder; ``none`` decodes them at each reading.
         cache_limit: gigabytes of pixels above which the cache holds JPEG.
-        group_duplicates: the pairs of images that stay in one split.
+        group_duplicates: the pairs of images that stay in one split, beside the source's groups.
         augmentation: how training images are changed; features in their place are not.
         preparation: how an image becomes a square, which the backbone's weights say.
         loading: see :class:`Data`.
@@ -68,7 +68,7 @@ class ImageData(Data):
             raise scan.error(len(source))
         self.features: np.ndarray | CachedArray | None = None
         self._columns: NDArray[np.int64] | None = None
-        self._split(self.readable, scan.pairs, groups_of(scan.pairs, group_duplicates, len(source)))
+        self._split(self.readable, scan.pairs, groups_of(scan.pairs, group_duplicates, len(source), source.group_of))
         self.left_out = scan.counts()
 
     def with_features(

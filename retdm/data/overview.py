@@ -63,6 +63,36 @@ def label_counts(data: Data) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def label_shares(data: Data) -> list[dict[str, Any]]:
+    """Of each label its name and its share of the rows where it is known, of all and of each split; NaN without any."""
+    targets, known = data.source.targets, data.source.known
+    every = {"all": data.rows_of(*data.splits), **data.splits}
+    with np.errstate(invalid="ignore"):
+        shares = {name: targets[rows].sum(0, dtype=int) / known[rows].sum(0) for name, rows in every.items()}
+    return [
+        {"label": label, **{name: float(column[j]) for name, column in shares.items()}}
+        for j, label in enumerate(data.labels)
+    ]
+
+
+def split_sizes(data: Data) -> list[str]:
+    """Lines on groups, and on the sizes of splits that groups or labels keep from what the settings wish.
+
+    Nothing where there are no groups and validation and test have the sizes that were wished.
+    """
+    if data.wished is None:
+        return []
+    reached = {name: len(rows) for name, rows in data.splits.items()}
+    lines = []
+    if data.source.group_of is not None:
+        sizes = np.unique(data.source.group_of, return_counts=True)[1]
+        lines.append(f"{len(sizes):,} groups, of {sizes.min():,} to {sizes.max():,} images, each in one split")
+    if lines or any(reached[name] != data.wished[name] for name in ("validation", "test")):
+        sides = (f"{name} {n:,} (wished {data.wished[name]:,})" for name, n in reached.items())
+        lines.append(f"images of the splits: {', '.join(sides)}")
+    return lines
+
+
 def findings(data: Data) -> list[Finding]:
     """Images that cannot be read, those that are nearly of one colour, and pairs that show the same picture."""
     ids = data.source.ids

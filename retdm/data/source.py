@@ -36,6 +36,7 @@ class Source(ABC):
         targets: uint8 (n, L) of 0 and 1; 0 where unknown.
         known: bool (n, L); False where nobody said whether the row has the label.
         split: (n,) of "train", "validation", "test" where the publisher gives one, else None.
+        group_of: int64 (n,), the number of each row's group, which stays in one split (a patient's), else None.
         fingerprint: changes when a row's content changes, not when the folder moves; caches are keyed by it.
         true_targets: ``targets`` without the noise that was put in on purpose, for the test split; None without noise.
         unknown_by_row: of a row all cells are unknown or none.
@@ -50,6 +51,7 @@ class Source(ABC):
     targets: NDArray[np.uint8]
     known: NDArray[np.bool_]
     split: NDArray[np.str_] | None = None
+    group_of: NDArray[np.int64] | None = None
     fingerprint: str
     true_targets: NDArray[np.uint8] | None = None
     unknown_by_row: bool = False

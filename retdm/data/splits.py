@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.data.duplicates import Pairs
+from retdm.data.stratified import take_stratified
 from retdm.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -51,25 +52,26 @@ def make_splits(
             exact where single rows are there to fill up. ``train_size`` may leave out some rows of a group.
         given: (n,) of "train", "validation", "test", the publisher's own split, which is kept as it is (groups do not
             mend it). A missing validation split is taken off its training split; ``folds`` are made of both together.
-        stratified: each split gets its share of each label, by iterative stratification (Sechidis et al., ECML 2011),
-            so that a rare label is in all splits that it can be in; sizes are then near the wanted ones.
+        stratified: each split gets its share of each label, by iterative stratification
+            (:func:`retdm.data.stratified.take_stratified`), so that a rare label is in all splits that it can be in;
+            sizes are then near the wanted ones.
         targets: (n, L), which ``stratified`` goes by.
 
     Raises:
-        UserError: a split would be empty, or a package is missing.
+        UserError: a split would be empty.
     """
     take = _take
     if stratified:
         assert targets is not None, "a stratified split goes by the targets"
-        take = functools.partial(_take_stratified, targets=targets, seed=seed)
+        take = functools.partial(_take_stratified, targets=targets)
     order = _shuffled_groups(n, np.random.default_rng(seed), groups)
     if given is None and groups is not None and len(order) < len(SPLITS) <= n:
         raise UserError(
-            f"the {n:,} images show only {len(order)} different picture{'s' * (len(order) > 1)}, "
-            "and copies of one stay in one split: they do not make three splits",
-            "list them: retdm check data=<name> data.group_duplicates=none …",
+            f"the {n:,} images are only {len(order)} group{'s' * (len(order) > 1)} that stay together, "
+            "copies of one picture or of one data.group: they do not make three splits",
+            "list copies: retdm check data=<name> data.group_duplicates=none …",
         )
-    in_groups = f", of {len(order)} different pictures that stay together," if len(order) < n else ""
+    in_groups = f", in {len(order)} groups that stay together," if len(order) < n else ""
     if given is None:
         wanted = round(n * test_fraction)
         test, order = take(order, wanted)
@@ -122,13 +124,22 @@ def folds_of(
         targets: (n, L): every fold gets its share of each label, see :func:`make_splits`; None draws at random.
 
     Raises:
-        UserError: rows or groups are too few, or a package is missing.
+        UserError: rows or groups are too few.
     """
-    take = _take if targets is None else functools.partial(_take_stratified, targets=targets, seed=seed)
+    take = _take if targets is None else functools.partial(_take_stratified, targets=targets)
     found = np.empty(n, np.int64)
     for fold, rows in enumerate(_folds(_shuffled_groups(n, np.random.default_rng(seed), groups), folds, take)):
         found[rows] = fold
     return found
+
+
+def wished_sizes(
+    n: int, *, test_fraction: float, validation_fraction: float, folds: int | None, **_: object
+) -> dict[str, int]:
+    """The sizes that :func:`make_splits` would give n single rows, by split, without ``train_size``."""
+    test = round(n * test_fraction)
+    validation = round((n - test) / folds if folds else (n - test) * validation_fraction)
+    return {"train": n - test - validation, "validation": validation, "test": test}
 
 
 def check_fold(folds: int | None, fold: int) -> None:
@@ -190,29 +201,10 @@ def _take(order: list[Indices], wanted: int) -> tuple[Indices, list[Indices]]:
     return np.concatenate([np.empty(0, np.int64), *taken]), left
 
 
-def _take_stratified(
-    order: list[Indices], wanted: int, *, targets: NDArray[np.uint8], seed: int
-) -> tuple[Indices, list[Indices]]:
-    """Groups of about ``wanted`` rows with their share of each label: (the rows taken, the groups left)."""
-    try:
-        from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
-    except ImportError as error:
-        raise UserError(
-            "data.stratified=true needs the package iterative-stratification", 'pip install -e ".[stratified]"'
-        ) from error
-    share = wanted / max(1, sum(map(len, order)))
-    if not 0 < share * len(order) <= len(order) - 1:  # nothing to stratify
-        return _take(order, wanted)
-    present = np.stack([targets[rows].max(0) for rows in order])
-    if not present.any():
-        return _take(order, wanted)
-    sharing = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-    _, taken = next(sharing.split(present, present))
-    chosen = set(taken.tolist())
-    return (
-        np.concatenate([np.empty(0, np.int64), *(order[place] for place in sorted(chosen))]),
-        [rows for place, rows in enumerate(order) if place not in chosen],
-    )
+def _take_stratified(order: list[Indices], wanted: int, *, targets: NDArray[np.uint8]) -> tuple[Indices, list[Indices]]:
+    """As :func:`_take`, with the share of each label; exactly that where a label or a side would be empty."""
+    taken, left = take_stratified(order, wanted, targets) if wanted > 0 else ([], order)
+    return (np.concatenate(taken), left) if taken and left else _take(order, wanted)
 
 
 def check_labels(

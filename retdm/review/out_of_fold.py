@@ -5,7 +5,6 @@ Notation: n images that can be read, F features, L labels.
 
 import logging
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,8 +50,8 @@ class Scored(NamedTuple):
 def score_out_of_fold(settings: RunSettings, data: ImageData, folds: int) -> Scored:
     """Score every image that can be read, copies of one picture in one fold.
 
-    Features come from the cache where they are there. Folds have their share of each label where the extra
-    ``stratified`` is installed and the images are at most 20,000.
+    Features come from the cache where they are there. Groups that the data gives stay in one fold too. Folds have their
+    share of each label where the images are at most 20,000.
 
     Args:
         settings: of the data, the backbone and, unless a logistic regression of its embedding is wanted, of a
@@ -68,9 +67,9 @@ def score_out_of_fold(settings: RunSettings, data: ImageData, folds: int) -> Sco
     x = features_of_rows(features_of(settings, data, method), rows)
     target, known = data.source.targets[rows], data.source.known[rows]
     near = data.pairs["near"] is not None
-    groups = groups_of(data.pairs, "near" if near else "identical", len(data.source))
+    groups = groups_of(data.pairs, "near" if near else "identical", len(data.source), data.source.group_of)
     assert groups is not None
-    stratified = len(rows) <= STRATIFIED and find_spec("iterstrat") is not None
+    stratified = len(rows) <= STRATIFIED
     of = target if stratified else None
     fold = folds_of(len(rows), folds, seed=settings.seed, groups=groups[rows], targets=of)
     fitted = method if isinstance(method, FeatureMethod) else None

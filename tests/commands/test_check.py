@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import in_process
 from makers import make_scene
@@ -36,6 +37,23 @@ def test_a_sound_set_is_counted_and_drawn(scene: Path) -> None:
         assert int(line.split()[1]) == targets[:, j].sum()
     assert "nothing wrong was found" in done.out
     assert Image.open(scene / "outputs" / "check" / "scene" / "overview.png").width > 500
+
+
+def test_groups_are_counted_with_the_sizes_and_shares_that_the_splits_reach(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["image,shoot,cat"]
+    for i in range(30):
+        Image.fromarray(rng.integers(0, 256, (18, 18, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png,{i // 3},{int(i < 15)}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    words = [f"data.root={tmp_path}", "data.group=shoot", "data.stratified=true", "data.image_size=16"]
+    done = in_process("check", "data=csv", *words, f"outputs={tmp_path / 'outputs'}")
+    assert done.code == 0, done.err
+    assert "10 groups, of 3 to 3 images, each in one split" in done.out
+    assert "train 21 (wished 22), validation 3 (wished 2), test 6 (wished 6)" in done.out
+    shares = done.out[done.out.index("share of images") :].splitlines()[1:]
+    cat = next(line for line in shares if line.startswith("cat"))
+    assert cat.split()[1] == "50.0%" and cat.split()[-1] == "50.0%"
 
 
 @pytest.mark.parametrize(

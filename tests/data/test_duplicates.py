@@ -89,6 +89,16 @@ def test_groups_are_chains_of_pairs() -> None:
         assert len(groups) == 7
 
 
+def test_given_groups_are_joined_by_the_pictures_that_they_share() -> None:
+    found: Pairs = {"identical": [(0, 4)], "near": None}
+    given = np.array([7, 7, 3, 3, 1, 1, 9])
+    groups = groups_of(found, "identical", 7, given)
+    assert groups is not None
+    members = [np.flatnonzero(groups == group).tolist() for group in np.unique(groups)]
+    assert sorted(members) == [[0, 1, 4, 5], [2, 3], [6]]
+    assert groups_of(found, "none", 7, given) is given
+
+
 def test_no_pairs_are_groups_of_one() -> None:
     groups = groups_of({"identical": [], "near": []}, "near", 5)
     assert groups is not None and len(set(groups.tolist())) == 5

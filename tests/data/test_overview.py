@@ -72,6 +72,19 @@ def test_counts_are_those_of_plain_loops(data: ImageData) -> None:
             assert row[part] == sum(targets[i, j] for i in where)
 
 
+def test_shares_are_of_known_rows_and_sizes_are_told_where_groups_decide_them(data: ImageData) -> None:
+    for j, row in enumerate(overview.label_shares(data)):
+        for part, where in data.splits.items():
+            known = [i for i in where if data.source.known[i, j]]
+            assert row[part] == pytest.approx(sum(data.source.targets[i, j] for i in known) / len(known))
+    assert overview.split_sizes(data) == []
+    grouped = Photographs()
+    grouped.group_of = np.arange(N) // 4
+    found = overview.split_sizes(ImageData(grouped, image_size=16, on_unreadable="skip", cache="none"))
+    assert found[0] == "8 groups, of 2 to 4 images, each in one split"
+    assert found[1].startswith("images of the splits: train ") and "(wished 6)" in found[1]
+
+
 def test_bags_are_counted_with_their_instances() -> None:
     found = overview.counts(BagData(Bags()))
     assert found["bags"] == 9 and found["instances"] == 27 and found["labels_per_bag"] == 1

@@ -41,11 +41,13 @@ class Given(NamedTuple):
         root: the folder of the images.
         table: the CSV file of their labels; its lines are in the order in which the images were given.
         image_column: the column of the images.
+        group_column: that of their groups; None where they are in none.
     """
 
     root: Path
     table: Path
     image_column: str
+    group_column: str | None
 
 
 def as_files(
@@ -54,6 +56,7 @@ def as_files(
     splits: Sequence[str] | None,
     outputs: Path,
     value_range: Range | None = None,
+    groups: Sequence[Any] | None = None,
 ) -> Given:
     """The images and their targets as files.
 
@@ -63,6 +66,7 @@ def as_files(
         splits: ``train``, ``validation`` or ``test`` for each of them; None lets a run choose at random.
         outputs: root of the run folders, under which files are written.
         value_range: as of :func:`retdm.data.images.as_rgb`, for arrays of more than 8 bits.
+        groups: text or number of the group of each, whose images stay in one split; None or "" for an image alone.
 
     Raises:
         UserError: they are not n, one is none or is given twice, a file is not there or an image cannot be read.
@@ -81,14 +85,24 @@ def as_files(
         root, names = _in_place(files) or _copied(files, place)
     else:
         root, names = _written(pictures, n, place, value_range)
-    image_column = "image"
-    while image_column in {name.lower() for name in targets.names}:
-        image_column += "_"
-    text = _table(names, targets, _checked_splits(splits, n), image_column)
+    image_column, group_column = (_free(name, targets.names) for name in ("image", "group"))
+    columns = {image_column: names}
+    if splits is not None:
+        columns["split"] = _checked_splits(splits, n)
+    if groups is not None:
+        columns[group_column] = _checked_groups(groups, n)
+    text = _table(columns, targets)
     table = place / f"labels-{hashlib.sha256(text.encode()).hexdigest()[:12]}.csv"
     if not table.exists():
         write_text(table, text)
-    return Given(root, table, image_column)
+    return Given(root, table, image_column, None if groups is None else group_column)
+
+
+def _free(name: str, labels: Sequence[str]) -> str:
+    """The name of a column that no label has."""
+    while name in {label.lower() for label in labels}:
+        name += "_"
+    return name
 
 
 def _sorted_out(images: Any) -> tuple[list[str] | None, Iterable[Picture]]:
@@ -235,26 +249,33 @@ def _complete(place: Path, digest: str, names: Sequence[str], write: Callable[[P
     return folder
 
 
-def _checked_splits(splits: Sequence[str] | None, n: int) -> list[str] | None:
-    if splits is None:
-        return None
-    if isinstance(splits, str | Mapping | Set) or not hasattr(splits, "__iter__"):
-        raise UserError(f"splits is of type {type(splits).__name__}", 'a list: splits=["train", "test", …]')
-    found = list(splits)
+def _listed(given: Any, what: str, n: int, example: str) -> list[Any]:
+    """``given`` as a list of one value an image."""
+    if isinstance(given, str | Mapping | Set) or not hasattr(given, "__iter__"):
+        raise UserError(f"{what} is of type {type(given).__name__}", f"a list: {what}=[{example}, …]")
+    found = list(given)
     if len(found) != n:
-        raise UserError(f"there are {len(found):,} splits and {n:,} images", "splits has one name an image, in order")
+        raise UserError(f"there are {len(found):,} {what} and {n:,} images", f"{what} has one an image, in order")
+    return found
+
+
+def _checked_splits(splits: Sequence[str], n: int) -> list[str]:
+    found = _listed(splits, "splits", n, '"train", "test"')
     if strange := [(i, name) for i, name in enumerate(found) if name not in SPLITS]:
         i, name = strange[0]
         raise UserError(f"splits, image {i}: {name!r} is no split", f"one of {', '.join(SPLITS)}")
     return found
 
 
-def _table(names: Sequence[str], targets: Targets, splits: Sequence[str] | None, image_column: str) -> str:
+def _checked_groups(groups: Sequence[Any], n: int) -> list[str]:
+    return ["" if each is None or each != each else str(each) for each in _listed(groups, "groups", n, '"a", "b"')]
+
+
+def _table(columns: Mapping[str, Sequence[str]], targets: Targets) -> str:
     """The table as ``data=csv`` reads it; an unknown cell is empty."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([image_column, *(["split"] if splits else []), *targets.names])
-    for i, (name, row) in enumerate(zip(names, targets.cells, strict=True)):
-        cells = ["" if np.isnan(cell) else str(int(cell)) for cell in row]
-        table.writerow([name, *([splits[i]] if splits else []), *cells])
+    table.writerow([*columns, *targets.names])
+    for *first, row in zip(*columns.values(), targets.cells, strict=True):
+        table.writerow([*first, *("" if np.isnan(cell) else str(int(cell)) for cell in row)])
     return text.getvalue()

@@ -30,11 +30,16 @@ NO_LABELS = {
 }
 
 
+GROUPS = {"group", "groupid", "patient", "patientid", "subject", "subjectid", "site", "siteid", "shoot", "camera"}
+GROUPS |= {"location", "scene", "sequence", "session", "video", "study", "studyid", "specimen", "plot", "photographer"}
+
+
 class Columns(NamedTuple):
-    """The columns by number: images, splits if there are any, and either joined names or a column a label."""
+    """The columns by number: images, splits and groups if there are any, either joined names or a column a label."""
 
     image: int
     split: int | None
+    group: int | None
     joined: int | None
     labels: list[int]
 
@@ -47,6 +52,7 @@ def find_columns(
     other_columns: Sequence[str] | None = None,
     *,
     joined: bool = False,
+    group: str | None = None,
 ) -> Columns:
     """The column of each kind.
 
@@ -58,6 +64,7 @@ def find_columns(
             columns that are left.
         other_columns: no labels, whatever they look like; None makes columns that look like none an error.
         joined: the one label column holds names, whatever they look like.
+        group: the column of what an image's group is called; None groups none.
 
     Raises:
         UserError: a column is not there or has no name, none is of images or of labels, or some are no labels.
@@ -65,15 +72,16 @@ def find_columns(
     lower = [column.lower() for column in table.columns]
     image = _image(table, lower, image_column)
     others = {_place(table, name, "other_columns") for name in other_columns or ()}
+    grouped = None if group is None else _place(table, group, "group")
     asked = None if label_columns is None else [_place(table, name, "label_columns") for name in label_columns]
     unnamed = _unnamed(table)
-    free = [c for c in range(len(lower)) if c not in {image, *others, *unnamed, *(asked or ())}]
+    free = [c for c in range(len(lower)) if c not in {image, grouped, *others, *unnamed, *(asked or ())}]
     split = next((c for name in ("split", FASTAI) for c in free if lower[c] == name), None)
     names = [c for name in JOINED_COLUMNS for c in free if lower[c] == name] if asked is None else asked
     if asked is None or len(asked) == 1:
         found = next((c for c in names if joined or _holds_names(codes, c, lower[c])), None)
         if found is not None:
-            return Columns(image, split, found, [])
+            return Columns(image, split, grouped, found, [])
     if joined:
         raise UserError(
             f"{table.file}: data.label_separator is set, and there is no column of joined names",
@@ -86,7 +94,7 @@ def find_columns(
             "add a column of 0 and 1 for each label, or one column 'labels' of names joined by ;",
         )
     _check_labels(table, codes, labels, asked is not None, other_columns)
-    return Columns(image, split, None, labels)
+    return Columns(image, split, grouped, None, labels)
 
 
 def _image(table: Table, lower: list[str], image_column: str | None) -> int:
@@ -168,6 +176,8 @@ def _check_labels(
     listed = ", ".join(f"{table.columns[c]!r} ({why})" for c, why in list(strange.items())[:4])
     more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
     hint = f"{as_setting('other_columns', columns)} leaves them out; data.label_columns=[…] names the labels"
+    if groups := group_like(columns):
+        hint = f"{as_setting('group', groups[:1])} keeps images of one {groups[0]} in one split; {hint}"
     splits = [c for c in strange if all(cell.lower() in SPLIT_WORDS for cell in table.cells(c))]
     if splits:
         hint = f"call the column {table.columns[splits[0]]!r} 'split' if it names the splits; {hint}"
@@ -179,6 +189,11 @@ def _check_labels(
     raise UserError(f"{table.file}: these columns do not look like labels: {listed}{more}", hint)
 
 
+def group_like(columns: Sequence[str]) -> list[str]:
+    """The columns that by their names say which images belong together."""
+    return [name for name in columns if _plain(name) in GROUPS]
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]|(?<=unnamed: )\d+|\.\d+$", "", name.lower())  # pandas writes 'Unnamed: 0' and 'flag.1'
 
@@ -186,5 +201,7 @@ def _plain(name: str) -> str:
 def as_setting(key: str, names: Sequence[str]) -> str:
     """``data.key=[names]`` as one writes it in a shell."""
     quoted = [name if re.fullmatch(r"[\w.-]+", name) else '"{}"'.format(name.replace('"', r"\"")) for name in names]
-    value = quoted[0] if key == "image_column" else f"[{','.join(quoted[:12])}{',…' if len(names) > 12 else ''}]"
+    value = (
+        quoted[0] if key in ("image_column", "group") else f"[{','.join(quoted[:12])}{',…' if len(names) > 12 else ''}]"
+    )
     return shlex.quote(f"data.{key}={value}") if '"' in value else f"data.{key}={value}"

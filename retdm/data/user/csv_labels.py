@@ -10,6 +10,9 @@ has most of (or Excel's ``sep=;`` above it names); UTF-8, with or without a byte
     ``train``, ``validation`` (or ``val``) or ``test`` in every line. Without this column the splits are random; with it
     but without ``validation``, that split is taken off ``train``. fastai's ``is_valid`` does as well: its True are for
     testing, as fastai reports on them.
+any column that ``data.group`` names
+    The patient, site or shoot of an image, or whatever else images share that must not be in two splits; an image with
+    an empty cell belongs to no other.
 Labels, in one of three forms
     A column a label, with 1 (the image has it), 0 (it has not) or nothing (unknown, which counts in no loss and no
     criterion); true, yes, false, no, ?, nan and 1.0 are read too, -1 where ``data.minus_one`` gives its meaning. A
@@ -48,7 +51,8 @@ from numpy.typing import NDArray
 
 from retdm.data.user import csv_cells, csv_joined
 from retdm.data.user.csv_cells import Meaning
-from retdm.data.user.csv_columns import FASTAI, SPLIT_WORDS, find_columns
+from retdm.data.user.csv_columns import FASTAI, SPLIT_WORDS, as_setting, find_columns, group_like
+from retdm.data.user.csv_groups import groups_of, numbered
 from retdm.data.user.csv_table import Table, read_table
 from retdm.data.user.image_names import ImageNames
 from retdm.data.user.label_file import LabelledFolder
@@ -71,7 +75,8 @@ class CsvLabels(LabelledFolder):
             may be empty, lets all others be labels by whatever name.
         label_separator: the sign between names: ``semicolon``, ``comma``, ``pipe``, ``space``, ``tab``, ``newline`` or
             any text. None is a semicolon, and refuses names that look like several.
-        empty: the meaning of an empty cell: ``unknown``, or 0 where only ones were written.
+        group: the column whose images of one cell stay in one split, a patient's or a shoot's; None groups none.
+        empty: the meaning of an empty cell of a label: ``unknown``, or 0 where only ones were written.
         minus_one: the meaning of -1; None refuses it.
 
     Attributes:
@@ -92,6 +97,7 @@ class CsvLabels(LabelledFolder):
         label_columns: str | Sequence[str] | None = None,
         other_columns: str | Sequence[str] | None = None,
         label_separator: str | None = None,
+        group: str | None = None,
         empty: Meaning = "unknown",
         minus_one: Meaning | None = None,
         value_range: Sequence[float] | None = None,
@@ -112,10 +118,12 @@ class CsvLabels(LabelledFolder):
         self.columns = columns = find_columns(
             *(table, codes, image_column, _listed(label_columns), _listed(other_columns)),
             joined=label_separator is not None,
+            group=group,
         )
         images = ImageNames(self.folder)
         self.ids = images.resolve(list(table.cells(columns.image)), lambda i: table.where(i, columns.image), file)
         split = None if columns.split is None else _split(table, columns.split, codes)
+        groups = None if columns.group is None else groups_of(table, columns.group)
         self.names: list[str]
         self.targets: NDArray[np.uint8]
         self.known: NDArray[np.bool_]
@@ -134,15 +142,23 @@ class CsvLabels(LabelledFolder):
             self.row_of_line = np.array([row_of[name] for name in lines])
             self.names, self.targets, self.known = csv_joined.targets_of(table, lists)
             if split is not None:
-                _refuse_two_splits(table, lines, first, split)
+                _refuse_two(table, lines, first, split)
                 split = split[first]
+            if groups is not None:
+                _refuse_two(table, lines, first, groups)
+                groups = groups[first]
             form = f"names in column {table.columns[columns.joined]!r}"
             if len(self.ids) < len(lines):
                 form += f", {len(lines):,} lines of an image and a label"
-            taken = {columns.image, columns.split, columns.joined}
+            taken = {columns.image, columns.split, columns.group, columns.joined}
             if unread := [name for place, name in enumerate(table.columns) if place not in taken]:
-                log.warning("%s: columns that are not read, beside %s: %s", file.name, form, some(unread))
+                hint = "".join(
+                    f"; {as_setting('group', [name])} keeps images of one together" for name in group_like(unread)[:1]
+                )
+                log.warning("%s: columns that are not read, beside %s: %s%s", file.name, form, some(unread), hint)
         self.split = split
+        if groups is not None:
+            self.group_of = numbered(table, groups, split, self.ids)
         self.finish("csv", form, images)
         if unknown := int((~self.known.any(1)).sum()):
             log.warning("%s: empty cells leave %s images without a known label", file.name, f"{unknown:,}")
@@ -159,13 +175,14 @@ def _refuse_twice(table: Table, ids: list[str]) -> None:
             raise csv_joined.twice(table, name, first[name], row)
 
 
-def _refuse_two_splits(table: Table, ids: list[str], first: NDArray[np.int64], split: NDArray[np.str_]) -> None:
+def _refuse_two(table: Table, ids: list[str], first: NDArray[np.int64], values: NDArray[np.str_]) -> None:
+    """Raise ``UserError`` where lines of one image have two splits or groups."""
     row_of = {ids[row]: row for row in first.tolist()}
     for row, name in enumerate(ids):
         other = row_of[name]
-        if split[row] != split[other]:
+        if values[row] != values[other]:
             lines = f"lines {table.lines[other]} and {table.lines[row]}"
-            raise UserError(f"{table.file}: {name} is in {split[other]} and {split[row]} ({lines})", "choose one")
+            raise UserError(f"{table.file}: {name} is in {values[other]} and {values[row]} ({lines})", "choose one")
 
 
 def _split(table: Table, column: int, codes: csv_cells.Codes) -> NDArray[np.str_]:

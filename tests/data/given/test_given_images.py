@@ -143,6 +143,17 @@ def test_a_label_may_have_nearly_any_name(label: str, pixels: Pixels, tmp_path: 
     np.testing.assert_array_equal(found.targets, np.nan_to_num(TARGETS.cells))
 
 
+def test_groups_are_kept_beside_a_label_of_that_name(pixels: Pixels, tmp_path: Path) -> None:
+    for names, column in ((["cat", "dog"], "group"), (["cat", "Group"], "group_")):
+        given = as_files(pixels, Targets(names, TARGETS.cells), None, tmp_path, groups=[7, None, 7])
+        assert given.group_column == column
+        found = CsvLabels(str(given.root), str(given.table), given.image_column, other_columns=[], group=column)
+        assert found.names == names and found.group_of is not None
+        assert found.group_of.tolist() == [0, 1, 0]
+    with pytest.raises(UserError, match="2 groups and 3 images"):
+        as_files(pixels, TARGETS, None, tmp_path, groups=["a", "b"])
+
+
 def test_splits_are_kept(pixels: Pixels, tmp_path: Path) -> None:
     splits = ["test", "train", "validation"]
     found = read(as_files(pixels, TARGETS, splits, tmp_path))
