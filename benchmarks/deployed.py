@@ -30,11 +30,22 @@ DOCS = Path(__file__).resolve().parents[1] / "docs" / "howto" / "deploying.md"
 
 def decided(scores: np.ndarray, how: dict[str, Any]) -> np.ndarray:
     """Label sets as docs/howto/deploying.md decides them, bool (n, L)."""
+    found: np.ndarray = of_the_page("decided")(scores, how)
+    return found
+
+
+def calibrated(scores: np.ndarray, how: dict[str, Any] | None) -> np.ndarray:
+    """Probabilities as docs/howto/deploying.md calibrates them, (n, L)."""
+    found: np.ndarray = of_the_page("calibrated")(scores, how)
+    return found
+
+
+def of_the_page(name: str) -> Any:
+    """A function of this name that stands in docs/howto/deploying.md."""
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     names: dict[str, Any] = {}
-    exec(next(block for block in blocks if "def decided(" in block), names)
-    found: np.ndarray = names["decided"](scores, how)
-    return found
+    exec(next(block for block in blocks if f"def {name}(" in block), names)
+    return names[name]
 
 
 def prepared(file: Path, transform: dict[str, Any]) -> torch.Tensor:
@@ -60,6 +71,7 @@ def main() -> None:
             made_by = exported.card["made_by"]
             for file in exported.differences:
                 scores = (scores_of_program if file.suffix == ".pt2" else scores_of_onnx)(file, views)[1]
+                scores = calibrated(scores, exported.card["calibration"])
                 difference = np.abs(scores - expected).max()
                 others = int((decided(scores, exported.card["decide"]) != sets).any(axis=1).sum())
                 line = f"{made_by['method']:<16}{file.name:<12}{len(files):,} images: {difference:.1e}"

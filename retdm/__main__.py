@@ -17,7 +17,7 @@ COMMANDS = (
     "report",
     "cache",
 )  # files of retdm/commands
-OF_NAMES = {"search": "labels", "decide": "rule"}  # settings that take several names, with commas between them
+OF_NAMES = {"search": ["labels"], "decide": ["rule", "calibrate"]}  # settings that take names with commas between them
 OF_WORDS = ("report", "cache")  # read their words themselves; for the others Hydra composes the settings
 
 
@@ -72,7 +72,9 @@ def _command(command: str, words: list[str]) -> None:
 
         sys.argv[1:] = per_job(words)
     elif command in OF_NAMES:
-        sys.argv[1:] = with_names_quoted(words, OF_NAMES[command])
+        for key in OF_NAMES[command]:
+            words = with_names_quoted(words, key)
+        sys.argv[1:] = words
     hydra.main(str(CONF), command, version_base="1.3")(begin)()
 
 

@@ -121,7 +121,7 @@ def export(
     about = card(model, model.decision(decide))
     views = random_views(model.image_size)
     model.method.encoder.autocast = None
-    expected = model.scores(views)
+    expected = model.raw_scores(views)
     program = trace(model)
     proto = to_onnx(program) if onnx else None
     with _writing_to(files[0].parent), all_or_none(files) as parts:

@@ -8,6 +8,9 @@
 - ``per_label_f1``: every label scored at least its own threshold with the greatest F1 on validation.
 - ``precision:.9``: the same at the threshold with the greatest recall among those with this precision.
 - ``recall:.95``: the same at the threshold with the greatest precision among those with this recall.
+- ``missed:.1``: every label scored at least the one threshold under which at most this share of an image's labels is
+  missed on average, guaranteed (`retdm.decisions.conformal`).
+- ``extra:.05``: the same of the labels that an image lacks and that are predicted.
 - ``train_threshold``: every label scored at least its own threshold, which the method has chosen on the training split.
 """
 
@@ -19,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from retdm.criteria.arrays import Bools, Floats, probabilities
+from retdm.decisions.conformal import Risk, conformal_threshold
 from retdm.decisions.expected_f1 import expected_f1_sets
 from retdm.decisions.thresholds import NEVER, Floor, best_threshold, f1_thresholds, floor_thresholds
 from retdm.errors import UserError
@@ -43,6 +47,11 @@ class Rule:
     chosen_on: Literal["validation", "training"] | None = None
     per_label: bool = False
     fixed: float | None = None
+
+    @property
+    def needs_rows(self) -> bool:
+        """Its threshold is chosen on scored images; that of ``validation`` alone stands in every run."""
+        return self.chosen_on == "validation" and self.name != "validation"
 
     def choose(self, scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Threshold:
         """The threshold that is best on scored images: (n, L) in [0, 1], {0, 1} and bool; unknown cells count nowhere.
@@ -172,6 +181,26 @@ class FloorRule(Rule):
         return f"for a {self.floor} of at least {self.least:g} on validation"
 
 
+@dataclass(frozen=True)
+class ConformalRule(Rule):
+    """A rule that keeps a risk on average, see `retdm.decisions.conformal`.
+
+    Attributes:
+        risk: whose expectation is kept.
+        most: what it may be, in (0, 1).
+    """
+
+    risk: Risk = "missed"
+    most: float = 0.1
+
+    def choose(self, scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Threshold:
+        return conformal_threshold(scores, target, known, self.risk, self.most)
+
+    def in_words(self, threshold: Threshold) -> str:
+        what = "an image's labels missed" if self.risk == "missed" else "the labels that an image lacks predicted"
+        return f"labels scored {threshold:.3g} or more, for at most {self.most:.3g} of {what} on average"
+
+
 _RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
@@ -183,7 +212,7 @@ _RULES: dict[str, Rule] = {
         Rule("train_threshold", "training", per_label=True),
     )
 }
-RULES = (*_RULES, "top3", "precision:.9", "recall:.95")
+RULES = (*_RULES, "top3", "precision:.9", "recall:.95", "missed:.1", "extra:.05")
 """Names of rules; those with a number stand for all such."""
 
 
@@ -198,21 +227,35 @@ def rule_of(name: str) -> Rule:
         return _RULES[text]
     if re.fullmatch(r"top[1-9]\d{0,5}", text):
         return _Top(text)
-    for floor in ("precision", "recall"):
-        if text.startswith(floor):
-            return _floor_rule(floor, text)
+    for kind in ("precision", "recall", "missed", "extra"):
+        if text.startswith(kind):
+            return _rule_with_number(kind, text)
     raise UserError(f"there is no decision rule {text!r}", nearest(text, RULES))
 
 
-def _floor_rule(floor: Floor, text: str) -> FloorRule:
-    found = re.fullmatch(rf"{floor}:(\d*\.?\d+|1\.)", text)
-    least = float(found[1]) if found else 0.0
-    if not 0 < least <= 1:
-        example = next(rule for rule in RULES if rule.startswith(floor))
+def _rule_with_number(kind: Floor | Risk, text: str) -> Rule:
+    found = re.fullmatch(rf"{kind}:(\d*\.?\d+|1\.)", text)
+    number = float(found[1]) if found else 0.0
+    is_floor = kind in ("precision", "recall")
+    if not (0 < number <= 1 if is_floor else 0 < number < 1):
+        example = next(rule for rule in RULES if rule.startswith(kind))
+        upper = "at most 1" if is_floor else "below 1"
         raise UserError(
-            f"there is no decision rule {text!r}", f"{example} is one, its number above 0 and at most 1, after a colon"
+            f"there is no decision rule {text!r}", f"{example} is one, its number above 0 and {upper}, after a colon"
         )
-    return FloorRule(f"{floor}:{least:.15g}", "validation", per_label=True, floor=floor, least=least)
+    name = f"{kind}:{number:.15g}"
+    if kind == "precision" or kind == "recall":
+        return FloorRule(name, "validation", per_label=True, floor=kind, least=number)
+    return ConformalRule(name, "validation", risk=kind, most=number)
+
+
+def check_goes_with(rule: Rule, kind: str | None) -> None:
+    """Raise ``UserError`` where a rule's guarantee is lost to a calibration that is fitted to the same images."""
+    if isinstance(rule, ConformalRule) and kind in ("platt", "isotonic"):
+        raise UserError(
+            f"{rule.name} guarantees nothing with calibrate={kind}, which moves each label's scores by the same images",
+            "calibrate=temperature, which keeps the order of all scores, or calibrate=none",
+        )
 
 
 def decide(scores: ArrayLike, rule: str, threshold: ArrayLike | None = 0.5) -> Bools:

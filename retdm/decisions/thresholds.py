@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from retdm.criteria.arrays import Bools, Floats, Ints, probabilities, relevant_and_known
+from retdm.criteria.calibration import EDGE
 
 FEW_POSITIVES = 10  # with so many a label's own threshold counts as much as the pooled one
 NEVER = float(np.nextafter(np.float32(1), np.float32(2)))  # above every score, in float32 too: a label never predicted
-EDGE = 1e-7  # thresholds are mixed as logits of numbers at least so far from 0 and 1
 
 Floor = Literal["precision", "recall"]
 Chooser = Callable[[Floats, Bools], float]
@@ -60,7 +60,7 @@ def f1_thresholds(scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> Flo
     """
     own, pooled, positives = _own_and_pooled(_cells(scores, target, known), _greatest_f1)
     share = positives / (positives + FEW_POSITIVES)
-    mixed = share * _logit(own) + (1 - share) * _logit(pooled)
+    mixed = share * log_odds(own) + (1 - share) * log_odds(pooled)
     return np.where(positives == 0, pooled, 1 / (1 + np.exp(-mixed)))
 
 
@@ -92,6 +92,12 @@ def floor_thresholds(scores: ArrayLike, target: ArrayLike, known: ArrayLike, flo
     return np.where(positives == 0, pooled, np.where(positives < FEW_POSITIVES, cautious, own))
 
 
+def log_odds(probability: ArrayLike) -> Floats:
+    """Of numbers in [0, 1], which are kept 1e-7 from both ends."""
+    inside = np.clip(np.asarray(probability, dtype=np.float64), EDGE, 1 - EDGE)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
 def _cells(scores: ArrayLike, target: ArrayLike, known: ArrayLike) -> tuple[Floats, Bools, Bools]:
     values = probabilities(scores)
     return values, *relevant_and_known(target, known, values.shape)
@@ -118,11 +124,6 @@ def _cuts(cells: Floats, positive: Bools) -> tuple[Floats, Ints, Ints]:
     middle = (upper + lower) / 2
     middle = np.where(middle > lower, middle, upper)  # no number lies between two neighbouring floats
     return middle, last + 1, hits[last]
-
-
-def _logit(threshold: ArrayLike) -> Floats:
-    inside = np.clip(threshold, EDGE, 1 - EDGE)
-    return np.asarray(np.log(inside / (1 - inside)))
 
 
 def _greatest_f1(cells: Floats, positive: Bools) -> float:

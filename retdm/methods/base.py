@@ -1,7 +1,7 @@
 """The base of every method: labels, the images' normalisation, scores."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from retdm.backbones.base import Backbone
 from retdm.batch import AnyBatch, Batch, tensors_of
 from retdm.methods.components.encoder import Encoder
+
+Calibrate = Literal["none", "temperature", "platt", "isotonic"]
 
 
 class Predictions(NamedTuple):
@@ -37,6 +39,7 @@ class Method(LightningModule):
         backbone: the network that reads images; its transform normalises them.
         labels: names of the L labels, in the order of targets and scores.
         decide: name of the rule that turns scores into label sets, one of ``retdm.decisions.rules``.
+        calibrate: the calibration of the scores after training, see ``retdm.decisions.calibration``.
         seed: of everything that is drawn at random.
 
     Attributes:
@@ -53,10 +56,18 @@ class Method(LightningModule):
     pixel_mean: Tensor
     pixel_deviation: Tensor
 
-    def __init__(self, backbone: Backbone, labels: list[str], *, decide: str = "half", seed: int = 0) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: list[str],
+        *,
+        decide: str = "half",
+        calibrate: Calibrate = "none",
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.labels = list(labels)
-        self.decide, self.seed = decide, seed
+        self.decide, self.calibrate, self.seed = decide, calibrate, seed
         # Buffers, because making a GPU tensor of plain numbers waits for the GPU; the checkpoint has the transform.
         for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
             self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)

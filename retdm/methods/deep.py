@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from retdm.backbones.base import Backbone
 from retdm.batch import AnyBatch, TrainingLabels
 from retdm.errors import UserError
-from retdm.methods.base import Method, draw_seed
+from retdm.methods.base import Calibrate, Method, draw_seed
 from retdm.methods.components.encoder import BackboneEncoder, mean_instance
 from retdm.methods.components.heads import Head, InstanceHead, head_of
 from retdm.methods.components.instance_scores import instance_scores, scores_instances
@@ -42,7 +42,7 @@ class DeepMethod(Method):
             multiplied by for it; 1 where none is named. A new layer may be trained faster than pretrained ones.
         layer_decay: what the rate is multiplied by from each stage of the backbone to the one before it, so that the
             first ones, which are the most general, move the least; see :meth:`retdm.backbones.base.Backbone.depths`.
-        decide: see :class:`retdm.methods.base.Method`.
+        decide, calibrate: see :class:`retdm.methods.base.Method`.
         optimizer: builds the optimizer from :func:`retdm.methods.parameter_groups.parameter_groups` and a rate.
         seed: of dropout and of what the losses draw.
 
@@ -74,11 +74,12 @@ class DeepMethod(Method):
         layer_decay: Annotated[float, Between(0, 1, with_low=False)] = 1.0,
         head: Head = "average",
         decide: str = "half",
+        calibrate: Calibrate = "none",
         optimizer: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer] = torch.optim.SGD,
         seed: int = 0,
         embedding_dim: Annotated[int, AtLeast(1)] | None = None,
     ) -> None:
-        super().__init__(backbone, labels, decide=decide, seed=seed)
+        super().__init__(backbone, labels, decide=decide, calibrate=calibrate, seed=seed)
         self.register_buffer("pos_weight", None, persistent=False)
         self.head = head
         self.encoder = self.make_encoder(backbone, embedding_dim)

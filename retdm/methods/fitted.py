@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retdm.backbones.base import Backbone
 from retdm.errors import UserError
-from retdm.methods.base import Method
+from retdm.methods.base import Calibrate, Method
 from retdm.methods.components.labels import Array, Bools
 from retdm.methods.tuning import Candidates, FoldScores, log_loss, lowest_loss, trials_of
 
@@ -27,7 +27,7 @@ class FittedMethod(Method):
         tune: settings to choose by 5 folds of the training rows: true for the method's :attr:`candidates`, or
             candidates in the same form, ``{C: [0.1, 1, 10]}``; see :func:`retdm.methods.tuning.trials_of`. At a tie
             the earlier is taken.
-        decide, seed: see :class:`retdm.methods.base.Method`.
+        decide, calibrate, seed: see :class:`retdm.methods.base.Method`.
 
     Attributes:
         candidates: what ``tune: true`` tries.
@@ -51,9 +51,10 @@ class FittedMethod(Method):
         *,
         tune: bool | Candidates = False,
         decide: str = "half",
+        calibrate: Calibrate = "none",
         seed: int = 0,
     ) -> None:
-        super().__init__(backbone, labels, decide=decide, seed=seed)
+        super().__init__(backbone, labels, decide=decide, calibrate=calibrate, seed=seed)
         for name in self.fitted_buffers:
             self.register_buffer(name, torch.zeros(0, dtype=torch.float64))
         self.trials = trials_of(type(self), tune, self.candidates)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.decisions import decide, rule_of
+from retdm.decisions.calibration import Calibration
 from retdm.decisions.rules import Rule
 from retdm.errors import UserError
 from retdm.report.read import Run
@@ -23,6 +24,17 @@ def rule_of_run(run: Run) -> Rule | None:
     with suppress(UserError):
         return rule_of(run.config["method"].get("decide"))
     return None
+
+
+def own_calibration(run: Run) -> Calibration | None:
+    """How a run calibrates its scores; None where it does not."""
+    how: Calibration | None = ((run.metrics or {}).get("decision") or {}).get("calibration")
+    return how
+
+
+def raw_scores(rows: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Scores (n, L) as the network gives them; ``scores`` of a run's ``rows`` are calibrated where it calibrates."""
+    return rows["raw_scores"] if "raw_scores" in rows else rows["scores"]
 
 
 def decided_by(run: Run, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retdm.decisions import rule_of
+from retdm.decisions.calibration import check_calibration
 from retdm.errors import UserError
 from retdm.runs.folder.paths import RunFolder, read_config, read_json, read_metrics, shown
 from retdm.settings.run_settings import network_of
@@ -210,6 +211,7 @@ def _check_files(folder: RunFolder, run: Run) -> None:
 def _is_decision(decision: dict[str, Any], labels: int) -> bool:
     try:
         rule, threshold = rule_of(decision["rule"]), decision["threshold"]
+        check_calibration(decision.get("calibration"), labels)
         return (threshold is None and rule.chosen_on is None) or bool(rule.check(threshold, labels).size)
     except (KeyError, TypeError, ValueError, UserError):
         return False

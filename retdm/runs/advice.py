@@ -10,14 +10,16 @@ import torch
 from retdm.criteria.mean_average_precision import label_average_precision, mean_average_precision
 from retdm.data.base_module import Data
 from retdm.data.modules import BagData
-from retdm.decisions import rule_of
+from retdm.decisions.rules import ConformalRule, rule_of
 from retdm.methods.base import Method
 from retdm.methods.deep import DeepMethod
 from retdm.runs.folder.paths import RunFolder, read_json, shown
+from retdm.runs.folder.rows import BEFORE_REFIT, OUT_OF_FOLD, VALIDATION, check_promise
 from retdm.runs.start import FEW
 from retdm.settings.first_choice import kind_of_data, unnamed
 from retdm.settings.run_settings import RunSettings
 from retdm.training.inference import infer
+from retdm.training.schedule_rules import RULES
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,23 @@ def say_first_choice(settings: RunSettings, data: Data) -> None:
             len(data.labels),
             " ".join(words),
             kind,
+        )
+
+
+def check_promise_of(settings: RunSettings, method: Method, data: Data) -> None:
+    """Before training: raise ``UserError`` where the decision rule promises what the run could not keep, and warn where
+    the validation split chooses more than its threshold."""
+    rule, count = rule_of(method.decide), len(data.splits["validation"])
+    deep = method if isinstance(method, DeepMethod) else None
+    by_probe = settings.start == "probe" and count < FEW and deep is not None and deep.estimates_probabilities
+    check_promise(rule, BEFORE_REFIT if settings.refit else OUT_OF_FOLD if by_probe else VALIDATION, count)
+    if not isinstance(rule, ConformalRule) or deep is None:
+        return
+    if deep.chooses_on_validation or any(RULES[stage.rule].needs_validation for stage in deep.stages):
+        log.warning(
+            "decide=%s promises a risk for images that chose nothing else, and here the validation split chooses the "
+            "weights too: it holds only about so. schedule.<stage>.rule=one_cycle keeps it",
+            rule.name,
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from retdm import criteria
 from retdm.data.base_module import Data
 from retdm.decisions import decide, rule_of
+from retdm.decisions.calibration import Calibration, calibrated, check_kind
 from retdm.decisions.rules import Threshold
 from retdm.errors import UserError
 from retdm.methods.base import Method
@@ -66,8 +67,9 @@ def _evaluated(
         chosen_on = chosen_on or ChosenOn(found, VALIDATION)
         validation = evaluate_validation(found, method, chosen_on)
     threshold = validation["threshold"]
-    decision = decision_of(method, chosen_on, threshold, validation.get("chosen_on", GIVEN))
-    rows = predict(method, data, "test")
+    how = calibration_of(method, chosen_on)
+    decision = decision_of(method, chosen_on, threshold, validation.get("chosen_on", GIVEN), how)
+    rows = calibrated_rows(predict(method, data, "test"), how)
     test = criteria_of(rows, method, decision)
     at_one = {"rule": "validation", "threshold": threshold}
     return {
@@ -86,10 +88,33 @@ def _evaluated(
 def evaluate_validation(rows: dict[str, np.ndarray], method: Method, chosen_on: ChosenOn) -> dict[str, Any]:
     """``criteria`` of a method's predictions of the validation split, the one ``threshold`` that is best on what it is
     ``chosen_on``, and what that is."""
-    threshold = threshold_on(chosen_on.rows)
-    decision = decision_of(method, chosen_on, threshold, chosen_on.source)
-    found = criteria_of(rows, method, decision)
+    how = calibration_of(method, chosen_on)
+    threshold = threshold_on(calibrated_rows(chosen_on.rows, how))
+    decision = decision_of(method, chosen_on, threshold, chosen_on.source, how)
+    found = criteria_of(calibrated_rows(rows, how), method, decision)
     return {"criteria": found["criteria"], "threshold": threshold, "chosen_on": chosen_on.source}
+
+
+def calibration_of(method: Method, chosen_on: ChosenOn | None) -> Calibration | None:
+    """The calibration of a method's scores, fitted to what its rule chooses on; None where the method has none.
+
+    Raises:
+        UserError: there are no images to fit it to.
+    """
+    kind = check_kind(method.calibrate)
+    if kind is not None and chosen_on is None:
+        raise UserError(
+            f"calibrate={kind} has nothing to be fitted to: the run is trained on its validation split",
+            "train with refit=false, or calibrate=none",
+        )
+    return None if chosen_on is None else chosen_on.calibration(kind)
+
+
+def calibrated_rows(rows: Rows, how: Calibration | None) -> Rows:
+    """Predictions with calibrated ``scores``, and under ``raw_scores`` what they were."""
+    if how is None:
+        return rows
+    return {**rows, "scores": calibrated(how, rows["scores"]), "raw_scores": rows["scores"]}
 
 
 def criteria_of(rows: dict[str, np.ndarray], method: Method, decision: Mapping[str, Any]) -> criteria.Evaluation:
@@ -98,14 +123,18 @@ def criteria_of(rows: dict[str, np.ndarray], method: Method, decision: Mapping[s
     return criteria.evaluate(rows["scores"], rows["target"], rows["known"], method.labels, predicted)
 
 
-def decision_of(method: Method, chosen_on: ChosenOn | None, threshold: float | None, source: str) -> dict[str, Any]:
-    """How a method decides: ``rule``, ``threshold`` (a number, one a label, or None) and what it is ``chosen_on``.
+def decision_of(
+    method: Method, chosen_on: ChosenOn | None, threshold: float | None, source: str, how: Calibration | None = None
+) -> dict[str, Any]:
+    """How a method decides: ``rule``, ``threshold`` (a number, one a label, or None), what it is ``chosen_on``, and
+    the ``calibration`` of the scores where they are calibrated.
 
     Args:
         method: its weights.
         chosen_on: scored images to choose on.
         threshold: the one threshold for all labels.
         source: what that was chosen on.
+        how: the calibration of the scores, under which the threshold is chosen.
 
     Raises:
         UserError: the rule takes a threshold, and there is neither one nor images to choose it on.
@@ -114,18 +143,19 @@ def decision_of(method: Method, chosen_on: ChosenOn | None, threshold: float | N
     chosen: Threshold = rule.fixed
     if rule.chosen_on == "training":
         chosen, source = own_thresholds(method), "training"
-    elif rule.per_label:
+    elif rule.needs_rows:
         if chosen_on is None:
             raise UserError(
                 f"decide={rule.name} has nothing to choose on: the run is trained on its validation split",
                 "train with refit=false, or choose another decide=…",
             )
-        chosen, source = rule.choose(*chosen_on.cells), chosen_on.source
+        chosen, source = chosen_on.choose(rule, how), chosen_on.source
     elif rule.chosen_on == "validation":
         if threshold is None:
             raise UserError("decide=validation has no threshold", "threshold=<number>, or method.decide=half")
         chosen = threshold
-    return {"rule": rule.name, "threshold": chosen, "chosen_on": source if rule.chosen_on else None}
+    decision = {"rule": rule.name, "threshold": chosen, "chosen_on": source if rule.chosen_on else None}
+    return decision if how is None else {**decision, "calibration": how}
 
 
 def write_predictions(folder: RunFolder, report: dict[str, Any], labels: list[str]) -> Rows:

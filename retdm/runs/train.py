@@ -16,7 +16,7 @@ from retdm.files import write_json
 from retdm.methods.deep import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
-from retdm.runs.advice import say_first_choice, warn_of_random_features, warn_of_result
+from retdm.runs.advice import check_promise_of, say_first_choice, warn_of_random_features, warn_of_result
 from retdm.runs.distributed import broadcast, together
 from retdm.runs.evaluate import intervals_and_bands, label_counts, write_predictions
 from retdm.runs.folder.logs import error_file, log_hparams, logging_to
@@ -157,6 +157,7 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     log.info("%d %s: %s; labels: %s", len(data.source), kind, splits, ", ".join(data.labels))
     say_first_choice(settings, data)
     warn_of_random_features(settings)
+    check_promise_of(settings, method, data)
     if is_leader():
         folder.checkpoints.mkdir(exist_ok=True)
         _write_split(folder, data.manifest)

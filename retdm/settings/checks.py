@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from retdm.batch import BagBatch
 from retdm.decisions import rule_of
+from retdm.decisions.calibration import check_kind
 from retdm.errors import UserError
 from retdm.methods.stage import Stage
 from retdm.ranges import Above, AtLeast, Between
@@ -80,6 +81,7 @@ COMMANDS: dict[str, dict[str, Any]] = {  # settings of the commands that are not
     "decide": {
         "run": str | None,
         "rule": str | list[str] | None,
+        "calibrate": str | list[str] | None,
         "per_label": bool,
     },
     "export": {
@@ -145,12 +147,14 @@ def check_command(command: str, asked: dict[str, Any], choices: Mapping[str, Any
     for key in {"decide", "rule"} & asked.keys():
         for name in rule_names(asked[key]):
             rule_of(name)
+    for name in rule_names(asked.get("calibrate")):
+        check_kind(name)
     if "run" in kinds and "backbone" not in kinds and asked["run"] is None:
         raise UserError("which run? run=<folder> is missing", f"retdm {command} run=outputs/<data>/<method>/<name>")
 
 
 def rule_names(rules: str | list[str] | None) -> list[str]:
-    """The names of decision rules in a setting, with commas between them or as a list."""
+    """The names of decision rules, or of calibrations, in a setting, with commas between them or as a list."""
     names = rules.split(",") if isinstance(rules, str) else rules or []
     return [name.strip() for name in names]
 

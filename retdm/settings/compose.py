@@ -13,7 +13,7 @@ from retdm import registry
 from retdm.batch import BagBatch
 from retdm.data.observe import observation_of
 from retdm.data.source import data_root
-from retdm.decisions.rules import rule_of
+from retdm.decisions.rules import check_goes_with, rule_of
 from retdm.errors import UserError
 from retdm.methods.stage import START
 from retdm.ranges import AtLeast
@@ -112,6 +112,7 @@ def checked(
         except UserError as error:
             where = where_written("method.decide", choices, rule)
             raise UserError(f"{where}method.decide={rule} is not known", error.hint) from error
+        check_goes_with(rule_of(rule), method.get("calibrate"))
     if (observe := content["data"].get("observe")) is not None:
         content["data"]["observe"] = observation_of(str(observe)).name
     content |= _set_stages(method, content.pop("schedule"), choices)

@@ -111,7 +111,7 @@ class RunSettings:
             "data": {"name": self.choices["data"]} | data | self._user_files(),
             "augment": self.augment,
             "backbone": self.backbone | weights,
-            "method": self.method,
+            "method": {key: value for key, value in self.method.items() if (key, value) != ("calibrate", "none")},
             "optimizer": self.optimizer,
             "start": self.start,
             "average": self.average,

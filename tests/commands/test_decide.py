@@ -14,9 +14,14 @@ import pytest
 from command_line import ROOT, Done, in_process
 
 from retdm.commands.flags import with_names_quoted
+from retdm.criteria import evaluate
+from retdm.decisions.calibration import calibrated, fit_calibration
+from retdm.decisions.conformal import Risk, conformal_threshold, losses
 from retdm.decisions.rules import rule_of
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import OUT_OF_FOLD, VALIDATION, read_chosen_on
+
+RISKS: tuple[Risk, ...] = ("missed", "extra")
 
 
 def command(*arguments: str) -> Done:
@@ -62,11 +67,61 @@ def test_every_kind_of_rule_is_compared_where_none_is_named(finished: Path) -> N
     assert named.code == 0 and len(json.loads((finished / "decide.json").read_text())["rules"]) == 2
 
 
+def test_calibrations_are_compared_and_one_of_them_is_decided_by(finished: Path) -> None:
+    kept = read_chosen_on(RunFolder(finished))
+    assert kept is not None
+    words = with_names_quoted([f"run={finished}", "rule=half", "calibrate=temperature,platt,isotonic"], "calibrate")
+    done = command(*words)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    for start in (
+        "calibrate, on test",
+        "none",
+        "temperature",
+        "platt",
+        "isotonic",
+        "rule, on test",
+        "half (the run's own)",
+    ):
+        assert any(line.startswith(start) for line in lines), start
+    assert "with few positives or negatives, and so mostly as all labels together" in done.out
+    found = json.loads((finished / "decide.json").read_text())["calibrations"]
+    assert [each["calibration"] for each in found] == [
+        None,
+        *(fit_calibration(kind, *kept.cells) for kind in ("temperature", "platt", "isotonic")),
+    ]
+    assert command(f"run={finished}", "rule=half", "calibrate=platt").code == 0
+    rows, found = np.load(finished / "predictions.npz"), json.loads((finished / "decide.json").read_text())
+    scores = calibrated(fit_calibration("platt", *kept.cells), rows["scores"])
+    cells = rows["target"], rows["known"].astype(bool), rows["labels"].tolist()
+    assert found["rules"][0]["test"] == evaluate(scores, *cells, scores >= 0.5)["criteria"]
+    assert found["calibrate"] == "platt" and found["own"]["test"] != found["rules"][0]["test"]
+
+
+def test_a_promise_is_shown_with_what_test_gave(finished: Path) -> None:
+    path = finished / "validation.npz"
+    rows = dict(np.load(path))
+    np.savez(path, **rows | {"source": np.array(VALIDATION)})
+    done = command(f"run={finished}", "rule=[missed:.5,extra:.5]")
+    assert done.code == 0, done.err
+    assert re.search(r"missed:0.5 +≤ 0.5 +0\.\d+ +0\.\d+\n", done.out)
+    kept, tested = read_chosen_on(RunFolder(finished)), np.load(finished / "predictions.npz")
+    for found, risk in zip(json.loads((finished / "decide.json").read_text())["rules"], RISKS, strict=True):
+        assert kept is not None and found["threshold"] == conformal_threshold(*kept.cells, risk, 0.5)
+        for part, each in (("validation", kept.rows), ("test", tested)):
+            loss = losses(each["scores"] >= found["threshold"], each["target"], each["known"].astype(bool), risk)
+            assert found["guarantee"][part] == pytest.approx(loss.mean())
+    np.savez(path, **rows | {"source": np.array(OUT_OF_FOLD)})
+    done = command(f"run={finished}", "rule=missed:.5")
+    assert done.code == 2 and done.err.startswith("error: missed:0.5 guarantees nothing here: its threshold would be")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["run={run}", "rule=halv"], "there is no decision rule 'halv'\n  did you mean half?"),
         (["run={run}", "rule=top3,precision>=.9"], "there is no decision rule 'precision>=.9'\n  precision:.9 is one"),
+        (["run={run}", "calibrate=plat"], "there is no calibration 'plat'\n  did you mean platt?"),
         (["rule=top3"], "which run? run=<folder> is missing"),
         (["run=nowhere"], "there is no run in nowhere"),
         (["run={run}", "rules=top3"], "rules is not a setting"),

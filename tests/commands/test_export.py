@@ -24,7 +24,8 @@ from retdm.commands import export as room
 from retdm.commands.export import export
 from retdm.commands.train import train
 from retdm.data.synthetic.source import Synthetic
-from retdm.decisions import RULES, rule_of
+from retdm.decisions import RULES, calibrated, fit_calibration, rule_of
+from retdm.decisions.calibration import KINDS as KINDS_OF_CALIBRATION
 from retdm.errors import UserError
 from retdm.methods.networks.retdm import RETDM
 from retdm.runs.folder.paths import RunFolder
@@ -170,6 +171,16 @@ def test_what_the_docs_say_decides_as_the_rule_does(name: str) -> None:
     threshold = own or rule.choose(scores, scores > 0.3, np.ones((30, 7)))
     decided = importlib.import_module("benchmarks.deployed").decided
     assert np.array_equal(decided(scores, {"rule": rule.name, "threshold": threshold}), rule.apply(scores, threshold))
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_CALIBRATION)
+def test_what_the_docs_say_calibrates_as_a_run_does(kind: Any) -> None:
+    draw = np.random.default_rng(0)
+    scores = draw.random((60, 5)).astype(np.float32)
+    how = fit_calibration(kind, scores, draw.random((60, 5)) < scores**2, np.ones((60, 5), bool))
+    page = importlib.import_module("benchmarks.deployed").calibrated
+    assert page(scores, json.loads(json.dumps(how))) == pytest.approx(calibrated(how, scores), abs=1e-6)
+    assert page(scores, None) is scores
 
 
 def test_the_card_has_the_rule_that_was_asked_for(tiny_run: Path, tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def test_an_unknown_rule_names_the_known_ones_and_the_nearest() -> None:
         decide(SCORES, "tops")
     assert str(caught.value) == (
         "there is no decision rule 'tops'\n"
-        "did you mean top3? there are: expected_f1, half, per_label_f1, precision:.9, recall:.95, t_criterion, top3, "
-        "train_threshold, validation"
+        "did you mean top3? there are: expected_f1, extra:.05, half, missed:.1, per_label_f1, precision:.9, "
+        "recall:.95, t_criterion, top3, train_threshold, validation"
     )
 
 

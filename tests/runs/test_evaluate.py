@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command_line import in_process
+from PIL import Image
 
 import retdm
 from retdm.commands.train import train
 from retdm.criteria import evaluate
+from retdm.decisions.calibration import calibrated, fit_calibration
 from retdm.decisions.rules import rule_of
 from retdm.errors import UserError
+from retdm.report.read import read_run
+from retdm.report.redecide import redecided
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import BEFORE_REFIT, VALIDATION, ChosenOn, read_chosen_on
 from retdm.settings.run_settings import RunSettings
@@ -82,3 +87,52 @@ def test_a_fitted_method_that_is_refitted_keeps_what_it_predicted_before(tiny_l1
     assert np.array_equal(kept(plain).rows["scores"], kept(refit).rows["scores"])
     assert in_process("test.py", f"run={refit}").code == 0
     assert kept(refit).source == BEFORE_REFIT
+
+
+def test_a_run_calibrates_on_validation_and_so_do_its_test_its_model_and_its_refit(tiny_l1lr: Tiny) -> None:
+    words = ["method.calibrate=platt", "method.decide=validation"]
+    folder = train(tiny_l1lr(*words))
+    report, rows, tested = metrics(folder), kept(folder), np.load(folder / "predictions.npz")
+    how = fit_calibration("platt", *rows.cells)
+    decision = report["decision"]
+    assert decision["calibration"] == how and decision["threshold"] == report["threshold"]
+    scores = calibrated(how, rows.rows["scores"])
+    assert report["threshold"] == rule_of("validation").choose(scores, *rows.cells[1:])
+    assert np.array_equal(tested["scores"], calibrated(how, tested["raw_scores"]))
+    known = tested["known"].astype(bool)
+    predicted = tested["scores"] >= report["threshold"]
+    expected = evaluate(tested["scores"], tested["target"], known, tested["labels"].tolist(), predicted)["criteria"]
+    assert report["test"] == expected
+
+    assert in_process("test.py", f"run={folder}").code == 0
+    assert metrics(folder, "test")["decision"]["calibration"]["slope"] == pytest.approx(how["slope"])
+    model = retdm.load(folder)
+    images = [np.full((16, 16, 3), value, np.uint8) for value in (0, 128)]
+    views = torch.stack([model.view(Image.fromarray(each)) for each in images])
+    assert np.array_equal(model.predict(images), calibrated(how, model.raw_scores(views)))
+    assert model.decision("recall:.9").threshold == rule_of("recall:.9").choose(scores, *rows.cells[1:])
+
+    refit = train(tiny_l1lr(*words, "refit=true"))
+    assert metrics(refit)["decision"]["calibration"] == how and metrics(refit)["threshold"] == report["threshold"]
+    found, _ = redecided(read_run(folder), ["half"], "temperature")  # type: ignore[arg-type]
+    scores = calibrated(fit_calibration("temperature", *rows.cells), tested["raw_scores"])
+    labels = tested["labels"].tolist()
+    assert found[1].criteria == evaluate(scores, tested["target"], known, labels, scores >= 0.5)["criteria"]
+
+
+def test_a_run_promises_a_risk_only_where_it_can(tiny_l1lr: Tiny) -> None:
+    folder = train(tiny_l1lr("method.decide=missed:.4"))
+    assert metrics(folder)["decision"]["threshold"] == rule_of("missed:.4").choose(*kept(folder).cells)
+    assert retdm.load(folder).decision().rule.name == "missed:0.4"
+    with pytest.raises(UserError, match=r"missed:0.01 needs at least 99 images"):
+        train(tiny_l1lr("method.decide=missed:.01"))
+    with pytest.raises(UserError, match=r"guarantees nothing here: .* before it was trained on too"):
+        train(tiny_l1lr("method.decide=missed:.4", "refit=true"))
+    with pytest.raises(UserError, match=r"guarantees nothing with calibrate=platt"):
+        tiny_l1lr("method.decide=missed:.4", "method.calibrate=platt")
+
+
+def test_a_calibration_that_is_none_leaves_the_folder_of_a_run_where_it_was(tiny: Tiny) -> None:
+    plain = tiny("method=bce")
+    assert "calibrate" not in plain.identity["method"] and plain.method["calibrate"] == "none"
+    assert tiny("method=bce", "method.calibrate=platt").folder != plain.folder

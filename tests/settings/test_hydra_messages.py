@@ -19,7 +19,7 @@ from retdm.settings.compose import compose_settings, register_resolvers
         ("lr=0.1", "lr is not a setting", "schedule.classification.lr or schedule.label_embedding.lr or "),
         ("epochs=3", "epochs is not a setting", "did you mean schedule.classification.max_epochs or "),
         ("batch_size=3", "batch_size is not a setting", "did you mean data.batch_size?"),
-        ("method.zzz=adam", "method.zzz is not a setting", "there are: clip, decide, embedding_dim, "),
+        ("method.zzz=adam", "method.zzz is not a setting", "there are: calibrate, clip, decide, embedding_dim, "),
         ("method.lr=0.1", "method.lr is not a setting", "schedule.classification.lr"),
         ("data", "data: a setting is written <key>=<value>", "--help"),
         ("=3", "choices are made by name, not by int", "--help"),

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from retdm.decisions import rule_of
+from retdm.decisions.calibration import check_kind
 from retdm.errors import UserError
 from retdm.files import write_text
 from retdm.runs.folder.paths import SWEEP, RunFolder, read_config, read_metrics, shown
@@ -105,19 +106,20 @@ def chosen_on_before(settings: RunSettings) -> ChosenOn | None:
     """What thresholds of a deep run with ``refit=true`` are chosen on, which trains on its validation split.
 
     What the finished run of the same settings without ``refit`` chose on; None where the method's rule has no
-    threshold a label to choose.
+    threshold to choose on images, and no calibration is fitted to them.
 
     Raises:
         UserError: it has, and there is no such run.
     """
-    rule = rule_of(settings.method.get("decide", "half"))
-    if not rule.per_label or rule.chosen_on != "validation":
+    rule, kind = rule_of(settings.method.get("decide", "half")), check_kind(settings.method.get("calibrate"))
+    if not rule.needs_rows and kind is None:
         return None
+    what = f"decide={rule.name}" if rule.needs_rows else f"calibrate={kind}"
     before = RunFolder(settings.changed(refit=False, run=None).folder)
     found = read_chosen_on(before) if before.finished else None
     if found is None:
         raise UserError(
-            f"refit=true, decide={rule.name}: a run that trains on its validation split cannot choose on it",
+            f"refit=true, {what}: a run that trains on its validation split cannot choose on it",
             "run the same with refit=false first, on whose predictions it then chooses",
         )
     log.info("thresholds are chosen on the predictions of %s", shown(before.path))

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retdm.decisions.calibration import Calibration, Kind, calibrated, fit_calibration
+from retdm.decisions.conformal import check_count
+from retdm.decisions.rules import ConformalRule, Rule, Threshold, check_goes_with
 from retdm.errors import UserError
 from retdm.files import atomic
 from retdm.runs.folder.paths import RunFolder, shown
@@ -41,6 +44,37 @@ class ChosenOn(NamedTuple):
     def cells(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
         """``scores``, ``target`` and ``known`` (bool), all (n, L)."""
         return self.rows["scores"], self.rows["target"], self.rows["known"].astype(bool)
+
+    def calibration(self, kind: Kind | None) -> Calibration | None:
+        """A calibration of this kind, fitted to these images; None of none."""
+        return None if kind is None else fit_calibration(kind, *self.cells)
+
+    def choose(self, rule: Rule, how: Calibration | None = None) -> Threshold:
+        """The threshold of a rule on these images, of their scores as they are calibrated.
+
+        Raises:
+            UserError: the rule promises what these scores cannot keep.
+        """
+        scores, target, known = self.cells
+        check_promise(rule, self.source, len(scores))
+        check_goes_with(rule, None if how is None else how["kind"])
+        return rule.choose(calibrated(how, scores), target, known)
+
+
+def check_promise(rule: Rule, source: str, images: int) -> None:
+    """Raise ``UserError`` where a rule promises what cannot be kept by so many images of this source.
+
+    Other images must be to the run as these are: not learnt from, and scored in the same way.
+    """
+    if not isinstance(rule, ConformalRule):
+        return
+    if source != VALIDATION:
+        raise UserError(
+            f"{rule.name} guarantees nothing here: its threshold would be chosen on {SOURCES[source]}, and other "
+            "images are scored in another way",
+            "a run with refit=false and a validation split of 50 images or more; or a rule without a guarantee",
+        )
+    check_count(rule.risk, rule.most, images)
 
 
 def write_rows(path: Path, rows: Mapping[str, NDArray[Any]], labels: Sequence[str]) -> None:
@@ -77,12 +111,12 @@ def read_chosen_on(folder: RunFolder) -> ChosenOn | None:
     return ChosenOn(rows, source)
 
 
-def chosen_on_of(folder: RunFolder, rule: str, *, refit: bool) -> ChosenOn:
-    """What a rule can choose on in a finished run.
+def chosen_on_of(folder: RunFolder, what: str, *, refit: bool) -> ChosenOn:
+    """What a rule or a calibration can choose on in a finished run.
 
     Args:
         folder: of the run.
-        rule: its name, for the message.
+        what: chooses there, as ``decide=<rule>``, for the message.
         refit: the run is trained on its validation split too.
 
     Raises:
@@ -95,5 +129,5 @@ def chosen_on_of(folder: RunFolder, rule: str, *, refit: bool) -> ChosenOn:
             if refit
             else f"retdm test run={shown(folder.path)} writes it"
         )
-        raise UserError(f"decide={rule} chooses on {shown(folder.validation)}, which is not there", how)
+        raise UserError(f"{what} chooses on {shown(folder.validation)}, which is not there", how)
     return found

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retdm.criteria.arrays import Bools
+from retdm.decisions.calibration import Calibration, check_calibration, check_kind
 from retdm.decisions.rules import Rule, Threshold, rule_of
 from retdm.errors import UserError
 from retdm.methods.base import Method
@@ -27,7 +28,7 @@ class Decision(NamedTuple):
     threshold: Threshold
 
     def sets(self, scores: np.ndarray) -> Bools:
-        """The label sets (n, L) of scores (n, L)."""
+        """The label sets (n, L) of scores (n, L), calibrated where the run calibrates."""
         return self.rule.apply(scores, self.threshold)
 
     @property
@@ -56,12 +57,33 @@ def decision_of_run(
         return Decision(rule, rule.fixed)
     if rule.chosen_on == "training":
         return Decision(rule, own_thresholds(method))
-    if not rule.per_label:
+    if not rule.needs_rows:
         return Decision(rule, _threshold(run, description))
     found: Any = description.get("decision")
     if fits(found, dict[str, Any]) and found.get("rule") == rule.name:
         return Decision(rule, rule.check(found.get("threshold"), len(method.labels)).tolist())
-    return Decision(rule, rule.choose(*chosen_on_of(run, rule.name, refit=refit).cells))
+    how = calibration_of_run(run, method, description)
+    return Decision(rule, chosen_on_of(run, f"decide={rule.name}", refit=refit).choose(rule, how))
+
+
+def calibration_of_run(run: RunFolder, method: Method, description: Mapping[str, Any]) -> Calibration | None:
+    """The calibration of a trained run's scores; None where it has none.
+
+    Args:
+        run, method, description: as of :func:`decision_of_run`.
+
+    Raises:
+        UserError: the run is to have one, and has not reached its end; or it is none.
+    """
+    kind = check_kind(method.calibrate)
+    found: Any = description.get("decision")
+    how = found.get("calibration") if isinstance(found, dict) else None
+    if kind is not None and how is None:
+        raise UserError(
+            f"calibrate={kind}: {shown(run.best)} has no calibration, for its run has not reached its end",
+            "repeat its training command",
+        )
+    return check_calibration(how, len(method.labels))
 
 
 def _threshold(run: RunFolder, description: Mapping[str, Any]) -> float:

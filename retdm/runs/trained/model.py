@@ -1,6 +1,7 @@
 """A trained run as an object that predicts."""
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -13,6 +14,7 @@ from torch import Tensor
 from retdm.backbones.folding import fold_batchnorm
 from retdm.batch import BagBatch, Batch, FeatureBatch, unlabelled
 from retdm.data.images import Picture, Range, checked_range
+from retdm.decisions.calibration import Calibration, calibrated
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.methods.components.encoder import BackboneEncoder
@@ -21,7 +23,7 @@ from retdm.registry import nearest
 from retdm.runs import build
 from retdm.runs.folder.paths import RunFolder, check_checkpoint, read_config
 from retdm.runs.folder.saved import check_same, description_of, settings_of_run, take
-from retdm.runs.trained.decisions import Decision, decision_of_run
+from retdm.runs.trained.decisions import Decision, calibration_of_run, decision_of_run
 from retdm.runs.trained.inputs import bags
 from retdm.runs.trained.views import seen, view_of
 from retdm.training.checkpoint_files import read_checkpoint
@@ -108,6 +110,7 @@ class Model:
         decision = self.decision(None if decide is True else decide) if decide else None
         found = [self._computed(batch, self.method.scores) for batch in self._batches(images, batch_size)]
         scores = np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
+        scores = calibrated(self.calibration, scores)
         if decision is None:
             return scores
         return [[self.labels[j] for j in np.flatnonzero(row)] for row in decision.sets(scores)]
@@ -214,8 +217,17 @@ class Model:
         """An RGB image as the network takes it: uint8 (3, S, S), S = ``image_size``. Several threads may call it."""
         return view_of(image, self.image_size, self.preparation)
 
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The calibration of the scores; None where the run has none."""
+        return calibration_of_run(self.run, self.method, self._description)
+
     def scores(self, views: Tensor) -> np.ndarray:
         """Scores float32 (B, L) in [0, 1] of images uint8 (B, 3, S, S) as ``view`` gives them."""
+        return calibrated(self.calibration, self.raw_scores(views))
+
+    def raw_scores(self, views: Tensor) -> np.ndarray:
+        """The same as the network itself gives them, not calibrated."""
         return self._computed(unlabelled(views, len(self.labels)), self.method.scores)
 
     def scores_and_maps(self, views: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -235,7 +247,7 @@ class Model:
             return self.method.scores(image), region_maps(self.method, regions)
 
         ((_, (scores, maps)),) = infer(self.method, [unlabelled(views, len(self.labels))], both)
-        return scores.float().cpu().numpy(), maps.float().cpu().numpy()
+        return calibrated(self.calibration, scores.float().cpu().numpy()), maps.float().cpu().numpy()
 
     def embeddings(self, views: Tensor) -> np.ndarray:
         """Embeddings float32 (B, D) of images as :meth:`scores` takes them."""

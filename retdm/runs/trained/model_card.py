@@ -27,6 +27,7 @@ def card(model: Model, decision: Decision) -> dict[str, Any]:
             "mean": list(transform.mean),
             "std": list(transform.std),
         },
+        "calibration": model.calibration,
         "decide": {"rule": decision.rule.name, "threshold": decision.threshold, "words": decision.words},
         "made_by": {
             "retdm": __version__,
