@@ -4,7 +4,8 @@
 
 For each group of runs below the folders that differ in their split alone a table of criteria of the test split: their
 mean and deviation over the splits, how wide the intervals are on average, how wide a normal interval of the deviation
-over splits would be, and how many intervals hold the mean; below it the same count for the average precision of labels.
+over splits would be, how many intervals hold the mean, and how many lie on either side of it; then the same count for the
+average precision of labels.
 """
 
 import sys
@@ -31,9 +32,17 @@ def rows_of(found: Sequence[Evaluated]) -> list[list[str]]:
         if np.isnan(values).any() or np.isnan(ends).any():
             continue
         mean, std = values.mean(), values.std(ddof=1)
-        hold = int(((ends[:, 0] <= mean) & (mean <= ends[:, 1])).sum())
+        below, above = int((ends[:, 1] < mean).sum()), int((ends[:, 0] > mean).sum())
         widths = [f"{width:.3f}" for width in (np.diff(ends).mean(), 2 * 1.96 * std)]
-        rows.append([name, f"{mean:.3f} ± {std:.3f}", *widths, f"{hold} of {len(found)}"])
+        rows.append(
+            [
+                name,
+                f"{mean:.3f} ± {std:.3f}",
+                *widths,
+                f"{len(found) - below - above} of {len(found)}",
+                f"{below}, {above}",
+            ]
+        )
     return rows
 
 
@@ -56,7 +65,7 @@ def table(group: Group) -> None:
     found = [each for run in group.runs if (each := evaluated(run)) is not None]
     images = {len(each.index) for each in found}
     print(f"{group.name}: {len(found)} splits, {'/'.join(map(str, sorted(images)))} test images")
-    columns = ["criterion", "mean ± std", "interval's width", "3.92 std", "intervals that hold the mean"]
+    columns = ["criterion", "mean ± std", "interval's width", "3.92 std", "hold the mean", "lie below, above"]
     print_table(columns, rows_of(found))
     for line in labels_that_hold(found, group.runs[0].labels):
         print(line)

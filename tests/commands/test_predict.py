@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import os
 import re
 import shutil
@@ -45,6 +46,21 @@ def test_scores_are_those_the_run_was_evaluated_by(
     assert list(table[0]) == ["path", "labels", *labels]
     scores = np.array([[float(row[label]) for label in labels] for row in table])
     assert np.abs(scores - rows["scores"]).max() <= 1e-6
+
+
+def test_without_images_it_predicts_the_runs_own_test_images_and_shows_their_true_labels(
+    tiny_run: Path, tmp_path: Path, rows: dict[str, np.ndarray]
+) -> None:
+    done = command(f"run={tiny_run}", f"out={tmp_path}", "gallery=true")
+    assert done.code == 0, done.err
+    assert "the run's own test images, on cpu; labels scored 0.5 or more" in done.out
+    table, labels = table_of(tmp_path), rows["labels"].tolist()
+    assert [row["path"] for row in table] == json.loads((tiny_run / "split.json").read_text())["test"]
+    assert np.abs(np.array([[float(row[label]) for label in labels] for row in table]) - rows["scores"]).max() <= 1e-6
+    page = (tmp_path / "gallery.html").read_text()
+    missed = (rows["target"] > 0) & (rows["scores"] < 0.5)
+    told = re.findall(r'data-missed="([\d ]*)" data-added="([\d ]*)"', page)
+    assert sorted(each for each, _ in told) == sorted(" ".join(map(str, np.flatnonzero(row))) for row in missed)
 
 
 def test_labels_are_those_scored_one_half_or_more(predicted: tuple[Done, Path], rows: dict[str, np.ndarray]) -> None:

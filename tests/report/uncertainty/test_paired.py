@@ -1,14 +1,18 @@
 """Two runs on the same test images, and runs that cannot be compared image by image."""
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rich
 from report_runs import read, write_run
 
 from retdm.criteria import evaluate, paired_difference, resample
 from retdm.errors import UserError
+from retdm.report.one_run.evaluated import evaluated
 from retdm.report.uncertainty.intervals import interval_tables
 from retdm.report.uncertainty.paired import paired_bootstrap, paired_tables
 
@@ -84,6 +88,27 @@ def test_of_many_groups_none_is_resampled_without_a_baseline(tmp_path: Path) -> 
     assert paired_tables(groups, ["mAP"]) == ([], [])
     (table,), _ = paired_tables(groups, ["mAP"], "lr")
     assert len(table.rows) == 4
+
+
+def test_the_benchmark_counts_the_intervals_that_hold_the_mean_over_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, noise in enumerate((0.5, 3.0, 3.5)):
+        made(tmp_path / f"run{split}", "bce", noise, split, seed=split)
+    runs = read(tmp_path)[0]
+    found = [each for run in runs if (each := evaluated(run)) is not None]
+    values = [each.found["criteria"]["O-F1"] or 0 for each in found]
+    ends = [each.intervals.criteria["O-F1"] or (0, 0) for each in found]
+    mean = sum(values) / 3
+    below, above = sum(high < mean for _, high in ends), sum(low > mean for low, _ in ends)
+    assert above > 0
+    monkeypatch.setattr(sys, "argv", ["intervals", str(tmp_path)])
+    monkeypatch.setattr(rich.get_console(), "quiet", False)
+    importlib.import_module("benchmarks.intervals").main()
+    printed = capsys.readouterr().out
+    assert "3 splits, 60 test images" in printed
+    (row,) = [line.split() for line in printed.splitlines() if line.startswith("O-F1")]
+    assert row[1] == f"{mean:.3f}" and row[6:] == [str(3 - below - above), "of", "3", f"{below},", str(above)]
 
 
 def test_intervals_of_runs_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
