@@ -4,8 +4,8 @@
 
 For each group of runs below the folders that differ in their split alone a table of criteria of the test split: their
 mean and deviation over the splits, how wide the intervals are on average, how wide a normal interval of the deviation
-over splits would be, how many intervals hold the mean, and how many lie on either side of it; then the same count for the
-average precision of labels.
+over splits would be, how many intervals hold the mean, and how many lie on either side of it; then the same count for
+the average precision of labels.
 """
 
 import sys
