@@ -8,10 +8,7 @@ sizes that were wished, and prints each label's share of them. It exits with 1 i
 `retdm train --help` lists the data sets and augmentations.
 """
 
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from retdm.data import overview
 from retdm.data.base_module import Data
 from retdm.data.modules import ImageData
 from retdm.display.figure_text import undrawn
-from retdm.display.screen import Screen, console
+from retdm.display.screen import console, log_on_screen
 from retdm.display.text import printable
 from retdm.errors import UserError
 from retdm.files import atomic
@@ -61,7 +58,7 @@ def _check(config: DictConfig) -> None:
         asked["augment"] = {}
     if "on_unreadable" in asked["data"]:
         asked["data"]["on_unreadable"] = "skip"  # they are what this command lists
-    with _log_on_screen():
+    with log_on_screen():
         data = build_data(RunSettings(asked["data"], choices, classes, augment=asked["augment"], seed=asked["seed"]))
     out = Path(asked["out"] or Path(asked["outputs"], "check", name))
     found, title = overview.findings(data), _title(data, name)
@@ -79,22 +76,6 @@ def _check(config: DictConfig) -> None:
     print(f"findings  {shown(out.absolute() / 'findings.csv')}  ({len(found):,} rows)")
     if isinstance(data, ImageData) and data.unreadable:
         sys.exit(1)
-
-
-@contextmanager
-def _log_on_screen() -> Iterator[None]:
-    """The data's log is printed in this block: which labels were taken, what may be a mistake."""
-    logger, screen = logging.getLogger("retdm"), Screen(sys.stdout)
-    before = logger.level, logger.propagate
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(screen)
-    try:
-        yield
-    finally:
-        logger.removeHandler(screen)
-        logger.setLevel(before[0])  # also forgets what the loggers below remember of the level
-        logger.propagate = before[1]
 
 
 def _title(data: Data, name: str) -> str:

@@ -54,7 +54,7 @@ def _find(asked: dict[str, Any], choices: Any, out: Path) -> None:
     # They bring PyTorch, which takes seconds and is not needed to apply decisions.
     from retdm.commands.output.files import writable, write_all
     from retdm.commands.output.review_page import review_page
-    from retdm.display.screen import muted
+    from retdm.display.screen import log_on_screen, muted
     from retdm.review.findings import find, table_of
     from retdm.review.out_of_fold import score_out_of_fold
     from retdm.runs.build import build_data
@@ -63,9 +63,12 @@ def _find(asked: dict[str, Any], choices: Any, out: Path) -> None:
     prepare_process()
     settings = review_settings(asked, choices)
     writable(out)
-    with muted("retdm.data.splits", below=40):  # of labels too rare for a test split, which nobody wants here
+    with (
+        log_on_screen(),
+        muted("retdm.data.splits", below=40),
+    ):  # of labels too rare for a test split, which is not used
         data: Any = build_data(settings)
-    scored = score_out_of_fold(settings, data, asked["folds"])
+        scored = score_out_of_fold(settings, data, asked["folds"])
     print(f"{len(scored.rows):,} images, {len(data.labels)} labels; {scored.words}", flush=True)
     findings = find(scored, data.pairs, asked["ranking"], unknown=not data.source.unknown_by_row)
     _print(findings, data)

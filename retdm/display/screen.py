@@ -114,6 +114,22 @@ class Screen(logging.StreamHandler[Any]):
             super().emit(record)
 
 
+@contextmanager
+def log_on_screen() -> Iterator[None]:
+    """A block whose log is printed: of data which labels were taken, and what may be a mistake."""
+    logger, screen = logging.getLogger("retdm"), Screen(sys.stdout)
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(screen)
+    try:
+        yield
+    finally:
+        logger.removeHandler(screen)
+        logger.setLevel(before[0])  # also forgets what the loggers below remember of the level
+        logger.propagate = before[1]
+
+
 def bar(title: str, total: int | None, **more: Any) -> tqdm:
     """Show a progress bar on standard error if that is a terminal, or in a notebook; it disappears at the end.
 

@@ -7,15 +7,17 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from retdm.data.duplicates import Pairs
 from retdm.data.source import Source
 from retdm.display.text import path_cell, safe_cell
-from retdm.review.out_of_fold import Scored
 from retdm.review.suspicion import Ranking, suspicion
+
+if TYPE_CHECKING:  # they need PyTorch, and whoever applies decisions does not
+    from retdm.data.duplicates import Pairs
+    from retdm.review.out_of_fold import Scored
 
 Kind = Literal["missing", "wrong", "copies", "unknown"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -45,7 +47,7 @@ class Finding(NamedTuple):
     copy: int | None = None
 
 
-def find(scored: Scored, pairs: Pairs, ranking: Ranking = "odds", *, unknown: bool = True) -> list[Finding]:
+def find(scored: "Scored", pairs: "Pairs", ranking: Ranking = "odds", *, unknown: bool = True) -> list[Finding]:
     """Every cell whose score speaks against it (a suspicion above 0, on the other side of one half), and every cell
     that a copy contradicts.
 
@@ -73,13 +75,13 @@ def find(scored: Scored, pairs: Pairs, ranking: Ranking = "odds", *, unknown: bo
     return [*found[True], *of_copies, *found[False]]
 
 
-def _finding(kind: Kind, scored: Scored, doubt: np.ndarray, i: int, j: int, copy: int | None = None) -> Finding:
+def _finding(kind: Kind, scored: "Scored", doubt: np.ndarray, i: int, j: int, copy: int | None = None) -> Finding:
     given = int(scored.target[i, j]) if scored.known[i, j] else None
     suspected = float(np.nan_to_num(doubt[i, j]))
     return Finding(kind, int(scored.rows[i]), j, given, float(scored.scores[i, j]), suspected, copy)
 
 
-def _contradictions(scored: Scored, pairs: Pairs, doubt: np.ndarray) -> Iterator[Finding]:
+def _contradictions(scored: "Scored", pairs: "Pairs", doubt: np.ndarray) -> Iterator[Finding]:
     """The two cells of each label that is given to one of two copies alone, the likelier mistake first."""
     place = {row: i for i, row in enumerate(scored.rows.tolist())}
     seen: set[tuple[int, int]] = set()

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Done, check_message, in_process
+from command_line import ROOT, Done, check_message, in_process
 
 from retdm.data.synthetic.source import Synthetic
 from retdm.data.user.csv_labels import CsvLabels
@@ -103,6 +106,14 @@ def test_decisions_become_a_table_beside_the_original(own: Path, reviewed: tuple
     assert command(own, own, f"apply={file}", "overwrite=true").code == 0
     stale = command(own, own, f"apply={file}", "data.labels=labels_reviewed.csv")
     assert f"was {given} when it was reviewed, and is {1 - given} now" in check_message(stale)
+
+
+def test_applying_needs_no_pytorch() -> None:
+    program = (
+        "import sys, retdm.commands.review, retdm.review.reviewed; "
+        "assert not {'torch', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=120)
 
 
 @pytest.mark.parametrize(
