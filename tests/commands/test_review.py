@@ -57,7 +57,9 @@ def test_the_ranking_is_a_table_and_its_first_rows_are_printed(reviewed: tuple[D
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0] == "retdm review data=csv backbone=vgg_small"
-    assert lines[1].startswith(f"{N + 1} images, 5 labels; logistic regression on features of vgg_small, 5 folds")
+    assert lines[1].startswith(f"labels.csv: {N + 1} images")
+    scored = f"{N + 1} images, 5 labels; logistic regression on features of vgg_small, 5 folds"
+    assert any(line.startswith(scored) for line in lines)
     rows = rows_of(out / "review.csv")
     copies = [row for row in rows if row["kind"] == "copies"]
     assert {(row["image"], row["copy"]) for row in copies} == {("0.png", "copy.png"), ("copy.png", "0.png")}
