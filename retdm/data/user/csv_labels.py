@@ -109,6 +109,7 @@ class CsvLabels(LabelledFolder):
             "label_columns": label_columns,
             "other_columns": other_columns,
             "label_separator": None if label_separator is None else str(label_separator),
+            "group": group,
             "empty": empty,
             "minus_one": minus_one,
             "value_range": value_range,

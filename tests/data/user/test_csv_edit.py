@@ -1,5 +1,6 @@
 """Single labels changed in tables of every form: what is read again says what was changed, and nothing else."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ FORMS: dict[str, tuple[dict[str, Any], str, str]] = {
         {"label_columns": ["cat", "dog"]},
         '"who";image;cat;dog\r\n"x;y";a.png;no;yes\r\nz;b.png;no;yes\r\n\r\nz;c.png;yes;no',
         '"who";image;cat;dog\r\nx;y;a.png;no;no\r\nz;b.png;yes;yes\r\n\r\nz;c.png;yes;no'.replace("x;y;", '"x;y";'),
+    ),
+    "groups": (
+        {"group": "site"},
+        "image,site,cat,dog\na.png,x,0,1\nb.png,y,0,1\nc.png,y,1,0\n",
+        "image,site,cat,dog\na.png,x,0,0\nb.png,y,1,1\nc.png,y,1,0\n",
     ),
     "ones alone": (
         {"empty": 0},
@@ -80,6 +86,8 @@ def test_a_table_keeps_its_form_and_says_what_was_changed(images: Path, form: st
     assert read.names == source.names and read.ids == source.ids
     np.testing.assert_array_equal(read.targets, expected)
     np.testing.assert_array_equal(read.known, known)
+    assert source.settings.keys() == set(signature(CsvLabels).parameters) - {"root", "labels"}
+    assert {key: source.settings[key] for key in settings} == settings
 
 
 def test_a_line_is_taken_away_where_another_one_of_the_image_stays(images: Path) -> None:
