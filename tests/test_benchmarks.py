@@ -32,6 +32,8 @@ NOT_HERE = {
     "deployed",  # needs a trained run: tests/commands/test_export.py has one
     "intervals",  # needs trained runs: tests/report/uncertainty/test_paired.py makes some
     "decisions",  # needs trained runs: tests/commands/test_decide.py has one
+    "probabilities",  # likewise
+    "against_mapie",  # needs a trained run, and MAPIE
     "benchmark_options",  # no script: the command lines of the others
     "benchmark_results",  # no script either: what the others keep and print
     "kills",  # needs processes: tests/commands/test_kills.py has them

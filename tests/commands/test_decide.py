@@ -160,6 +160,20 @@ def test_the_benchmark_says_how_often_a_floor_was_met(
     assert re.search(r"recall:0.95 .* 1 of 1 .* of 5\.0", said)
 
 
+def test_the_benchmark_says_what_calibration_gives_and_which_promises_are_refused(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = dict(np.load(finished / "validation.npz"))
+    np.savez(finished / "validation.npz", **rows | {"source": np.array(VALIDATION)})
+    monkeypatch.setattr(sys, "argv", ["probabilities.py", str(finished)])
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    importlib.import_module("benchmarks.probabilities").main()
+    said = capsys.readouterr().out
+    assert said.startswith(f"synthetic, retdm: 1 runs, chosen on {len(rows['index'])} images (validation)")
+    assert re.search(r"platt +0\.\d+ +0\.\d+ ", said) and re.search(r"missed:0\.1 +refused", said)
+    assert re.search(r"missed:0\.2 +0\.\d+ +0\.\d+ +[01] of 1 ", said)
+
+
 def test_no_pytorch_is_needed(finished: Path) -> None:
     program = (
         "import sys\n"

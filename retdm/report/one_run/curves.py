@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from retdm.criteria.calibration import calibration_error, reliability
 from retdm.criteria.ranking import Ranks, ranks
 from retdm.report.one_run.charts import Chart, Scale, around, line
 from retdm.report.one_run.evaluated import Evaluated
@@ -74,6 +75,24 @@ def curve(r: Ranks, row: int) -> list[tuple[float, float]]:
     recall, precision = hits / r.relevant[row].sum(), hits / r.rank[row, places]
     points = dict(zip(recall.round(4).tolist(), precision.round(4).tolist(), strict=True))  # ties share a point
     return [(0.0, next(iter(points.values()))), *points.items()] if points else []
+
+
+def reliability_chart(of: Evaluated) -> Chart | None:
+    """The share of cells that are positive against their mean score, in bins of equally many known cells, and before
+    calibration where there was any; None without a known cell."""
+    lines, said = [line("ideal dashed", [(0.0, 0.0), (1.0, 1.0)], UNIT, UNIT, marked=False)], []
+    for kind, name, scores in (
+        ("two", " before calibration", of.raw),
+        ("one", " after" if of.raw is not None else "", of.scores),
+    ):
+        if scores is None or (found := reliability(scores, of.target, of.known)) is None:
+            continue
+        lines.append(line(kind, list(zip(found.score.tolist(), found.share.tolist(), strict=True)), UNIT, UNIT))
+        said.append(f"{number(calibration_error(scores, of.target, of.known))}{name}")
+    if not said:
+        return None
+    note = f"calibration error, the mean over labels: {', '.join(said)}"
+    return Chart("Scores and what they come to", note, note, lines, UNIT.ticks(5), UNIT.ticks(5))
 
 
 def _chart(

@@ -25,6 +25,7 @@ class Evaluated:
         intervals: of these.
         bands: of labels that are frequent in training and of rare ones; empty where the run does not say how many
             training images have each label.
+        raw: scores as the network gives them, where the run calibrates; otherwise None.
     """
 
     index: NDArray[np.int64]
@@ -35,6 +36,7 @@ class Evaluated:
     found: Evaluation
     intervals: Intervals
     bands: dict[str, Band]
+    raw: NDArray[np.float64] | None = None
 
 
 def evaluated(run: Run) -> Evaluated | None:
@@ -51,12 +53,13 @@ def evaluated(run: Run) -> Evaluated | None:
     known = rows["known"].astype(bool)
     target = np.where(known, rows["target"], 0).astype(bool)
     scores = rows["scores"].astype(np.float64)
+    raw = rows["raw_scores"].astype(np.float64) if "raw_scores" in rows else None
     predicted = decided_by(run, rows)
     found = evaluate(scores, target, known, run.labels, predicted)
     drawn = resample(scores, target, known, predicted)
     positives = training_positives(run)
     bands = {} if positives is None else by_band(drawn, positives)
-    return Evaluated(rows["index"], scores, target, known, predicted, found, intervals_of(drawn), bands)
+    return Evaluated(rows["index"], scores, target, known, predicted, found, intervals_of(drawn), bands, raw)
 
 
 def training_positives(run: Run) -> list[int] | None:

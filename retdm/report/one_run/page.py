@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from retdm.criteria import CRITERIA, INSTANCE_CRITERIA
+from retdm.decisions.calibration import in_words
 from retdm.display.html import base64_text, rendered
 from retdm.errors import UserError
 from retdm.files import atomic
+from retdm.report.decisions import own_calibration
 from retdm.report.groups import split_names
 from retdm.report.one_run import confusion, curves, labels, mistakes, origin
 from retdm.report.one_run.evaluated import Evaluated, evaluated
@@ -84,6 +86,8 @@ def contents(run: Run, of: Evaluated | None) -> dict[str, Any]:
         "training": [] if training is None else curves.training_charts(training),
         "stages": [] if training is None else _numbered([name for name, _, _ in training.stages]),
         "overall": None if of is None or not of.target.any() else curves.overall_chart(of),
+        "reliability": None if of is None else curves.reliability_chart(of),
+        "calibration": None if (how := own_calibration(run)) is None else in_words(how, run.labels),
         "small": open_ones,
         "other_small": charts[half:-half] if len(charts) > SMALL else [],
         "bars": [] if of is None else labels.bars(of, run.labels, order),

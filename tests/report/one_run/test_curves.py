@@ -1,13 +1,15 @@
 """Charts of a run: precision against recall as scikit-learn has it, training by epoch."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 from report_runs import Make, write_history
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve
 
 from retdm.criteria.ranking import ranks
-from retdm.report.one_run.curves import STEPS, curve, overall_chart, training_charts
+from retdm.report.one_run.curves import STEPS, curve, overall_chart, reliability_chart, training_charts
 from retdm.report.one_run.evaluated import evaluated
 from retdm.report.read import read_run
 from retdm.report.training import training_of
@@ -41,6 +43,22 @@ def test_the_dot_is_where_the_run_decides(make_run: Make) -> None:
     x, y = map(float, dot.points.split(","))
     assert recall is not None and precision is not None
     assert abs(x - 100 * recall) < 0.01 and abs(100 - y - 100 * precision) < 0.01
+
+
+def test_scores_stand_beside_what_they_come_to_before_and_after_calibration(make_run: Make) -> None:
+    run = read_run(make_run("plain", 60, ["a", "b", "c"]))
+    assert run is not None
+    of = evaluated(run)
+    assert of is not None and of.raw is None
+    chart = reliability_chart(of)
+    assert chart is not None and [each.kind for each in chart.lines] == ["ideal dashed", "one"]
+    share, score = calibration_curve(of.target.ravel(), of.scores.ravel(), n_bins=10, strategy="quantile")
+    points = [[float(number) for number in pair.split(",")] for pair in chart.lines[1].points.split()]
+    assert np.allclose(points, np.stack([100 * score, 100 - 100 * share], axis=1), atol=0.01)
+    raw = np.clip(2 * of.scores, 0, 1)
+    both = reliability_chart(dataclasses.replace(of, raw=raw))
+    assert both is not None and [each.kind for each in both.lines] == ["ideal dashed", "two", "one"]
+    assert both.lines[2] == chart.lines[1] and " before calibration, " in both.note
 
 
 def test_losses_are_broken_between_stages_and_stages_are_bands(make_run: Make) -> None:

@@ -66,6 +66,7 @@ def test_the_page_has_every_section_of_a_whole_run(make_run: Make) -> None:
         "criteria",
         "labels",
         "precision-recall",
+        "probabilities",
         "confusion",
         "mistakes",
         "embedding",
@@ -204,7 +205,7 @@ def test_unknown_cells_and_labels_without_images_are_in_no_curve(make_run: Make)
     np.savez(folder / "predictions.npz", **rows)
     page = page_of(folder)
     assert "1 label has no test image" in page.text
-    assert len(page.all("figure", "chart")) == 1 + 3
+    assert len(page.all("figure", "chart")) == 1 + 3 + 1  # all together, each label, probabilities
 
 
 def test_a_run_that_left_no_predictions_keeps_its_criteria_without_intervals(make_run: Make) -> None:
