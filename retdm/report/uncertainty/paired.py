@@ -74,7 +74,8 @@ def paired_tables(
     """A table for each task of two groups or more that share a split: each pair on the first split that both have.
 
     Args:
-        groups: of one task every pair of up to four is compared, of more each with the baseline, or none.
+        groups: of one task every pair of up to four is compared, of more each with the baseline, or none. Two single
+            runs are compared whatever their settings, where their test images are the same.
         criteria: what is compared.
         baseline: see :func:`retdm.report.uncertainty.significance.significance_tables`.
 
@@ -82,7 +83,11 @@ def paired_tables(
         The tables, and a line for each pair that cannot be compared image by image, with the reason.
     """
     tables, unlike = [], []
-    for title, members in by_task(groups).items():
+    runs = [run for group in groups for run in group.runs]
+    tasks = by_task(groups)
+    if len(runs) == len(groups) == 2:  # whoever names two runs wants to hear of both
+        tasks = {groups[0].data: list(groups)}
+    for title, members in tasks.items():
         found: dict[str, Resampled] = {}
         rows: list[list[str]] = []
         bold: set[tuple[int, int]] = set()
@@ -116,7 +121,6 @@ def paired_tables(
                 "the t-test over several splits takes in."
             ]
             tables.append(Table(f"{title}: do two runs differ on the same test images?", columns, rows, bold, notes))
-    runs = [run for group in groups for run in group.runs]
     if len(runs) == 2 and not tables and not unlike:
         unlike += _reason(*runs)
     return tables, unlike

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = NEEDS_BROWSER
 
+KINDS = ("missed", "added")
 LONG = "a_label_with_a_name_that_has_no_place_to_break_at_all" * 2
 LABELS = [LONG, "<b>dog", "😀", *(f"label {j}" for j in range(77))]
 
@@ -55,3 +56,19 @@ def test_the_page_is_never_wider_than_its_window_and_says_all_in_both_schemes(pa
             assert page.locator(selector).first.evaluate(CONTRAST) >= 4.5, (scheme, selector)
     assert page.locator(".bars .label").count() == 80
     assert page.locator(".frame svg polyline").first.evaluate("line => line.getBoundingClientRect().width > 0 || true")
+
+
+def test_mistakes_are_chosen_by_label_and_kind(page: "Page") -> None:
+    cards, kind, label = page.locator(".wrong > li"), page.locator("[name=kind]"), page.locator("[name=label]")
+    assert cards.count() == 48
+    of = {key: cards.evaluate_all(f"cards => cards.map((card) => card.dataset.{key})") for key in KINDS}
+    for name in KINDS:
+        kind.select_option(name)
+        assert cards.count() == sum(bool(each) for each in of[name])
+        label.select_option("5")
+        shown = sum("5" in each.split() for each in of[name])
+        assert cards.count() == shown and page.get_by_role("status").inner_text() == f"{shown} of 48 images"
+        assert page.get_by_text("No image fits").is_visible() == (shown == 0)
+        label.select_option("")
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("document.querySelectorAll('.wrong > li').length === 48")

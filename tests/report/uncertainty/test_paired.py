@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rich
+import yaml
 from report_runs import read, write_run
 
 from retdm.criteria import evaluate, paired_difference, resample
@@ -17,6 +18,7 @@ from retdm.report.uncertainty.intervals import interval_tables
 from retdm.report.uncertainty.paired import paired_bootstrap, paired_tables
 
 LABELS = ["cat", "dog", "owl"]
+ONE_AND_OTHER = (("bce", 0.5), ("asl", 3.0))
 
 
 def made(folder: Path, method: str, noise: float, split: int = 0, labels: list[str] = LABELS, seed: int = 0) -> Path:
@@ -79,6 +81,19 @@ def test_two_splits_of_one_method_alone_are_said_to_test_other_images(tmp_path: 
         made(tmp_path / f"run{split}", "bce", 0.5, split)
     tables, unlike = paired_tables(read(tmp_path)[1], ["mAP"])
     assert tables == [] and len(unlike) == 1 and "test other images" in unlike[0]
+
+
+def test_two_runs_are_compared_though_a_setting_of_the_data_differs(tmp_path: Path) -> None:
+    folders = [made(tmp_path / name, name, noise, seed=place) for place, (name, noise) in enumerate(ONE_AND_OTHER)]
+    config = yaml.safe_load((folders[1] / "config.yaml").read_text())
+    config["identity"]["data"]["newer"] = True
+    (folders[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    (table,), unlike = paired_tables(read(tmp_path)[1], ["mAP"])
+    assert len(table.rows) == 1 and unlike == []
+    made(tmp_path / "alone" / "a", "bce", 1.0)
+    made(tmp_path / "alone" / "b", "asl", 1.0, labels=["x", "y", "z"])
+    tables, unlike = paired_tables(read(tmp_path / "alone")[1], ["mAP"])
+    assert tables == [] and len(unlike) == 1 and "have other labels" in unlike[0]
 
 
 def test_of_many_groups_none_is_resampled_without_a_baseline(tmp_path: Path) -> None:
