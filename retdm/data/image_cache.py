@@ -28,7 +28,7 @@ from retdm.display.screen import track
 from retdm.errors import UserError
 from retdm.stop import ignore_requests
 
-VERSION = 3  # counts up when the same source and side would give other files
+VERSION = 4  # counts up when the same source and side would give other files
 JPEG_QUALITY = 95
 FAULTS = ("missing", "empty", "unscaled", "unreadable")  # kinds of images that cannot be read
 

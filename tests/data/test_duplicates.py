@@ -47,9 +47,28 @@ def test_pairs_are_those_of_plain_loops_over_correlations() -> None:
 def test_pairs_are_found_across_blocks() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2100, 16, 16, 3), dtype=np.uint8)
     images[2050] = images[1] // 2  # blocks of 1,024 rows: first and last
-    images[1500] = images[1400] // 2  # both in the second
+    images[1500] = images[1400] // 2  # both in the second block
     images[2099] = images[0]
     assert found_in(images) == {"identical": [(0, 2099)], "near": [(1, 2050), (1400, 1500)]}
+
+
+def test_a_mirrored_copy_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = scenery(12)
+    images[9] = images[2, :, ::-1] // 2 + 40
+    assert found_in(images) == {"identical": [], "near": [(2, 9)]}
+
+
+def test_sketches_miss_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = scenery(400, side=16)
+    noise = np.random.default_rng(1).integers(0, 26, (100, 16, 16, 3)).astype(np.uint8)
+    images[100:200] = images[:100] // 2 + noise  # correlations around the limit
+    images[200:250] = images[:50, :, ::-1] // 2 + noise[50:]
+    exact = found_in(images)["near"]
+    assert exact is not None and 50 < len(exact) < 150
+    monkeypatch.setattr(pairs, "FEW", 100)
+    monkeypatch.setattr(pairs, "AXES", 8)
+    monkeypatch.setattr(pairs, "CHUNK", 7)
+    assert found_in(images)["near"] == exact
 
 
 def test_an_image_of_one_colour_is_near_to_none() -> None:

@@ -186,6 +186,21 @@ def test_a_signal_ends_the_run_after_the_step_it_came_in_and_nothing_is_lost(
     assert continued.trainer.global_step == 9
 
 
+def test_a_run_with_repeated_rows_and_weighted_positives_continues_bitwise(plan: Plan) -> None:
+    words = [*BCE, "data.repeat_rare=0.9", "method.pos_weight=balanced"]
+    interrupt = Interrupt(5, signal.SIGTERM)
+    fit = plan(*words, callbacks=[interrupt])
+    interrupt.request = fit.request
+    with pytest.raises(Stopped):
+        fit.run()
+    continued = plan(*words).run()
+    for file in fit.folder.iterdir():
+        file.unlink()
+    whole = plan(*words).run()
+    assert equal(continued.method.state_dict(), whole.method.state_dict())
+    assert continued.trainer.global_step == whole.trainer.global_step > 9  # rows were repeated
+
+
 def test_a_run_that_is_stopped_between_stages_continues_bitwise(plan: Plan) -> None:
     interrupt = Interrupt(5, signal.SIGTERM)  # the last step of label_embedding
     fit = plan(*RETDM, callbacks=[interrupt])
