@@ -25,6 +25,10 @@ SMALLEST = {
     "against_scripts": "set=synthetic size=40 passes=1 seeds=0 splits=0 ways=probe,adamw,fastai,bce,retdm,control "
     "backbone=vgg_small weights=none image_size=32 root= words= folder=there",
     "backbones": "names=test_vit size=32 sizes= images=1 repeat=1",
+    "imbalance": "set=synthetic splits=1 epochs=1 rates=0.001 ways=bce,focal "
+    "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none'",
+    "near_duplicates": "set=synthetic images=4 "
+    "words='data.size=40 data.image_size=32 backbone=vgg_small backbone.weights=none'",
     "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
 }
 NOT_HERE = {
