@@ -122,7 +122,7 @@ def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
         (("images={photos}", "run={run}", "batch_size=0"), "batch_size=0 is not a whole number of at least 1"),
         (("images={photos}", "run={run}", "out={run}/x.csv"), "x.csv ends in neither of .npz, .parquet"),
         (("images={photos}", "run={run}", "out={run}/x.parquet"), "x.parquet needs a package that is not installed"),
-        (("images={photos}", "run={run}", "out={run}/metrics.json/x.npz"), "metrics.json: File exists"),
+        (("images={photos}", "run={run}", "out={run}/checkpoints/best.ckpt/x.npz"), "best.ckpt: File exists"),
     ],
 )
 def test_what_cannot_be_is_refused_in_few_words(

@@ -191,14 +191,17 @@ def test_labels_are_named_in_a_row_in_quotes_or_as_a_list(trained: Path, photos:
         (("run={run}", "labels=sea", "images={run}/checkpoints"), "images: there is no image in {run}/checkpoints"),
         (("run={run}", "labels=sea", "images=[]"), "images=[] names no image"),
         (
-            ("run={run}", "image={run}/metrics.json", "images={photos}"),
-            "image: {run}/metrics.json cannot be read as an",
+            ("run={run}", "image={run}/checkpoints/best.ckpt", "images={photos}"),
+            "image: {run}/checkpoints/best.ckpt cannot be read as an",
         ),
         (
             ("run={run}", "image=nowhere.png", "images={photos}"),
             "image: nowhere.png cannot be read as an image: No such",
         ),
-        (("run={run}", "labels=sea", "images={run}/metrics.json"), "none of the 1 files can be read as an image"),
+        (
+            ("run={run}", "labels=sea", "images={run}/checkpoints/best.ckpt"),
+            "none of the 1 files can be read as an image",
+        ),
         (("run={run}", "labels=sea", "images={photos}", "top=0"), "top=0 is out of range"),
         (("run={run}", "labels=sea", "images={photos}", "batch_size=0"), "batch_size=0 is out of range"),
         (("run={run}", "labels=sea", "imges=x"), "imges is not a setting\n  did you mean images?"),

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 from retdm.commands import predict
 from retdm.methods.components.encoder import BackboneEncoder
 from retdm.methods.networks.retdm import RETDM
+from retdm.runs.folder.saved import write_decision
 
 
 def command(*arguments: str) -> Done:
@@ -60,7 +60,7 @@ def test_the_gallery_has_a_heat_map_of_each_decided_label_or_of_the_highest_on_a
     wide.paste("white", (480, 0, 640, 80))  # a quarter of each side, at the top right
     wide.save(tmp_path / "photos" / "wide.png")
     for rule, count in (("validation", 1), ("top3", 3)):  # a threshold that no score reaches leaves the highest
-        (trained / "metrics.json").write_text(json.dumps({"threshold": 1.0}))
+        write_decision(trained / "checkpoints" / "best.ckpt", {"threshold": 1.0, "decision": None})
         done = command(f"run={trained}", f"images={tmp_path / 'photos'}", "gallery=true", f"decide={rule}")
         assert done.code == 0, done.err
         page = (trained / "predictions" / "gallery.html").read_text()
