@@ -28,10 +28,14 @@ def targets(rows: int, labels: int) -> tuple[torch.Tensor, torch.Tensor, torch.T
 def test_a_loss_that_says_so_is_linear_in_the_targets_and_the_others_are_not(name: str) -> None:
     loss, logits = ChosenLoss(name), torch.randn(9, 4, generator=torch.Generator().manual_seed(1)).double()
     one, other, mixture, known = targets(9, 4)
+    given = {
+        **{"index": torch.arange(9), "seed": 0, "rows": 9, "epoch": 0, "total": 9},
+        **{"positives": torch.tensor([3, 1, 2, 5]), "negatives": torch.tensor([6, 8, 7, 4])},
+        "pos_weight": torch.tensor([2.0, 8, 3.5, 1]),
+    }
 
     def cost(target: torch.Tensor) -> torch.Tensor:
-        rows = torch.arange(9)
-        return loss(logits, Batch(rows, torch.zeros(9, 3, 1, 1), target, known), seed=0)
+        return loss(logits, Batch(torch.arange(9), torch.zeros(9, 3, 1, 1), target, known), given)
 
     linear = torch.allclose(cost(mixture), 0.3 * cost(one) + 0.7 * cost(other))
     assert linear == loss.takes_mixed_targets

@@ -57,6 +57,8 @@ CASES = [
     ("method=mil method.space=embeddings", BagBatch),
     ("method=mil method.instances=grid method.grid=2", Batch),
     ("method=retdm method.head=csra", Batch),
+    ("method=bce method.loss=distribution_balanced", Batch),
+    ("method=retdm method.pos_weight=balanced", Batch),
     ("method=retdm method.pool=train method.k=2", Batch),
     ("method=retdm method.score=label_sets", Batch),
     ("method=retdm method.rival_image=first", Batch),
