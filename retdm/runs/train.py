@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from retdm.data.base_module import Data
 from retdm.data.modules import BagData, ImageData
+from retdm.decisions.calibration import in_words
 from retdm.display.screen import muted
 from retdm.display.text import printable
 from retdm.errors import UserError
@@ -180,6 +181,8 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
         log_hparams(logger, settings, report)
     report["seconds_in_all"] = time.monotonic() - started
     report |= {"images": len(data.source), "label_counts": counts, "device": device_name(method.device)}
+    if (how := report["decision"].get("calibration")) is not None:
+        log.info("scores are calibrated: %s", in_words(how, data.labels))
     folder.check_there()
     rows = write_predictions(folder, report, data.labels)
     report |= intervals_and_bands(rows, report["decision"], data.labels, counts["train"])
