@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
+from torch import nn
 
 from retdm.data.base_module import Data
 from retdm.data.sampling import GlobalBatches
@@ -142,7 +143,9 @@ def train_deep(
         raise RuntimeError(f"training left no {folder.best}")
     method.to(device)
     earlier = _earlier_stages(settings, method, data, checkpoints, chosen_on)
-    if settings.average:
+    if settings.average and not method.takes_classifier:
+        log.info("the weights are not averaged with those of the start, where the head was still random")
+    elif settings.average:
         if is_leader():
             average_with_start(folder, settings, method)
         broadcast(None)
@@ -185,8 +188,9 @@ def _report(
 
 def _out_of_fold(method: DeepMethod, count: int, start: Start) -> ChosenOn | None:
     """The probe's out-of-fold scores, for a validation split of so few images chooses nothing; None where that split
-    chooses, or the method's scores are no probabilities."""
-    if count >= FEW or start.out_of_fold is None or not method.estimates_probabilities:
+    chooses, or the method's scores are no probabilities, or its head begins at others than the probe's (CSRA)."""
+    alike = method.estimates_probabilities and isinstance(method.classifier, nn.Linear)
+    if count >= FEW or start.out_of_fold is None or not alike:
         return None
     log.info("thresholds: the best on the probe's out-of-fold scores, for %d images of validation choose none", count)
     return ChosenOn({name: column.numpy() for name, column in start.out_of_fold.items()}, OUT_OF_FOLD)

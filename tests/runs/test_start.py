@@ -121,6 +121,16 @@ def test_the_tested_weights_are_the_mean_of_start_and_end_by_their_shares(tiny: 
     assert [stage["stage"] for stage in report["stages"]] == ["probe", "end_to_end"]
 
 
+@pytest.mark.parametrize("words", [["method=bce", "method.head=ml_decoder"], ["method=c2ae"]], ids=" ".join)
+def test_a_head_that_began_at_random_is_not_averaged_with_what_it_was(tiny: Tiny, words: list[str]) -> None:
+    folder = train(tiny(*FINE, *SHORT, *words, "schedule.end_to_end.lr=0.01"))
+    assert not (folder / "checkpoints/end.ckpt").exists()
+    start, last, tested = (weights(folder, name) for name in ("start", "last", "best"))
+    assert all(torch.equal(value, last[name]) for name, value in tested.items())
+    assert any(not torch.equal(value, start[name]) for name, value in tested.items())
+    assert list(metrics(folder)["earlier_stages"]) == ["probe"]
+
+
 def test_nothing_is_averaged_twice_when_a_run_that_was_averaged_is_evaluated_again(tiny: Tiny) -> None:
     settings = tiny(*FINE, *SHORT, "method=bce", "schedule.end_to_end.lr=0.01")
     folder = train(settings)
@@ -175,6 +185,7 @@ def test_a_small_validation_split_chooses_no_threshold(tiny: Tiny) -> None:
         ["method=cnn_softmax"],
         ["method=c2ae", *FINE, *SHORT],
         ["method=bce", "method.loss=asymmetric"],
+        ["method=bce", "method.head=csra"],
     ],
     ids=" ".join,
 )
