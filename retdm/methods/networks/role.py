@@ -85,6 +85,9 @@ class Role(DeepMethod):
         if not self.training:
             return {"classification": binary_cross_entropy(logits, batch.target, batch.known)}
         estimates = self.estimates(batch.index)
+        # A mean over cells has a gradient ÷ cells, and no other cell adds to that of an estimate: this is a sum's.
+        cells = (batch.total or len(logits)) * logits.shape[1]
+        estimates = estimates.detach() + cells * (estimates - estimates.detach())
         loss = label_estimates_loss(
             logits, estimates, batch.target, batch.known, expected=self.expected, total=batch.total
         )

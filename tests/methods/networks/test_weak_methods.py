@@ -94,6 +94,12 @@ def test_role_estimates_the_expected_number_of_labels_and_its_estimates_are_trai
     rows = torch.zeros(len(gradient), dtype=torch.bool)
     rows[batch.index] = True
     assert (gradient[~rows] == 0).all() and ((gradient[batch.index] != 0) == ~batch.known).all()
+    estimates = before.clone().requires_grad_()
+    with torch.no_grad():
+        _, logits = method.embed_and_classify(batch)
+    label_estimates_loss(logits, estimates, batch.target, batch.known, expected=method.expected).backward()
+    assert estimates.grad is not None
+    torch.testing.assert_close(gradient[batch.index], batch.target.numel() * estimates.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_large_losses_become_positive_for_good_from_the_second_pass_on(tiny: Any) -> None:
