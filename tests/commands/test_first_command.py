@@ -62,7 +62,10 @@ def test_the_table_has_every_criterion_under_both_rules_as_metrics_json_has_it(s
     table = said[said.index("criterion ") :].splitlines()[1:]
     for name, line in zip(CRITERIA, table, strict=False):
         shown = [report[key][name] for key in ("test", "test_validation_threshold", "validation")]
-        assert line.split() == [name, *("–" if value is None else f"{value:.4f}" for value in shown)]
+        value, *others = ("–" if value is None else f"{value:.4f}" for value in shown)
+        ends = report["intervals"]["test"][name]
+        interval = [] if ends is None else [f"{ends[0]:.3f}", "to", f"{ends[1]:.3f}"]
+        assert line.split() == [name, value, *interval, *others]
 
 
 def test_the_run_folder_has_every_file_that_is_promised_and_nothing_half_written(run: Path) -> None:

@@ -68,7 +68,7 @@ def test_the_loss_is_the_named_function_with_its_settings(tiny: Tiny, more: list
     ("loss", "message", "hint"),
     [
         ("asymetric", "method.loss=asymetric is no loss of logits", "did you mean asymmetric?"),
-        ("center", "method.loss=center is no loss of logits", "there are: asymmetric, binary_cross_entropy"),
+        ("center", "method.loss=center is no loss of logits", "there are: assume_negative, asymmetric, "),
         ("os.path", "method.loss=os.path is no loss of logits", ""),
         ("{gamma_negative: 2}", "method.loss has no name", "such as"),
         ("3", "method.loss=3 is not text", ""),

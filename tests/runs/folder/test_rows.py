@@ -46,4 +46,4 @@ def test_a_damaged_file_is_told_with_the_command_that_writes_it(tmp_path: Path, 
 @pytest.mark.parametrize(("refit", "hint"), [(False, r"retdm test run=\S+ writes it"), (True, "refit=false")])
 def test_a_run_that_keeps_nothing_says_what_is_missing_and_what_to_do(tmp_path: Path, refit: bool, hint: str) -> None:
     with pytest.raises(UserError, match=rf"decide=recall:0.9 chooses on \S+validation.npz, [^\n]*\n.*{hint}"):
-        chosen_on_of(RunFolder(tmp_path), "recall:0.9", refit=refit)
+        chosen_on_of(RunFolder(tmp_path), "decide=recall:0.9", refit=refit)
