@@ -20,7 +20,7 @@ def calibration_error(scores: ArrayLike, target: ArrayLike, known: ArrayLike) ->
     """The gap between scores and the share of positives, in ten bins of equally many images; mean over labels.
 
     A label's images are ordered by score and cut into B = 10 bins of n / 10 images, an image on a cut counting in both
-    by its parts. Its error is the mean over bins of |mean score − share of positives|.
+    by its parts. Its error is the mean over bins of the difference between mean score and share of positives.
 
     Ties: images of one score share their positives, so that the order of images changes nothing. Of n images the error
     of perfect probabilities p is about √(2 p (1 − p) B / (π n)), not 0: compare errors of equal n alone.
