@@ -82,5 +82,5 @@ def test_a_comparison_with_scripts_continues_where_it_was_killed(
     assert [line["way"] for line in found] == ["probe", "adamw"]
     printed = {row[0]: row[1] for row in map(str.split, capsys.readouterr().out.splitlines()) if row}
     for line in found:
-        assert 0 < line["mAP"] <= 1 and line["cpu"] > 0 and line["images"]["train"] == 29
+        assert 0 < line["mAP"] <= 1 and line["cpu"] >= 0 and line["images"]["train"] == 29
         assert printed[line["way"]] == f"{line['mAP']:.3f}"

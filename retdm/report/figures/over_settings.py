@@ -12,6 +12,7 @@ from retdm.report.figures.draw_over_settings import (
     draw_setting_curve,
 )
 from retdm.report.figures.shown_groups import Drawn, Earlier, names_of, splits_or_folds, styled
+from retdm.report.figures.style import styles_of
 from retdm.report.groups import Floats, Group, differing, short
 
 CURVES = ("average_precision", "coverage_normalised", "hamming_loss", "one_error", "ranking_loss")
@@ -64,7 +65,7 @@ def _training_images(group: Group) -> float | None:
     return round(sum(known) / len(known)) if known else None
 
 
-def weak_labels(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Drawn]:
+def weak_labels(groups: Sequence[Group]) -> Iterator[Drawn]:
     """Criteria against the share of the training labels that is known, as ``data.observe=share:<number>`` leaves it."""
     names = names_of(groups, without=[OBSERVE])
     curves: dict[str, dict[float, dict[str, Floats]]] = defaultdict(dict)
@@ -75,7 +76,7 @@ def weak_labels(groups: Sequence[Group], methods: Sequence[str]) -> Iterator[Dra
     if curves:
         title = f"Training labels that are known on {groups[0].data}, test split"
         caption = f"Mean over {splits_or_folds(groups)}, bars one standard deviation; at 1 all are known."
-        styles = styled(groups, names, methods)
+        styles = styles_of([(name, name) for name in curves], list(curves))  # losses of one method differ in colour too
         figure = draw_setting_curve(title, "share of the training labels that is known", curves, styles, WEAK)
         yield Drawn("weak_labels", title, caption, figure)
 

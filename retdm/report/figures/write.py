@@ -52,7 +52,7 @@ def draw_all(groups: Sequence[Group], methods: Sequence[str], earlier: Earlier) 
         earlier: of this data set.
     """
     yield from learning_curves(groups, methods, earlier)
-    yield from weak_labels(groups, methods)
+    yield from weak_labels(groups)
     yield from settings(groups, methods)
     yield from characteristics(groups, methods)
     yield from label_precision(groups, methods)
