@@ -141,6 +141,22 @@ def test_killed_between_moves_of_its_centres_the_center_loss_ends_bitwise_equal(
     assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best")
 
 
+@pytest.mark.parametrize(
+    ("method", "state"),
+    [("large_loss", "corrected"), pytest.param("role", "estimates.log_odds", marks=pytest.mark.slow)],
+)
+def test_killed_where_something_is_remembered_of_each_row_it_ends_bitwise_equal(
+    method: str, state: str, cache: Path, tmp_path: Path
+) -> None:
+    more = [f"method={method}", "data.observe=single_positive", "schedule.end_to_end.max_epochs=4"]
+    straight, killed = (settings_for(tmp_path / name, cache, 0, *more) for name in ("straight", "killed"))
+    assert in_a_process(run, straight) == 0
+    assert in_a_process(run, killed, 7) == -signal.SIGKILL  # in the second pass, from which on labels are corrected
+    assert in_a_process(run, killed) == 0
+    assert weights(tmp_path / "killed")[state].any()
+    assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best")
+
+
 @pytest.mark.parametrize("step", [None, 9, 13])  # the stage on features has 8
 def test_killed_in_a_run_from_a_probe_it_ends_bitwise_equal(step: int | None, cache: Path, tmp_path: Path) -> None:
     """A kill before the first checkpoint of gradient training, at which the start is made anew, and two after it."""
