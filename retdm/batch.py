@@ -95,3 +95,9 @@ class TrainingLabels(NamedTuple):
     target: Tensor
     known: Tensor
     frequency: Tensor
+
+    @property
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """Rows that are known to have each label, and those that are known not to have it: int64 (L,) each."""
+        positive = (self.target > 0) & self.known
+        return positive.sum(0), (self.known & ~positive).sum(0)

@@ -172,6 +172,8 @@ class Data(ABC):
         if self._unlabelled == "negative":
             target, _ = taken.get("train", (source.targets, known))
             taken["train"] = target, np.ones_like(known)
+        if not taken:
+            return
         source.targets, source.known = source.targets.copy(), known.copy()
         for split, cells in taken.items():
             rows = self.splits[split]

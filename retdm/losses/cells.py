@@ -21,12 +21,10 @@ def read_cells(output: Tensor, target: Tensor, known: Tensor | None) -> tuple[Te
     Raises:
         ValueError: unequal shapes.
     """
-    check_cells(output, target, known)
-    output = output.to(torch.promote_types(output.dtype, torch.float32))
-    positive = target > 0.5
+    output, positive, _ = read_all_cells(output, target, known)
     if known is None:
         return output, positive, ~positive
-    return output.where(known, 0), positive & known, ~positive & known
+    return output.where(known, 0), positive, ~positive & known
 
 
 def read_all_cells(logits: Tensor, target: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -65,9 +65,7 @@ class Classifier(WeightedMethod):
     def use_training_labels(self, labels: TrainingLabels) -> None:
         super().use_training_labels(labels)
         self.rows = len(labels.target)
-        positive = (labels.target > 0) & labels.known
-        self.positives = positive.sum(0).to(self.positives.device)
-        self.negatives = (labels.known & ~positive).sum(0).to(self.negatives.device)
+        self.positives, self.negatives = (count.to(self.positives.device) for count in labels.counts)
 
     def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         _, logits = self.embed_and_classify(batch)

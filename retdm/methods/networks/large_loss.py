@@ -51,7 +51,7 @@ class LargeLoss(DeepMethod):
         corrected = self.corrected[batch.index]
         unknown = ~(batch.known | corrected)
         large = large_cells(logits, unknown, self.rate if self.stage_epoch else 0, batch.total)
-        self.found = batch, large
+        self.found = (batch, large) if self.stage_epoch else None
         positive = corrected | large
         target = torch.where(positive, 1, batch.target)
         return {"classification": assume_negative(logits, target, batch.known | positive)}

@@ -76,9 +76,7 @@ class Role(DeepMethod):
         super().use_training_labels(labels)
         self.estimates.start(len(labels.frequency), self.seed)
         if self.given is None:
-            positive = (labels.target > 0) & labels.known
-            counts = positive.sum(0), (labels.known & ~positive).sum(0)
-            self.expected.fill_(expected_from_counts(*counts, rows=len(labels.target)))
+            self.expected.fill_(expected_from_counts(*labels.counts, rows=len(labels.target)))
 
     def losses(self, batch: AnyBatch) -> dict[str, Tensor]:
         _, logits = self.embed_and_classify(batch)
