@@ -130,11 +130,13 @@ def test_images_are_ordered_by_the_score_of_a_label_which_is_then_shown(page: "P
 
 @pytest.mark.slow
 def test_one_button_shows_all_again_as_in_the_beginning(page: "Page") -> None:
+    from playwright.sync_api import expect
+
     page.get_by_role("checkbox", name="sea").check()
     page.get_by_label("Name").fill("lagoon")
     page.get_by_label("Order").select_option("highest sea first")
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.querySelectorAll('.card').length === 4")
+    expect(page.locator(".card")).to_have_count(4)
     assert names(page) == ALL
     assert page.locator(".asked:visible").count() == 0
 

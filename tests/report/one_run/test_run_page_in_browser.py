@@ -59,6 +59,8 @@ def test_the_page_is_never_wider_than_its_window_and_says_all_in_both_schemes(pa
 
 
 def test_mistakes_are_chosen_by_label_and_kind(page: "Page") -> None:
+    from playwright.sync_api import expect
+
     cards, kind, label = page.locator(".wrong > li"), page.locator("[name=kind]"), page.locator("[name=label]")
     assert cards.count() == 48
     of = {key: cards.evaluate_all(f"cards => cards.map((card) => card.dataset.{key})") for key in KINDS}
@@ -71,4 +73,4 @@ def test_mistakes_are_chosen_by_label_and_kind(page: "Page") -> None:
         assert page.get_by_text("No image fits").is_visible() == (shown == 0)
         label.select_option("")
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.querySelectorAll('.wrong > li').length === 48")
+    expect(cards).to_have_count(48)
