@@ -21,19 +21,15 @@ import numpy as np
 import torch
 from benchmark_options import options_of
 from benchmark_results import kept, spread
+from frozen_features import FrozenFeatures
 from numpy.typing import NDArray
 
 from retdm.commands.output.tables import print_table
 from retdm.criteria.bands import BANDS
 from retdm.criteria.counts import Tally, count, f1
 from retdm.criteria.mean_average_precision import label_average_precision
-from retdm.data.base_module import Data
-from retdm.data.modules import ImageData
 from retdm.data.sampling import GlobalBatches
 from retdm.decisions.thresholds import best_threshold, f1_thresholds
-from retdm.methods.deep import DeepMethod
-from retdm.runs.build import build_data, build_method, features_of
-from retdm.settings.compose import compose_settings
 from retdm.training.inference import predict
 
 DEFAULTS = {
@@ -60,44 +56,17 @@ GROUPS = ("all", *BANDS)
 Found = dict[str, NDArray[Any]]
 
 
-def in_memory(data: Data) -> ImageData:
-    """The same data with its features as an array: a cache checks what it reads, which costs more than a step."""
-    assert isinstance(data, ImageData) and data.features is not None
-    rows = data.rows_of(*data.splits)
-    features = np.zeros(data.features.shape, np.float32)
-    features[rows] = data.features[rows]
-    return data.with_features(features, None)
-
-
 class Trained:
     """The methods of one split, which share its data and features."""
 
     def __init__(self, words: list[str], epochs: int) -> None:
-        self.words, self.epochs = words, epochs
-        self.data: ImageData | None = None
-        self.moments: Any = None
-
-    def method(self, words: list[str]) -> tuple[DeepMethod, ImageData]:
-        """The method at its beginning, and the data with features."""
-        settings = compose_settings([*self.words, *words])
-        if self.data is None:
-            data = build_data(settings)
-            self.data = in_memory(features_of(settings, data, self._built(settings, data.labels)))
-            self.moments = self.data.moments()
-        self.data.repeat_rare = settings.data["repeat_rare"]
-        method = self._built(settings, self.data.labels)
-        method.use_training_labels(self.data.training_labels())
-        method.encoder.set_moments(*self.moments)
-        return method, self.data
-
-    def _built(self, settings: Any, labels: list[str]) -> DeepMethod:
-        method = build_method(settings, labels)
-        assert isinstance(method, DeepMethod)
-        return method
+        self.frozen, self.epochs = FrozenFeatures(words), epochs
+        self.data = self.frozen.data([])
 
     def scores(self, words: list[str], rate: float) -> dict[str, Found]:
         """What a trained method gives for the rows of validation and test."""
-        method, data = self.method(words)
+        data = self.frozen.data(words)
+        (method,) = self.frozen.methods(words, data)
         batches, rows = data.train_loader().batch_sampler, data.rows(training=True)
         assert isinstance(batches, GlobalBatches)
         weights = [
@@ -144,7 +113,6 @@ def run(trained: Trained, way: str, rates: list[float]) -> dict[str, Any]:
     begun = time.process_time()
     tried = [(rate, trained.scores(WAYS[way], rate)) for rate in rates]
     rate, found = max(tried, key=lambda each: label_map(each[1]["validation"]))
-    assert trained.data is not None
     source, rows = trained.data.source, trained.data.splits["train"]
     positives = (source.targets[rows] * source.known[rows]).sum(0, dtype=np.int64)
     return {"rate": rate, "criteria": criteria_of(found, positives), "cpu": time.process_time() - begun}
@@ -174,8 +142,8 @@ def main() -> None:
     out, rates = Path(options["out"]), [float(rate) for rate in options["rates"].split(",")]
     lines = [line for line in kept(out) if line["set"] == options["set"]]
     for split in range(options["splits"]):
-        words = [f"data={options['set']}", "precompute=true", "schedule=precomputed"]
-        trained = Trained([*words, *shlex.split(options["words"]), f"data.split={split}"], options["epochs"])
+        words = [f"data={options['set']}", *shlex.split(options["words"]), f"data.split={split}"]
+        trained = Trained(words, options["epochs"])
         for way in ways:
             if any(line["split"] == split and line["way"] == way for line in lines):
                 continue

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import rich
 
+import retdm
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "start": "repeats=1",
@@ -29,6 +31,8 @@ SMALLEST = {
     "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none'",
     "near_duplicates": "set=synthetic images=4 "
     "words='data.size=40 data.image_size=32 backbone=vgg_small backbone.weights=none'",
+    "weak_labels": "set=synthetic splits=1 observe=share:.6 rates=0.03,0.1 ways=complete,hill,role,asymmetric "
+    "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none'",
     "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
 }
 NOT_HERE = {
@@ -40,6 +44,7 @@ NOT_HERE = {
     "against_mapie",  # needs a trained run, and MAPIE
     "benchmark_options",  # no script: the command lines of the others
     "benchmark_results",  # no script either: what the others keep and print
+    "frozen_features",  # nor this: data and methods of those that train many
     "kills",  # needs processes: tests/commands/test_kills.py has them
 }
 
@@ -84,3 +89,22 @@ def test_a_comparison_with_scripts_continues_where_it_was_killed(
     for line in found:
         assert 0 < line["mAP"] <= 1 and line["cpu"] >= 0 and line["images"]["train"] == 29
         assert printed[line["way"]] == f"{line['mAP']:.3f}"
+
+
+@pytest.mark.slow
+def test_losses_for_missing_labels_are_trained_as_by_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.chdir(tmp_path)
+    words = "data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none"
+    asked = ["set=synthetic", "splits=1", "observe=single_positive", "rates=0.1", "ways=role", f"words={words}"]
+    monkeypatch.setattr(sys, "argv", ["weak_labels", *asked])
+    importlib.import_module("weak_labels").main()
+    line = json.loads((tmp_path / "weak_labels.jsonl").read_text().splitlines()[-1])
+    candidate = next(each for each in line["candidates"] if not each["setting"])
+    more = "data=synthetic method=role precompute=true schedule=precomputed schedule.end_to_end.lr=0.1 logger=none"
+    run = retdm.train(f"{words} {more} data.observe=single_positive")
+    assert candidate["mAP"] == run.metrics["test"]["mAP"]
+    assert candidate["complete"]["validation mAP"] == run.metrics["validation"]["mAP"]
+    assert candidate["complete"]["O-F1"] == run.metrics["test_validation_threshold"]["O-F1"]
