@@ -4,7 +4,8 @@
 
 Of one run's own folder a page of that run alone: its data, curves, criteria with intervals, labels and worst mistakes.
 Of several, runs that differ only in their split are averaged, methods are compared over splits and image by image;
-failed and unfinished runs are listed and left out.
+failed and unfinished runs are listed and left out. Of more than eight methods or settings the terminal shows the chosen
+criteria alone, and the written report all tables.
 
 settings
   out=<folder>          where the report is written (outputs/report; of one run its own folder)
@@ -36,6 +37,8 @@ from retdm.report.groups import group_runs
 from retdm.report.read import find_runs, is_run
 from retdm.report.uncertainty import intervals, paired, significance
 from retdm.runs.folder.paths import shown
+
+MOST_ON_SCREEN = 8  # methods or settings whose tables are all printed; of more they are a thousand lines
 
 
 @dataclass(frozen=True)
@@ -135,18 +138,21 @@ def write_report(wanted: Asked) -> None:
     from retdm.report.figures.shown_groups import by_data
 
     differences, unlike = paired.paired_tables(groups, wanted.criteria, wanted.baseline)
+    many = len(groups) > MOST_ON_SCREEN
+    first = [about.dataset_table(runs), *(results.summary_tables(groups, wanted.criteria) if many else [])]
+    chosen = choose.choice_tables(groups, wanted.choose) if wanted.choose else []
     tables = [
-        about.dataset_table(runs),
+        *first,
         *results.result_tables(groups),
         *intervals.interval_tables(groups),
         *significance.significance_tables(groups, wanted.criteria, wanted.baseline),
         *differences,
         *backbone_stages.selection_tables(by_data(groups)),
-        *(choose.choice_tables(groups, wanted.choose) if wanted.choose else []),
+        *chosen,
     ]
     names = dict.fromkeys(name for members in by_data(groups) for name in undrawn(members[0].runs[0].labels))
     notes = [*lacking, *unlike, *(f"In figures {name}." for name in names), *about.origin(groups)]
-    show(tables, notes)
+    show([*first, *chosen] if many else tables, notes)
     out = wanted.out or Path("outputs/report")
     out.mkdir(parents=True, exist_ok=True)
     drawn = figures.write_figures(out, groups, paper.best_earlier())
@@ -155,4 +161,8 @@ def write_report(wanted: Asked) -> None:
     if selected := backbone_stages.selected_csv(groups):
         write_text(out / "selected.csv", selected)
     page.write_page(out / "report.html", groups, tables, notes, drawn)
+    if many:
+        print(
+            f"All criteria, the papers' rows, intervals and differences of the {len(groups)} lines are in the report."
+        )
     print(f"written    {', '.join(shown(out / f'report.{kind}') for kind in ('md', 'csv', 'html'))}", flush=True)

@@ -19,6 +19,7 @@ PAPERS = (
 # How a run reads its data, not which images it is trained and tested on.
 NOT_THE_TASK = {"data.split", "data.batch_size", "data.image_size", "data.cache_limit", "data._target_"}
 EVERY = (*CRITERIA, *INSTANCE_CRITERIA)
+AT_THRESHOLD = "At threshold: decided by the one threshold that is best on the validation split."
 FOOTNOTES = "¹²³⁴⁵⁶⁷⁸⁹"
 
 
@@ -37,12 +38,18 @@ def by_task(groups: Iterable[Group]) -> dict[str, list[Group]]:
 
 def _task(group: Group) -> dict[str, Any]:
     settings = group.settings
-    return {key: settings[key] for key in sorted(settings) if key.startswith("data.") and key not in NOT_THE_TASK}
+    return {key: settings[key] for key in sorted(settings) if _is_task(key)}
+
+
+def _is_task(key: str) -> bool:
+    return key.startswith("data.") and key not in NOT_THE_TASK
 
 
 def own_name(group: Group) -> str:
-    """A group's name beside others of the same data."""
-    return group.name.removeprefix(f"{group.data} · ")
+    """A group's name beside others of the same task, without what these share: its data and how they are split."""
+    told = [f" · {each}" for each in short(group.varied)]
+    kept = [each for each, key in zip(told, group.varied, strict=True) if not _is_task(key)]
+    return group.name.removeprefix(f"{group.data} · ").removesuffix("".join(told)) + "".join(kept)
 
 
 def result_tables(groups: Sequence[Group]) -> list[Table]:
@@ -52,6 +59,37 @@ def result_tables(groups: Sequence[Group]) -> list[Table]:
         for title, members in by_task(groups).items()
         for table in (*_beside_papers(title, members), _all(title, members))
     ]
+
+
+def summary_tables(groups: Sequence[Group], criteria: Sequence[str]) -> list[Table]:
+    """For each task a row a group: a few criteria, decided as its runs decide and at the threshold that is best on
+    validation. The backbone is named where they differ in it."""
+    tables = []
+    for title, members in by_task(groups).items():
+        cells = [("test", name) for name in criteria] + [("test_validation_threshold", name) for name in criteria]
+        rows, bold = _rows(members, cells)
+        if len({group.backbone for group in members}) == 1:
+            for row in rows:
+                row[0] = row[0].replace(f" · {members[0].backbone}", "", 1)
+        again = [j for j, name in enumerate(criteria, 3 + len(criteria)) if not _differs(members, name)]
+        kept = [j for j in range(3 + len(cells)) if j not in again]
+        columns = [
+            "",
+            "runs",
+            "minutes",
+            *map(heading, criteria),
+            *(f"{heading(name)} at threshold" for name in criteria),
+        ]
+        tables.append(
+            Table(
+                f"{title}: test split",
+                [columns[j] for j in kept],
+                [[row[j] for j in kept] for row in rows],
+                {(i, kept.index(j)) for i, j in bold if j in kept},
+                [AT_THRESHOLD] if len(kept) > 3 + len(criteria) else [],
+            )
+        )
+    return tables
 
 
 def _beside_papers(title: str, groups: Sequence[Group]) -> list[Table]:
@@ -84,17 +122,18 @@ def _criteria_of(papers: Sequence[PaperTable]) -> list[str]:
 def _all(title: str, groups: Sequence[Group]) -> Table:
     """Every criterion, and those that a threshold chosen on validation changes once more under it."""
     names = list(dict.fromkeys(name for group in groups for name in group.criteria()))
-    tuned = [
-        name
-        for name in names
-        if any(_changes(group.criteria(), group.criteria("test_validation_threshold"), name) for group in groups)
-    ]
+    tuned = [name for name in names if _differs(groups, name)]
     cells = [("test", name) for name in names] + [("test_validation_threshold", name) for name in tuned]
     rows, bold = _rows(groups, cells)
     columns = ["", "runs", "minutes", *map(heading, names), *(f"{heading(name)} at threshold" for name in tuned)]
-    notes = ["At threshold: decided by the one threshold that is best on the validation split."] if tuned else []
+    notes = [AT_THRESHOLD] if tuned else []
     title = f"{title}: all criteria on the test split"
     return readable(Table(title, columns, rows, bold, _missing_splits(groups) + notes))
+
+
+def _differs(groups: Sequence[Group], name: str) -> bool:
+    """A threshold that validation chose changes the criterion of some group."""
+    return any(_changes(group.criteria(), group.criteria("test_validation_threshold"), name) for group in groups)
 
 
 def _changes(first: Mapping[str, Floats], second: Mapping[str, Floats], name: str) -> bool:

@@ -31,6 +31,29 @@ def test_a_report_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_of_many_settings_the_terminal_shows_some_criteria_and_the_report_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for observe in ("share:0.1", "share:0.5"):
+        for loss in "abcde":
+            write_run(
+                tmp_path / "runs" / f"{loss}{observe[-1]}",
+                settings={"loss": loss},
+                data_settings={"observe": observe},
+                test={"mAP": 0.9 if loss == "c" else 0.4, "O-F1": 0.3},
+            )
+    main([str(tmp_path / "runs"), f"out={tmp_path / 'out'}", "criteria=mAP,O-F1"])
+    printed, written = capsys.readouterr().out, (tmp_path / "out" / "report.md").read_text()
+    for title in ("scene, observe=share:0.1: test split", "scene, observe=share:0.5: test split"):
+        assert title in printed and title in written
+    assert "all criteria on the test split" in written and "all criteria on the test split" not in printed
+    assert "| bce · loss=c | 1 |" in written and "observe=share:0.1 ·" not in written  # which its title says
+    line = next(each for each in printed.splitlines() if each.startswith("bce · loss=c"))
+    assert line.split()[-2:] == [".900", ".300"]
+    assert len(printed.splitlines()) < 40 and "of the 10 lines" in printed
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_the_page_gets_the_groups_and_the_figures_the_papers_best_earlier_methods(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,9 +84,9 @@ def paired_tables(
     """
     tables, unlike = [], []
     runs = [run for group in groups for run in group.runs]
-    tasks = by_task(groups)
-    if len(runs) == len(groups) == 2:  # whoever names two runs wants to hear of both
-        tasks = {groups[0].data: list(groups)}
+    tasks, name_of = by_task(groups), own_name
+    if len(runs) == len(groups) == 2 and len(tasks) == 2:  # whoever names two runs wants to hear of both
+        tasks, name_of = {groups[0].data: list(groups)}, _whole_name
     for title, members in tasks.items():
         found: dict[str, Resampled] = {}
         rows: list[list[str]] = []
@@ -96,7 +96,7 @@ def paired_tables(
         differences: dict[tuple[str, str], Mapping[str, Difference | None]] = {}
         for criterion in criteria:
             for first, second in pairs_of(members, criterion, baseline):
-                pair = f"{own_name(first)} − {own_name(second)}"
+                pair = f"{name_of(first)} − {name_of(second)}"
                 shared = sorted(set(first.split_folds) & set(second.split_folds))
                 if not shared:
                     continue
@@ -124,6 +124,11 @@ def paired_tables(
     if len(runs) == 2 and not tables and not unlike:
         unlike += _reason(*runs)
     return tables, unlike
+
+
+def _whole_name(group: Group) -> str:
+    """With the settings that make another task of it."""
+    return group.name.removeprefix(f"{group.data} · ")
 
 
 def _reason(first: Run, second: Run) -> list[str]:
