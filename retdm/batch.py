@@ -88,8 +88,8 @@ class TrainingLabels(NamedTuple):
     Attributes:
         target: uint8 (n, L) of 0 and 1.
         known: bool (n, L).
-        frequency: int64 (N,), how many training rows have the label set of each row of the data set; 0 for a row with
-            an unknown label, which is not counted either.
+        frequency: int64 (N,), how many training rows have the label set of each row of the data set, which is known in
+            the same labels with the same values.
     """
 
     target: Tensor

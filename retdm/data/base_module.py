@@ -248,9 +248,8 @@ class Data(ABC):
         return changed
 
     def _label_set_frequency(self) -> torch.Tensor:
-        _, inverse = np.unique(self.source.targets, axis=0, return_inverse=True)
+        cells = np.where(self.source.known, self.source.targets, 2)
+        _, inverse = np.unique(cells, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)  # NumPy 2.0 gives it a second dimension
-        complete: NDArray[np.bool_] = np.all(self.source.known, axis=1)
-        train = self.splits["train"]
-        counts = np.bincount(inverse[train[complete[train]]], minlength=inverse.max() + 1)
-        return torch.from_numpy(np.where(complete, counts[inverse], 0))
+        counts = np.bincount(inverse[self.splits["train"]], minlength=inverse.max() + 1)
+        return torch.from_numpy(counts[inverse])

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retdm.losses.label_sets import hamming, nearest_label_sets
+from retdm.losses.label_sets import equal_cells, known_cells, nearest_label_sets
 
 
 class TwoWay(NamedTuple):
@@ -21,7 +21,7 @@ class TwoWay(NamedTuple):
 
     way1: Tensor  # image against label sets, with a graph
     way2: Tensor  # label set against images, with a graph
-    own_distance: Tensor  # mean over complete rows of the distance of image and own label set, ÷ unit
+    own_distance: Tensor  # mean over valid rows of the distance of image and own label set, ÷ unit
     nll1: Tensor  # mean over anchors of -log softmax(own), without the violation term
     nll2: Tensor
     chance1: Tensor  # mean over the same anchors of log(rivals + 1): nll1 stands here when all distances are equal
@@ -45,7 +45,7 @@ def two_way_terms(
     violation: float = 1.0,
     rival_image: str = "random",
     seed: int = 0,
-    complete: Tensor | None = None,
+    valid: Tensor | None = None,
     frequency: Tensor | None = None,
     sets: Tensor | None = None,
     set_embedding: Tensor | None = None,
@@ -53,9 +53,9 @@ def two_way_terms(
 ) -> TwoWay:
     """Losses that bring each image nearer its own label set than rival sets, and each label set nearer its own image.
 
-    The score of an image and a label set is s = −‖image − label‖₂ ÷ (unit · temperature). The rivals of a row are its
-    k nearest distinct label sets (:func:`nearest_label_sets`): in way 1 their embeddings, in way 2 one image of the
-    batch for each of them. A row's loss is
+    The score of an image and a label set is s = −‖image − label‖₂ ÷ (unit · temperature). The rivals of a row are the
+    k nearest distinct label sets that contradict its own (:func:`nearest_label_sets`): in way 1 their embeddings, in
+    way 2 one image of the batch for each of them. A row's loss is
 
         −log softmax(own among own and rivals) + violation · mean over rivals of max(0, s_rival − s_own),
 
@@ -66,7 +66,8 @@ def two_way_terms(
         image: (B, D) image embeddings.
         label: (B, D) label embeddings; rows with equal targets must be equal, as one label net without dropout gives
             them, since a set's embedding is read from its first row.
-        target: (B, L), a label is present above 0.5.
+        target: (B, L), 1 where a label is present, 0 where it is absent; between them, where it is unknown, how
+            probable it is.
         k: rivals asked for; where there are fewer, all there are.
         unit: the length that counts as one, above 0: a number or a () tensor; never differentiated.
         temperature: divides the score, above 0.
@@ -74,7 +75,8 @@ def two_way_terms(
         rival_image: "random" draws the image of a rival set for each anchor and rival, a function of ``seed`` and the
             row's place alone, so equal on every process and device; "first" takes the first row that has the set.
         seed: of the draw; give another one at each step.
-        complete: (B,) bool, False where a label, and so the set, is unknown: neither anchor nor rival. None: all known.
+        valid: (B,) bool, False where too little of a row's label set is known: neither anchor nor rival, and its target
+            is not read. None: all count.
         frequency: (B,) how often each row's label set occurs in training, for ties among neighbours.
         sets: (S, L) label sets that way 1 takes its rivals from, in place of the batch's; may repeat.
         set_embedding: (S, D) their embeddings, given together with ``sets``.
@@ -86,9 +88,9 @@ def two_way_terms(
     Raises:
         ValueError: shapes that do not fit together, a number out of its range, an unknown ``rival_image``.
     """
-    _check(image, label, target, k, unit, temperature, violation, rival_image, complete, sets, set_embedding)
+    _check(image, label, target, k, unit, temperature, violation, rival_image, valid, sets, set_embedding)
     device = image.device
-    complete = torch.ones(len(target), dtype=torch.bool, device=device) if complete is None else complete
+    valid = torch.ones(len(target), dtype=torch.bool, device=device) if valid is None else valid
     unit = unit.detach() if isinstance(unit, Tensor) else unit
 
     # Euclidean by direct differences: the matrix-product form cancels where image and label set nearly meet.
@@ -97,9 +99,9 @@ def two_way_terms(
         image, label = image.to(dtype), label.to(dtype)
         own = _distance(image, label) / unit  # (B,)
 
-        nearest = nearest_label_sets(target, k, frequency=frequency, valid=complete)
-        nearest = nearest.masked_fill(~complete[:, None], -1)
-        rival_row = _images_of(nearest.clamp(min=0), target, complete, rival_image, seed)
+        nearest = nearest_label_sets(target, k, frequency=frequency, valid=valid)
+        nearest = nearest.masked_fill(~valid[:, None], -1)
+        rival_row = _images_of(nearest.clamp(min=0), target, valid, rival_image, seed)
         rival = _distance(_rows(image, rival_row), label[:, None]) / unit  # (B, K)
         way2 = _one_way(own, rival, nearest >= 0, temperature, violation)
 
@@ -107,11 +109,11 @@ def two_way_terms(
         if sets is not None and set_embedding is not None:
             set_label = set_embedding.to(dtype)
             nearest = nearest_label_sets(target, k, candidates=sets, frequency=set_frequency)
-            nearest = nearest.masked_fill(~complete[:, None], -1)
+            nearest = nearest.masked_fill(~valid[:, None], -1)
         rival = _distance(image[:, None], _rows(set_label, nearest.clamp(min=0))) / unit
         way1 = _one_way(own, rival, nearest >= 0, temperature, violation)
 
-    mean_own = (own.detach() * complete).sum() / complete.sum().clamp(min=1)
+    mean_own = (own.detach() * valid).sum() / valid.sum().clamp(min=1)
     return TwoWay(way1.loss, way2.loss, mean_own, way1.nll, way2.nll, way1.chance, way2.chance)
 
 
@@ -151,14 +153,14 @@ def _rows(x: Tensor, row: Tensor) -> Tensor:
     return F.embedding(row, x)
 
 
-def _images_of(chosen: Tensor, target: Tensor, complete: Tensor, rival_image: str, seed: int) -> Tensor:
+def _images_of(chosen: Tensor, target: Tensor, valid: Tensor, rival_image: str, seed: int) -> Tensor:
     """A row with the same set for each first row of a set in ``chosen``. (B, K) -> (B, K)"""
     if rival_image == "first":
         return chosen
     size = len(target)
     row = torch.arange(size, device=target.device)
-    equal = (hamming(target, target) == 0) & complete  # (B, B): row j has row i's set
-    first = torch.where(complete, torch.where(equal, row, size).amin(1), row)  # an incomplete row is alone
+    equal = equal_cells(known_cells(target)) & valid  # (B, B): row j has row i's set
+    first = torch.where(valid, torch.where(equal, row, size).amin(1), row)  # a row that is not valid is alone
     by_set = first.argsort(stable=True)  # rows of one set side by side, in the order of first
     start = (first[None, :] < first[:, None]).sum(1)
     count = (first[None, :] == first[:, None]).sum(1)
@@ -178,7 +180,7 @@ def _check(
     temperature: float,
     violation: float,
     rival_image: str,
-    complete: Tensor | None,
+    valid: Tensor | None,
     sets: Tensor | None,
     set_embedding: Tensor | None,
 ) -> None:
@@ -196,8 +198,8 @@ def _check(
         raise ValueError(f"violation must be at least 0, got {violation}")
     if rival_image not in ("random", "first"):
         raise ValueError(f"rival_image must be 'random' or 'first', got {rival_image!r}")
-    if complete is not None and (complete.shape != (len(image),) or complete.dtype != torch.bool):
-        raise ValueError(f"complete must be bool ({len(image)},), got {complete.dtype} {_shapes(complete)}")
+    if valid is not None and (valid.shape != (len(image),) or valid.dtype != torch.bool):
+        raise ValueError(f"valid must be bool ({len(image)},), got {valid.dtype} {_shapes(valid)}")
     if (sets is None) != (set_embedding is None):
         raise ValueError("sets and set_embedding go together, got one of them")
     if sets is not None and set_embedding is not None:

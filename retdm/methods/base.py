@@ -1,6 +1,7 @@
 """The base of every method: labels, the images' normalisation, scores."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -45,11 +46,14 @@ class Method(LightningModule):
     Attributes:
         takes: the kinds of batches of a data set that it can work on.
         exports: its scores are tensor operations of fixed shapes, which can be exported as a program.
+        rows_of_checkpoint: dotted names of its tensors of which a checkpoint may have another number of rows, all of
+            them the same number.
         has_thresholds: it chooses a threshold a label on its training split, the buffer ``thresholds`` (L,).
     """
 
     takes: ClassVar[frozenset[type]] = frozenset({Batch})
     exports: ClassVar[bool] = True
+    rows_of_checkpoint: ClassVar[tuple[str, ...]] = ()
     has_thresholds: ClassVar[bool] = False
     encoder: Encoder
     thresholds: Tensor
@@ -71,6 +75,13 @@ class Method(LightningModule):
         # Buffers, because making a GPU tensor of plain numbers waits for the GPU; the checkpoint has the transform.
         for name, numbers in (("pixel_mean", backbone.transform.mean), ("pixel_deviation", backbone.transform.std)):
             self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        saved = [len(state_dict[prefix + name]) for name in self.rows_of_checkpoint if prefix + name in state_dict]
+        for name in self.rows_of_checkpoint if saved else ():
+            tensor = attrgetter(name)(self)
+            tensor.data = tensor.new_empty(saved[0], *tensor.shape[1:])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def scores(self, batch: AnyBatch) -> Tensor:
         """Probabilities (B, L) in [0, 1] for a batch of a kind that it ``takes``, or for its precomputed features."""

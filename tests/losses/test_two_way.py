@@ -212,8 +212,8 @@ def test_large_distances_neither_overflow_nor_vanish() -> None:
         ({"unit": torch.ones(2)}, r"a \(\) tensor"),
         ({"violation": -1.0}, "violation must be at least 0, got -1.0"),
         ({"rival_image": "last"}, "'random' or 'first', got 'last'"),
-        ({"complete": torch.ones(3, dtype=torch.bool)}, r"complete must be bool \(7,\)"),
-        ({"complete": torch.ones(7)}, "complete must be bool"),
+        ({"valid": torch.ones(3, dtype=torch.bool)}, r"valid must be bool \(7,\)"),
+        ({"valid": torch.ones(7)}, "valid must be bool"),
         ({"frequency": torch.ones(3)}, r"frequency must be \(7,\), one for each candidate, got \(3,\)"),
         ({"sets": torch.ones(2, 4)}, "go together"),
         (

@@ -29,7 +29,7 @@ def label_set_scores(
     Args:
         image: (B, D) embeddings.
         set_embedding: (S, D).
-        sets: bool (S, L), distinct; S may be 0.
+        sets: (S, L), distinct, of 0, 1, and where a label is unknown how probable it is; S may be 0.
         counts: int64 (S,), how many training rows have each set, at least 1.
         k: sets that are counted, at least 1; where there are fewer, all.
         scale: divides the distances, above 0: ``unit * temperature`` of the loss.

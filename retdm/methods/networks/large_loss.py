@@ -1,6 +1,5 @@
 """Large loss, corrected for good: unknown labels whose absence is believed least become positive, and stay so."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -29,6 +28,7 @@ class LargeLoss(DeepMethod):
 
     loss_names = ("classification",)
     unknown_at_the_probe = "absent"
+    rows_of_checkpoint = ("corrected",)
     corrected: Tensor  # bool (N, L)
 
     def __init__(
@@ -65,8 +65,3 @@ class LargeLoss(DeepMethod):
             times = self.corrected.int().index_add_(0, index, large.int())  # rows may repeat in a batch
             self.corrected = times > 0
             self.found = None
-
-    def _load_from_state_dict(self, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
-        if (saved := state.get(f"{prefix}corrected")) is not None:  # of as many rows as the set had
-            self.corrected = torch.empty_like(saved, device=self.corrected.device)
-        super()._load_from_state_dict(state, prefix, *rest)

@@ -46,6 +46,11 @@ class RETDM(WeightedMethod):
         violation: weight of the hinge on rivals nearer than the own partner (eq. 6).
         mu: weight of way 2 (eq. 8; 1 in the paper).
         pool: rivals of way 1 are label sets of the ``batch``, or of the whole ``train`` split.
+        min_known: share of its labels that must be known for an image to have a label set; one without is neither
+            anchor nor rival. Below 1, sets are what is known of them: rivals contradict each other in a known label,
+            and the nearest are those of the least expected distance (:func:`retdm.losses.nearest_label_sets`); an
+            unknown label is fed to the label net, and counts in ``score``, as its share of the training images in
+            which it is known. At 1 it is fed as absent.
         rival_image: the image of a neighbouring set in way 2: a ``random`` one of the batch, or the ``first``.
         reduction: ``mean`` or ``sum`` of the classification loss over labels.
         score: what labels are scored by: the ``classifier``; the ``label_sets`` of the training split, of which the
@@ -59,10 +64,12 @@ class RETDM(WeightedMethod):
 
     loss_names = ("classification", "metric", "reconstruction")
     unit: Tensor
-    train_sets: Tensor  # bool (S, L), the distinct label sets of the training split
+    train_sets: Tensor  # (S, L), the distinct label sets of the training split, with ``filling`` where unknown
     train_counts: Tensor  # int64 (S,), how many rows have each
     frequency: Tensor
+    filling: Tensor  # (L,), what stands in a label set for an unknown label
     share: Tensor  # (), the classifier's in ``both``
+    rows_of_checkpoint = ("train_sets", "train_counts")  # a search finds them there
 
     def __init__(
         self,
@@ -76,6 +83,7 @@ class RETDM(WeightedMethod):
         violation: Annotated[float, AtLeast(0)] = 1.0,
         mu: Annotated[float, AtLeast(0)] = 1.0,
         pool: Literal["batch", "train"] = "batch",
+        min_known: Annotated[float, Between(0, 1, with_low=False)] = 1.0,
         rival_image: Literal["random", "first"] = "random",
         reduction: Literal["mean", "sum"] = "mean",
         score: Literal["classifier", "label_sets", "both"] = "classifier",
@@ -88,14 +96,14 @@ class RETDM(WeightedMethod):
         )
         self.reconstruction = nn.Linear(embedding_dim, len(labels))
         self.k, self.temperature, self.violation, self.mu = k, temperature, violation, mu
-        self.pool, self.rival_image, self.reduction = pool, rival_image, reduction
+        self.pool, self.rival_image, self.reduction, self.min_known = pool, rival_image, reduction, min_known
         self.measures_unit = unit == "spread"
         self.register_buffer("unit", torch.tensor(1.0 if unit == "spread" else float(unit)))
         if mixture is not None and score != "both":
             raise UserError(f"method.mixture={mixture:g} has no use with method.score={score}", "method.score=both")
         self.score, self.chooses_on_validation = score, score == "both" and mixture is None
         self.register_buffer("share", torch.tensor(0.5 if mixture is None else float(mixture)))
-        self.register_buffer("train_sets", torch.zeros(0, len(labels), dtype=torch.bool))
+        self.register_buffer("train_sets", torch.zeros(0, len(labels)))
         self.register_buffer("train_counts", torch.zeros(0, dtype=torch.int64))
 
     @property
@@ -104,22 +112,26 @@ class RETDM(WeightedMethod):
 
     def use_training_labels(self, labels: TrainingLabels) -> None:
         super().use_training_labels(labels)
-        complete = labels.known.all(dim=1)  # a row with an unknown label has no label set
-        sets, counts = labels.target[complete].float().unique(dim=0, return_counts=True)
+        positive, negative = labels.counts
+        share = (positive + 0.5) / (positive + negative + 1)  # never 0 or 1, which are known
+        self.register_buffer("filling", share if self.min_known < 1 else torch.zeros_like(share), persistent=False)
+        sets = self._label_sets(labels.target.float(), labels.known)[self._has_set(labels.known)]
+        self.train_sets, self.train_counts = sets.unique(dim=0, return_counts=True)
         if self.score != "classifier" and len(sets) == 0:
+            enough = "all its labels" if self.min_known == 1 else f"{self.min_known:g} of its labels"
             raise UserError(
-                f"method.score={self.score}: no training image has all its labels known, so there is no label set",
-                "method.score=classifier",
+                f"method.score={self.score}: no training image has {enough} known, so there is no label set",
+                "method.score=classifier, or a lower method.min_known",
             )
-        self.train_sets, self.train_counts = sets > 0.5, counts  # in the checkpoint: a search finds them
         self.register_buffer("frequency", labels.frequency, persistent=False)  # of the data's rows
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
-        if (name := f"{prefix}train_sets") in state_dict:  # a checkpoint may have another number of them
-            size = len(state_dict[name])
-            self.train_sets = self.train_sets.new_empty(size, len(self.labels))
-            self.train_counts = self.train_counts.new_empty(size)
-        super()._load_from_state_dict(state_dict, prefix, *more)
+    def _label_sets(self, target: Tensor, known: Tensor) -> Tensor:
+        """Label sets (B, L) as losses take them; what stands in an unknown cell of ``target`` is not read."""
+        return torch.where(known, target, self.filling)
+
+    def _has_set(self, known: Tensor) -> Tensor:
+        """(B, L) -> bool (B,): enough of a row is known."""
+        return known.float().mean(dim=1) >= self.min_known - 1e-6  # a share may be rounded
 
     def embed_label_sets(self, sets: Tensor) -> Tensor:
         """Label sets (S, L) in the space of the images' embeddings, (S, D)."""
@@ -174,10 +186,11 @@ class RETDM(WeightedMethod):
             logits = self.classifier(image)
         losses = {"classification": self.classification_loss(logits, batch, self.reduction)}
         if {"metric", "reconstruction"} & set(self.active):
-            label = self.label_net(batch.target)
+            sets = self._label_sets(batch.target, batch.known)
+            label = self.label_net(sets)
             losses["reconstruction"] = squared_error(self.reconstruction(label), batch.target, batch.known)
             if "metric" in self.active:
-                ways = self._ways(image, label, batch)
+                ways = self._ways(image, label, sets, batch)
                 losses["metric"] = ways.way1 + self.mu * ways.way2
                 self.diagnostics = {
                     "own_distance": ways.own_distance,
@@ -189,10 +202,10 @@ class RETDM(WeightedMethod):
             self._log_gradient_ratio(image, losses, at_half)
         return losses
 
-    def _ways(self, image: Tensor, label: Tensor, batch: AnyBatch) -> TwoWay:
+    def _ways(self, image: Tensor, label: Tensor, target: Tensor, batch: AnyBatch) -> TwoWay:
         """Both ways over the global batch: every row of it can be a rival."""
         total = batch.total
-        target, complete = gather_rows(batch.target, total), gather_rows(batch.known.all(dim=1), total)
+        target, valid = gather_rows(target, total), gather_rows(self._has_set(batch.known), total)
         pool: dict[str, Tensor] = {}
         if self.pool == "train":
             sets, counts = self.train_sets, self.train_counts
@@ -211,7 +224,7 @@ class RETDM(WeightedMethod):
             violation=self.violation,
             rival_image=self.rival_image,
             seed=self.loss_seed,
-            complete=complete,
+            valid=valid,
             frequency=self.frequency[gather_rows(batch.index, total)],
             **pool,
         )

@@ -1,6 +1,5 @@
 """ROLE: a classifier, and an estimate of every unknown training label, which learn from each other."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -33,11 +32,6 @@ class RowEstimates(nn.Module):
     def forward(self, index: Tensor) -> Tensor:
         return nn.functional.embedding(index, self.log_odds)  # whose gradient is added up in order where rows repeat
 
-    def _load_from_state_dict(self, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
-        if (saved := state.get(f"{prefix}log_odds")) is not None:  # of as many rows as the set had
-            self.log_odds.data = torch.empty_like(saved, device=self.log_odds.device)
-        super()._load_from_state_dict(state, prefix, *rest)
-
 
 class Role(DeepMethod):
     """Online estimation of unknown labels (ROLE, Cole et al., CVPR 2021).
@@ -53,6 +47,7 @@ class Role(DeepMethod):
 
     loss_names = ("classification",)
     unknown_at_the_probe = "absent_without_negatives"
+    rows_of_checkpoint = ("estimates.log_odds",)
     expected: Tensor
 
     def __init__(

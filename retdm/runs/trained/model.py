@@ -196,11 +196,13 @@ class Model:
     def training_sets(self) -> tuple[np.ndarray, np.ndarray]:
         """The distinct label sets of the training split, bool (S, L), and how many images had each, int64 (S,).
 
-        Where the method embeds no label sets there are none.
+        Sets with an unknown label are not among them. Where the method embeds no label sets there are none.
         """
         if not isinstance(self.method, RETDM):
             return np.zeros((0, len(self.labels)), bool), np.zeros(0, np.int64)
-        return self.method.train_sets.cpu().numpy(), self.method.train_counts.cpu().numpy()
+        sets, counts = self.method.train_sets.cpu().numpy(), self.method.train_counts.cpu().numpy()
+        complete = ((sets == 0) | (sets == 1)).all(axis=1)
+        return sets[complete] == 1, counts[complete]
 
     def _batches(self, given: Any, batch_size: int) -> Iterable[Batch | BagBatch]:
         if batch_size < 1:
