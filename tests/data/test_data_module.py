@@ -159,18 +159,18 @@ def test_label_set_frequency_counts_the_training_rows_with_a_rows_label_set(make
     assert data.training_labels().frequency.tolist() == expected
 
 
-def test_a_row_with_an_unknown_label_has_no_label_set(make: Make) -> None:
+def test_a_row_with_an_unknown_label_has_a_label_set_of_its_own(make: Make) -> None:
     data = make()
     train = data.splits["train"]
     targets, known = data.source.targets, data.source.known
     targets[train[:4]] = targets[train[0]]
-    known[train[1], 0] = False
+    known[train[1:3], 0] = False
     labels = data.training_labels()
-    assert not labels.known[1, 0] and labels.known.sum() == known[train].size - 1
+    assert not labels.known[1, 0] and labels.known.sum() == known[train].size - 2
     found = labels.frequency
     alike = sum((targets[row] == targets[train[0]]).all() for row in train)
-    assert found[train[0]] == alike - 1
-    assert found[train[1]] == 0
+    assert found[train[0]] == alike - 2
+    assert found[train[1]] == found[train[2]] == 2
 
 
 def test_data_that_is_trained_on_validation_is_a_copy_with_both_splits_rows(make: Make) -> None:

@@ -59,7 +59,7 @@ CASES = [
     ("method=retdm method.head=csra", Batch),
     ("method=bce method.loss=distribution_balanced", Batch),
     ("method=retdm method.pos_weight=balanced", Batch),
-    ("method=retdm method.pool=train method.k=2", Batch),
+    ("method=retdm method.pool=train method.k=2 method.min_known=0.5", Batch),
     ("method=retdm method.score=label_sets", Batch),
     ("method=retdm method.rival_image=first", Batch),
 ]
