@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from retdm.data.modules import ImageData
 from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, features_of
+from retdm.runs.start import start_at_frequencies
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 
@@ -42,6 +43,7 @@ class FrozenFeatures:
         methods = [_network(settings, data.labels) for _ in range(count)]
         for method in methods:
             method.use_training_labels(labels)
+            start_at_frequencies(method, labels)
             method.encoder.set_moments(*moments)
         return methods
 

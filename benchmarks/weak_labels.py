@@ -79,9 +79,9 @@ WAYS = {
         ("method=role",), tuple(f"{k} {rate}".strip() for k in ("", "method.expected=given") for rate in ("", FASTER))
     ),
     "entropy": _loss("entropy", "alpha:0.1", "alpha:0.2"),
-    "large_loss, reject": _loss("large_loss", "way:reject,rate:0.005", "way:reject,rate:0.02"),
-    "large_loss, correct": _loss("large_loss", "way:correct,rate:0.005", "way:correct,rate:0.02"),
-    "large_loss for good": Way(("method=large_loss",), ("method.rate=0.002", "method.rate=0.01")),
+    "large_loss, reject": _loss("large_loss", *(f"way:reject,rate:{rate}" for rate in (0.002, 0.005, 0.02))),
+    "large_loss, correct": _loss("large_loss", *(f"way:correct,rate:{rate}" for rate in (0.002, 0.005, 0.02))),
+    "large_loss for good": Way(("method=large_loss",), ("method.rate=0.0005", "method.rate=0.002")),
     "hill": _loss("hill", "", "margin:0", observations=ALL),
     "splc": _loss("splc", "threshold:0.6", "threshold:0.8"),
     "asymmetric": Way(

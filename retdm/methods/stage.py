@@ -51,7 +51,7 @@ UNTRAINED = Stage("none", train=(), losses=(), lr=1.0, max_epochs=0)  # of a met
 
 # What a schedule says beside its stages; see retdm/runs/start.py and retdm/training/averaging.py.
 START: dict[str, Any] = {
-    "start": Literal["random", "probe"],
+    "start": Literal["random", "frequencies", "probe"],
     "average": Annotated[float, Between(0, 1, with_high=False)],
     "ema": Annotated[float, Between(0, 1, with_high=False)],
 }

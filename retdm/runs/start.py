@@ -1,6 +1,7 @@
-"""The start of a network at a probe: a logistic regression of the backbone's features, and the stages that read them.
+"""The start of a network: at the labels' frequencies; or at a probe, a logistic regression of the backbone's features,
+followed by the stages that read these.
 
-All of this takes seconds and ends with ``start.ckpt``; a run that is killed before that file is written begins anew.
+The latter takes seconds and ends with ``start.ckpt``; a run that is killed before that file is written begins anew.
 """
 
 import logging
@@ -10,11 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from retdm.batch import TrainingLabels
 from retdm.data.base_module import Data
 from retdm.display.screen import track
 from retdm.errors import UserError
+from retdm.methods.components.labels import cells_of_probe, smoothed_prior
 from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
 from retdm.runs.build import describe, features_of
@@ -48,6 +51,28 @@ class Start(NamedTuple):
     criteria: dict[str, Any]
     stages: list[dict[str, Any]]
     out_of_fold: dict[str, Tensor] | None
+
+
+@torch.no_grad()
+def start_at_frequencies(method: DeepMethod, labels: TrainingLabels) -> None:
+    """Let a head that is one linear layer give every image the labels' frequencies in the training split.
+
+    Random weights over some thousand features give each image random scores, most of which a few hundred images cannot
+    take back: with fewer images than features, weights keep what they were in all directions that no image has. And
+    losses that believe high scores of unknown labels begin by believing chance. Unknown cells are read as the method's
+    loss reads them, see :func:`retdm.methods.components.labels.cells_of_probe`.
+    """
+    head = method.classifier
+    if not isinstance(head, nn.Linear):
+        return
+    target, known = labels.target.cpu().numpy(), labels.known.cpu().numpy()
+    cells = cells_of_probe(target, known, method.unknown_at_the_probe)
+    prior = smoothed_prior(np.where(known, target, 0), cells)
+    log_odds = torch.from_numpy(np.log(prior / (1 - prior)))
+    if method.pos_weight is not None:
+        log_odds += method.pos_weight.cpu().log()
+    head.weight.zero_()
+    head.bias.copy_(log_odds)
 
 
 def start_at_probe(

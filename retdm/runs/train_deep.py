@@ -19,7 +19,7 @@ from retdm.runs.evaluate import evaluate_method, main_criteria
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import OUT_OF_FOLD, ChosenOn
 from retdm.runs.folder.saved import weights_into
-from retdm.runs.start import FEW, Start, average_with_start, read_start, start_at_probe
+from retdm.runs.start import FEW, Start, average_with_start, read_start, start_at_frequencies, start_at_probe
 from retdm.runs.trainer import build_trainer
 from retdm.settings.devices import device_of
 from retdm.settings.run_settings import RunSettings
@@ -72,8 +72,11 @@ def train_deep(
     if settings.start == "probe":
         begin = partial(start_at_probe, folder, settings, data, method, validation, chosen_on)
         start = read_start(folder, settings) if resume else begin()
-    elif method.encoder.backbone.frozen and not resume:
-        method.encoder.set_moments(*data.moments())
+    elif not resume:
+        if settings.start == "frequencies":
+            start_at_frequencies(method, data.training_labels())
+        if method.encoder.backbone.frozen:
+            method.encoder.set_moments(*data.moments())
     planned = [stage for stage in method.stages if stage.inputs == "images"]
     if not planned:  # the start is all there is
         if is_leader():

@@ -180,7 +180,7 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
         return start
     start |= given
     method["stages"] = [{**stage, **schedule.get(stage.get("name"), {})} for stage in stages]
-    if start["start"] == "random":
+    if start["start"] != "probe":
         for stage in method["stages"]:
             if stage.get("inputs") == "features" and stage.get("max_epochs"):
                 raise UserError(
@@ -191,7 +191,7 @@ def _set_stages(method: dict[str, Any], schedule: dict[str, Any], choices: dict[
             raise UserError("no stage has an epoch to train", "set schedule.<stage>.max_epochs above 0")
         if start["average"]:
             raise UserError(
-                f"schedule.average={start['average']}: weights that start at random are no part of what is tested",
+                f"schedule.average={start['average']}: weights that no probe set are no part of what is tested",
                 "schedule.start=probe, or schedule.average=0",
             )
     return start if _stages_on_images(method["stages"]) else start | {"average": 0.0, "ema": 0.0}

@@ -22,7 +22,7 @@ from retdm.methods.deep import DeepMethod
 from retdm.runs.build import build_data, build_method, features_of
 from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import OUT_OF_FOLD, read_chosen_on
-from retdm.runs.start import average_with_start
+from retdm.runs.start import average_with_start, start_at_frequencies
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 from retdm.training.evaluation import threshold_on
@@ -53,6 +53,45 @@ def started(settings: RunSettings) -> tuple[DeepMethod, FeatureBatch, Tensor]:
     features = method.encoder.pooled(batch.features.float())
     method.start_at_probe(features, batch.target, batch.known)
     return method.eval(), batch, features
+
+
+@pytest.mark.parametrize(
+    "loss, absent", [("binary_cross_entropy", False), ("assume_negative", True), ("expected_positives", False)]
+)
+def test_a_linear_head_may_begin_at_the_frequencies_as_its_loss_reads_unknown_labels(
+    tiny: Tiny, loss: str, absent: bool
+) -> None:
+    settings = tiny("method=bce", f"method.loss={loss}", "data.observe=share:0.5", "precompute=true")
+    data = build_data(settings)
+    method = build_method(settings, data.labels)
+    assert isinstance(method, DeepMethod)
+    labels = data.training_labels()
+    method.use_training_labels(labels)
+    start_at_frequencies(method, labels)
+    features = torch.randn(5, method.encoder.width)
+    scores = method.classifier(features).sigmoid()
+    for j in range(len(data.labels)):
+        cells = [bool(y) for y, known in zip(labels.target[:, j], labels.known[:, j], strict=True) if known]
+        rows = len(labels.target) if absent else len(cells)
+        assert scores[:, j].tolist() == pytest.approx([(sum(cells) + 1) / (rows + 2)] * 5)
+
+
+def test_weights_of_positives_shift_the_frequencies_and_other_heads_stay_as_they_are(tiny: Tiny) -> None:
+    data = build_data(tiny("method=bce"))
+    labels = data.training_labels()
+    for words, weighs in ((["method.pos_weight=balanced"], True), (["method.head=csra"], False)):
+        method = build_method(tiny("method=bce", *words), data.labels)
+        assert isinstance(method, DeepMethod)
+        before = {name: value.clone() for name, value in method.state_dict().items()}
+        method.use_training_labels(labels)
+        start_at_frequencies(method, labels)
+        if weighs:  # of n positives and m negatives, each n weighs m ÷ n
+            frequent = (labels.target.sum(0) + 1) / (len(labels.target) + 2)
+            ratio = (1 - labels.target).sum(0) / labels.target.sum(0)
+            odds = method.classifier.bias.exp()
+            assert torch.allclose(odds, frequent / (1 - frequent) * ratio, rtol=1e-5)
+        else:
+            assert all(torch.equal(value, method.state_dict()[name]) for name, value in before.items())
 
 
 def probed(method: DeepMethod, features: Tensor, batch: FeatureBatch) -> Tensor:
