@@ -273,7 +273,7 @@ def test_a_start_of_another_run_is_neither_averaged_nor_continued(tiny: Tiny) ->
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["schedule=short", "+schedule.average=0.5"], "schedule.average=0.5: weights that start at random"),
+        (["schedule=short", "+schedule.average=0.5"], "schedule.average=0.5: weights that no probe set"),
         (["schedule=fine_tune", "schedule.average=1"], "schedule.average=1 is not a number from 0 to below 1"),
         (["schedule=fine_tune", "schedule.start=middle"], "schedule.start=middle is not"),
         (["schedule=fine_tune", "schedule.start=random", "schedule.average=0"], "inputs=features: features are"),
