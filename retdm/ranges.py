@@ -35,6 +35,11 @@ def AtLeast(low: float) -> Range:
     return Range(low, float("inf"), f"of at least {low:g}")
 
 
+def AtMost(high: float) -> Range:
+    """``high`` and every smaller number."""
+    return Range(float("-inf"), high, f"of at most {high:g}")
+
+
 def Between(low: float, high: float, *, with_low: bool = True, with_high: bool = True) -> Range:
     """The numbers from ``low`` to ``high``, without an end for which ``with_…`` is false."""
     start = f"from {low:g}" if with_low else f"above {low:g}"

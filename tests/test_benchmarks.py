@@ -32,7 +32,7 @@ SMALLEST = {
     "near_duplicates": "set=synthetic images=4 "
     "words='data.size=40 data.image_size=32 backbone=vgg_small backbone.weights=none'",
     "weak_labels": "set=synthetic splits=1 observe=share:.6 rates=0.03,0.1 ways=complete,hill,role,asymmetric "
-    "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none'",
+    "words='data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none schedule.end_to_end.min_steps=0'",
     "synthetic_difficulty": "--size 60 --side 16 --network --epochs 1 --threads 1",
 }
 NOT_HERE = {
@@ -97,7 +97,7 @@ def test_losses_for_missing_labels_are_trained_as_by_the_command(
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.chdir(tmp_path)
-    words = "data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none"
+    words = "data.size=60 data.image_size=32 backbone=vgg_small backbone.weights=none schedule.end_to_end.min_steps=0"
     asked = ["set=synthetic", "splits=1", "observe=single_positive", "rates=0.1", "ways=role", f"words={words}"]
     monkeypatch.setattr(sys, "argv", ["weak_labels", *asked])
     importlib.import_module("weak_labels").main()

@@ -55,7 +55,7 @@ class Start(NamedTuple):
 
 @torch.no_grad()
 def start_at_frequencies(method: DeepMethod, labels: TrainingLabels) -> None:
-    """Let a head that is one linear layer give every image the labels' frequencies in the training split.
+    """Let a linear head on the backbone's features give every image the labels' frequencies in the training split.
 
     Random weights over some thousand features give each image random scores, most of which a few hundred images cannot
     take back: with fewer images than features, weights keep what they were in all directions that no image has. And
@@ -63,7 +63,7 @@ def start_at_frequencies(method: DeepMethod, labels: TrainingLabels) -> None:
     loss reads them, see :func:`retdm.methods.components.labels.cells_of_probe`.
     """
     head = method.classifier
-    if not isinstance(head, nn.Linear):
+    if not isinstance(head, nn.Linear) or len(method.encoder.layers) > 1:  # which weights of 0 would keep from learning
         return
     target, known = labels.target.cpu().numpy(), labels.known.cpu().numpy()
     cells = cells_of_probe(target, known, method.unknown_at_the_probe)

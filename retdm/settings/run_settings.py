@@ -40,8 +40,8 @@ class RunSettings:
             ``backbone`` is empty where the data gives bags, ``optimizer`` where the method is fitted, ``augment`` where
             no image is trained on.
         start: of a network's weights: ``random``, but for those of the backbone; ``frequencies``, so too, but that a
-            linear head gives every image the labels' frequencies; or ``probe``, a logistic regression of the backbone's
-            features.
+            linear head on the backbone's features gives every image the labels' frequencies; or ``probe``, a logistic
+            regression of these features.
         average: share of the starting weights in those that are tested, from 0 to below 1.
         ema: decay of the moving average of the weights that is tested in their place; 0 takes none.
         choices: group -> name of the YAML file that was chosen for it.

@@ -170,6 +170,13 @@ def test_partial_bce_weighs_an_images_known_cells_by_their_share(alpha: float, g
     assert partial_bce(logits, target, known, alpha=alpha, gamma=gamma).item() == pytest.approx(expected / 7, abs=1e-12)
 
 
+def test_partial_bce_is_the_mean_over_known_cells_where_alpha_says_so() -> None:
+    logits, _, _ = batch()
+    target, known = (logits > 0.3).double(), torch.arange(5).expand(7, 5) < 2
+    found = partial_bce(logits, target, known, alpha=-5 / 2)
+    assert found.item() == pytest.approx(binary_cross_entropy(logits, target, known).item(), abs=1e-12)
+
+
 @pytest.mark.parametrize("q", [1.0, 0.7, 1e-6])
 def test_gce_lies_between_the_absolute_error_and_the_cross_entropy(q: float) -> None:
     logits, target, known = batch()
@@ -225,7 +232,7 @@ def test_limits(name: str) -> None:
     [
         (partial(assume_negative, unknown_weight=-1.0), "unknown_weight must be at least 0"),
         (partial(smoothed_negative, smoothing=1.1), "smoothing must be in"),
-        (partial(entropy_loss, alpha=-0.1), "alpha must be at least 0"),
+        (partial(entropy_loss, alpha=-0.1), "alpha must be from 0 to 1"),
         (partial(partial_bce, alpha=2.0), "alpha must be at most 1"),
         (partial(gce, q=0.0), "q must be in"),
     ],

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from retdm.losses.cells import read_all_cells
 from retdm.losses.distributed import mean_over_batch
-from retdm.ranges import AtLeast
+from retdm.ranges import Between
 
 UNKNOWN_AT_THE_PROBE = "absent_without_negatives"
 
 
 def entropy_loss(
-    logits: Tensor, target: Tensor, known: Tensor | None = None, *, alpha: Annotated[float, AtLeast(0)] = 0.2
+    logits: Tensor, target: Tensor, known: Tensor | None = None, *, alpha: Annotated[float, Between(0, 1)] = 0.2
 ) -> Tensor:
     """Mean over all cells of the cross-entropy where known, and of −α·H(p) where not, H the entropy of p and 1 − p.
 
@@ -24,7 +24,7 @@ def entropy_loss(
         logits: (B, L), before the sigmoid; those of unknown cells count too.
         target: (B, L) in {0, 1}; what stands in an unknown cell, NaN included, is never read.
         known: (B, L) bool, None where every cell is known.
-        alpha: weight of the entropy, at least 0.
+        alpha: weight of the entropy, from 0 to 1.
 
     Returns:
         () float32 or wider. Of many processes, this one's share: see :func:`retdm.losses.distributed.mean_over_batch`.
@@ -32,8 +32,8 @@ def entropy_loss(
     Raises:
         ValueError: unequal shapes, a number out of its range.
     """
-    if not alpha >= 0:
-        raise ValueError(f"alpha must be at least 0, got {alpha}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be from 0 to 1, got {alpha}")
     logits, positive, unknown = read_all_cells(logits, target, known)
     cost = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
     entropy = F.softplus(logits) - logits * logits.sigmoid()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from retdm.losses.cells import read_cells
 from retdm.losses.distributed import mean_over_batch
-from retdm.ranges import Above
+from retdm.ranges import Above, AtMost
 
 
 def partial_bce(
@@ -16,13 +16,13 @@ def partial_bce(
     target: Tensor,
     known: Tensor | None = None,
     *,
-    alpha: float = -4.45,
+    alpha: Annotated[float, AtMost(1)] = -4.45,
     gamma: Annotated[float, Above(0)] = 1.0,
 ) -> Tensor:
     """Mean over images of g(s) ÷ L times the cross-entropy summed over the image's known cells, s their share.
 
     g(s) = α·s^γ + 1 − α, so that an image of which all is known has g = 1. Where all is known, this is
-    :func:`retdm.losses.binary_cross_entropy`. With α = 1 − 1 ÷ s it would be the mean over known cells.
+    :func:`retdm.losses.binary_cross_entropy`. With γ = 1, α = −1 ÷ s is the mean over known cells.
 
     Args:
         logits: (B, L), before the sigmoid.
