@@ -1,7 +1,6 @@
 """Shared by all tests: one thread, and a run small enough to be trained in a second or two."""
 
 import copy
-import functools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -16,13 +15,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands too: two workers sh
 import torch
 from awkward import Case, awkward
 from browsers import CHROMIUM
+from composing import composed
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.plugins.config_source import ConfigResult
+from matplotlib.figure import Figure
 from untrained import Untrained, untrained_run
 
 from retdm.commands.train import train
+from retdm.registry import CONF
 from retdm.runs.folder.paths import RunFolder
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
-from retdm.training.pictures import png
+from retdm.training.pictures import callback, png
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -42,11 +46,50 @@ TINY = [
 ]
 
 
+RENDERED = png.rendered
+DRAW = {
+    name: getattr(callback, name)
+    for name in ("draw_predictions", "draw_heat_maps", "draw_curves", "draw_bars", "draw_embedding")
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_pictures() -> Iterator[None]:
+    """Runs write their pictures blank: to draw them takes a third of a tiny run's time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(png, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
+        for name in DRAW:
+            patched.setattr(callback, name, lambda *_: Figure())
+        yield
+
+
 @pytest.fixture(autouse=True)
-def unpainted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs make their figures but do not paint them, which takes most of the time; in a ``painted`` test they do."""
-    if request.node.get_closest_marker("painted") is None:
-        monkeypatch.setattr(png, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
+def drawn_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a ``drawn`` test the figures are made, in a ``painted`` one they become pixels too."""
+    painted = request.node.get_closest_marker("painted") is not None
+    if painted:
+        monkeypatch.setattr(png, "rendered", RENDERED)
+    if painted or request.node.get_closest_marker("drawn") is not None:
+        for name, draw in DRAW.items():
+            monkeypatch.setattr(callback, name, draw)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_read_once() -> Iterator[None]:
+    """Hydra reads each file of ``conf`` once, not for each of the hundreds of settings that are composed."""
+    read = FileConfigSource.load_config
+    known: dict[str, ConfigResult] = {}
+
+    def load(self: FileConfigSource, config_path: str) -> ConfigResult:
+        if self.path != str(CONF):
+            return read(self, config_path)
+        if config_path not in known:
+            known[config_path] = read(self, config_path)
+        return copy.deepcopy(known[config_path])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FileConfigSource, "load_config", load)
+        yield
 
 
 @pytest.fixture(params=range(5))
@@ -72,15 +115,12 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@functools.cache
-def composed(*overrides: str) -> RunSettings:
-    return compose_settings([*TINY, *overrides])
-
-
 @pytest.fixture
 def tiny(tmp_path: Path, tiny_cache: Path) -> Callable[..., RunSettings]:
     """``tiny("method=bce", …)``: settings of a tiny run under ``tmp_path``."""
-    return lambda *more: copy.deepcopy(composed(f"data.cache={tiny_cache}", *more)).changed(outputs=str(tmp_path))
+    return lambda *more: copy.deepcopy(composed(*TINY, f"data.cache={tiny_cache}", *more)).changed(
+        outputs=str(tmp_path)
+    )
 
 
 @pytest.fixture

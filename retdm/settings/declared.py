@@ -41,7 +41,7 @@ def parameters_of(target: Any) -> dict[str, Any]:
             annotations of anything but plain types, literals and ranges are ``Any`` then.
     """
     if isinstance(target, str):
-        return _read(target)
+        return dict(_read(target))
     found: dict[str, Any] = {}
     for each in inspect.getmro(target) if inspect.isclass(target) else (target,):
         if each is not target and "__init__" not in vars(each):
@@ -78,6 +78,7 @@ def lineage(target: str) -> Iterator[ClassInFile]:
                     yield from lineage(places.get(base.id, f"{module}.{base.id}"))
 
 
+@cache
 def _read(target: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for each in lineage(target):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from composing import composed
 
 from retdm.commands.train import train
 from retdm.criteria import CRITERIA
 from retdm.criteria.mean_average_precision import label_average_precision, mean_average_precision
 from retdm.registry import CONF
-from retdm.settings.compose import compose_settings
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 # The same path with another loss; tests/methods trains them too.
@@ -38,7 +38,7 @@ def shuffled(rows: dict[str, np.ndarray]) -> tuple[float, float]:
 def test_every_method_learns_from_drawn_images(method: str, tmp_path: Path, tiny_cache: Path) -> None:
     words = ["experiment=smoke", f"method={method}", *ENOUGH, "data.batch_size=8", *ITS_OWN.get(method, [])]
     places = [f"data.cache={tiny_cache}", f"outputs={tmp_path}"]
-    folder = train(compose_settings([*words, *places, "trainer.accelerator=cpu", "trainer.precision=32-true"]))
+    folder = train(composed(*words, *places, "trainer.accelerator=cpu", "trainer.precision=32-true"))
     found = json.loads((folder / "metrics.json").read_text())
     assert all(found["test"][name] is not None for name in CRITERIA)
     assert found["test_validation_threshold"] is not None

@@ -1,13 +1,13 @@
 """Many runs by one command: a failed one stops no other, and the same command runs only what is missing."""
 
+import contextlib
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from command_line import TINY, in_process, start
+from command_line import TINY, Done, in_process
 
 from retdm.commands.sweep import per_job
 
@@ -23,8 +23,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(place: Path) -> subprocess.CompletedProcess[str]:
-    return start("train.py", *SWEEP, folder=place)
+def done(place: Path) -> Done:
+    with contextlib.chdir(place):
+        return in_process("train.py", *SWEEP)
 
 
 @pytest.fixture
@@ -42,20 +43,20 @@ def test_a_failed_job_stops_no_other_and_the_sweep_ends_non_zero(there: Path) ->
     assert (failed / "error.txt").read_text().startswith(REASON + "\n")
 
 
-def test_the_sweep_says_on_one_line_that_it_failed(done: subprocess.CompletedProcess[str]) -> None:
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == ["error: 1 of 3 runs failed; the same command tries them again"]
+def test_the_sweep_says_on_one_line_that_it_failed(done: Done) -> None:
+    assert done.code == 1
+    assert done.err.splitlines() == ["error: 1 of 3 runs failed; the same command tries them again"]
 
 
-def test_the_table_has_all_jobs_and_the_reason_of_the_failed_one(done: subprocess.CompletedProcess[str]) -> None:
-    table = done.stdout[done.stdout.index("3 runs: ") :]
+def test_the_table_has_all_jobs_and_the_reason_of_the_failed_one(done: Done) -> None:
+    table = done.out[done.out.index("3 runs: ") :]
     rows = [line.split() for line in table.splitlines() if line.startswith("data.train_size=")]
     assert [row[:2] for row in rows if row[1] == "failed"] == [["data.train_size=1000", "failed"]]
     assert [row[0].partition("=")[2] for row in rows[:3]] == list(SIZES)
     assert f"data.train_size=1000 failed: {REASON}" in table.splitlines()
 
 
-def test_the_table_shows_what_metrics_json_holds(there: Path, done: subprocess.CompletedProcess[str]) -> None:
+def test_the_table_shows_what_metrics_json_holds(there: Path, done: Done) -> None:
     records = [json.loads(path.read_text()) for path in sorted(there.glob("outputs/.sweeps/*/[0-9]*.json"))][:3]
     for size, record in zip(SIZES, records, strict=True):
         assert f"data.train_size={size}" in record["overrides"]
@@ -65,7 +66,7 @@ def test_the_table_shows_what_metrics_json_holds(there: Path, done: subprocess.C
         else:
             assert record["error"] is None
             mean_ap = json.loads((Path(record["run"]) / "metrics.json").read_text())["test"]["mAP"]
-            row = next(line for line in done.stdout.splitlines() if line.startswith(f"data.train_size={size} "))
+            row = next(line for line in done.out.splitlines() if line.startswith(f"data.train_size={size} "))
             assert row.split()[1] == f"{mean_ap:.4f}"
 
 

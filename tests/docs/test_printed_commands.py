@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from composing import composed
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -96,7 +97,7 @@ def test_a_printed_training_command_has_only_settings_that_are_there(command: st
     if {"--help", "--cfg"} & set(words) or TO_BE_WRITTEN & set(words):
         return
     GlobalHydra.instance().clear()
-    check_takes(compose_settings(single(words)))
+    check_takes(composed(*single(words)))
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(TRAINING)))

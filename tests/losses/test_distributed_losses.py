@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from gradients import gradient
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from retdm.losses import binary_cross_entropy, gather_rows, mean_over_batch, squared_error, two_way_metric
@@ -96,7 +96,7 @@ def work(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("two_processes")
-    spawn(work, args=(str(folder),), nprocs=2)
+    start_processes(work, args=(str(folder),), nprocs=2, start_method="fork")  # PyTorch is imported once
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

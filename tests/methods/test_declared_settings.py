@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from composing import composed
 
 from retdm.errors import UserError
 from retdm.methods.base import Method
@@ -12,7 +13,6 @@ from retdm.methods.deep import DeepMethod
 from retdm.ranges import Range
 from retdm.registry import CONF
 from retdm.settings.checks import accepted, check_group
-from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
@@ -33,7 +33,7 @@ def outside(kind: Any) -> Iterator[Any]:
 
 
 def settings_of(name: str) -> RunSettings:
-    return compose_settings(["data=synthetic", "backbone=vgg_small", f"method={name}", "trainer.precision=32-true"])
+    return composed("data=synthetic", "backbone=vgg_small", f"method={name}", "trainer.precision=32-true")
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from composing import composed
 
 from retdm import registry
 from retdm.errors import UserError
@@ -29,7 +30,7 @@ from retdm.settings.compose import compose_settings
 )
 def test_an_unknown_key_is_named_with_the_nearest_there_is(override: str, message: str, near: str) -> None:
     with pytest.raises(UserError) as error:
-        compose_settings([override])
+        composed(override)
     assert error.value.message == message
     assert error.value.hint.startswith(near or "there are: ")
 
@@ -97,7 +98,7 @@ def test_a_value_that_cannot_be_is_blamed_on_the_file_that_has_it_and_not_on_ano
 )
 def test_a_value_that_cannot_be_is_named(override: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        compose_settings([override])
+        composed(override)
     assert message in error.value.message
 
 

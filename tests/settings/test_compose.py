@@ -1,6 +1,7 @@
 import pytest
 import torch
 import yaml
+from composing import composed
 
 from retdm.batch import BagBatch
 from retdm.errors import UserError
@@ -55,6 +56,18 @@ def test_every_other_choice_composes(group: str) -> None:
         settings = compose_settings([f"{group}={name}", *sized])
         assert settings.choices[group] == name
         assert (settings.choices["backbone"] == "none") == (settings.classes["data"].gives is BagBatch)
+
+
+def test_tests_that_compose_in_two_steps_get_the_same_settings() -> None:
+    words = [
+        "method=bce",
+        "schedule=fine_tune",
+        "+schedule.end_to_end.warmup=0.2",
+        "data.image_size=56",
+        "augment=light",
+        "augment.mixup=0.3",
+    ]
+    assert composed(*words) == compose_settings(words)
 
 
 def test_the_cached_side_follows_the_image_size() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import TINY_NET
+from composing import composed
 from nets import build_backbone
 
 from retdm import backbones
@@ -21,7 +22,7 @@ SCENE = ["data=scene", "backbone=vgg_small", "trainer.precision=32-true"]
 
 @functools.cache
 def name_of(*overrides: str) -> str:
-    return compose_settings([*SCENE, *overrides]).folder.name
+    return composed(*SCENE, *overrides).folder.name
 
 
 def test_the_folder_says_data_method_backbone_and_split() -> None:

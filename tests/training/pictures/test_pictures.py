@@ -25,6 +25,8 @@ from retdm.training.pictures.embedding import Space
 from retdm.training.pictures.images import HEATED
 from retdm.training.stages import Stages
 
+pytestmark = pytest.mark.drawn
+
 KINDS = ("predictions", "heat_maps", "precision_recall", "labels", "embedding")
 
 
