@@ -17,6 +17,7 @@ from awkward import Case, awkward
 from browsers import CHROMIUM
 from composing import composed
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
 from hydra.plugins.config_source import ConfigResult
 from matplotlib.figure import Figure
 from untrained import Untrained, untrained_run
@@ -75,8 +76,11 @@ def drawn_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(scope="session", autouse=True)
-def files_read_once() -> Iterator[None]:
-    """Hydra reads each file of ``conf`` once, not for each of the hundreds of settings that are composed."""
+def quick_composition() -> Iterator[None]:
+    """Hydra reads each file of ``conf`` once, and does not compose a command's settings twice.
+
+    The first time is to see whether they set ``hydra.mode``, which nothing here does.
+    """
     read = FileConfigSource.load_config
     known: dict[str, ConfigResult] = {}
 
@@ -89,6 +93,7 @@ def files_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(FileConfigSource, "load_config", load)
+        patched.setattr(Hydra, "get_mode", lambda self, config_name, overrides: None)
         yield
 
 

@@ -94,7 +94,7 @@ def test_every_command_works_elsewhere(installed: Path, tmp_path: Path) -> None:
     typed = {
         "--help": "\n  train     ",
         "train --help": "methods (method=…)",
-        " ".join(["train", run, *TINY, "logger=none"]): f"retdm test {run}",
+        " ".join(["train", run, *TINY, "method=bce", "logger=none"]): f"retdm test {run}",
         f"test {run}": "wrote outputs/run/test.json",
         f"predict {run} images=teal.png gallery=true": "1 images in ",
         f"search {run} image=teal.png top=3": "search.html",

@@ -88,7 +88,8 @@ def test_a_file_gives_the_runs_scores_for_any_number_of_images(tiny_run: Path, o
         assert np.abs(found - scores).max() < 1e-5
 
 
-@pytest.mark.parametrize("score", ["label_sets", "both"])
+# Where both are mixed, those by label sets are computed too.
+@pytest.mark.parametrize("score", [pytest.param("label_sets", marks=pytest.mark.slow), "both"])
 def test_scores_by_label_sets_are_exported_with_the_sets(
     tiny: Callable[..., RunSettings], tmp_path: Path, score: str
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from composing import composed
 
 from retdm.commands.train import train
-from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
 from retdm.stop import Stopped
 from retdm.training.stages import Stages
@@ -22,23 +23,21 @@ from retdm.training.stages import Stages
 STEPS = 16
 
 
-def settings_for(folder: Path, cache: Path, workers: int = 0, *more: str) -> dict[str, Any]:
-    return compose_settings(
-        [
-            "data.size=60",
-            "data.image_size=16",
-            "data.batch_size=12",
-            f"data.workers={workers}",
-            f"data.cache={cache}",
-            "backbone.channels=[8,16]",
-            "schedule=short",
-            "schedule.joint.max_epochs=2",
-            "trainer.accelerator=cpu",
-            "trainer.checkpoint_steps=2",
-            "method.decide=per_label_f1",
-            f"run={folder}",
-            *more,
-        ]
+def settings_for(folder: Path, cache: Path, workers: int = 0, *more: str) -> RunSettings:
+    return composed(
+        "data.size=60",
+        "data.image_size=16",
+        "data.batch_size=12",
+        f"data.workers={workers}",
+        f"data.cache={cache}",
+        "backbone.channels=[8,16]",
+        "schedule=short",
+        "schedule.joint.max_epochs=2",
+        "trainer.accelerator=cpu",
+        "trainer.checkpoint_steps=2",
+        "method.decide=per_label_f1",
+        f"run={folder}",
+        *more,
     )
 
 
@@ -157,18 +156,28 @@ def test_killed_where_something_is_remembered_of_each_row_it_ends_bitwise_equal(
     assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best")
 
 
-@pytest.mark.parametrize("step", [None, 9, 13])  # the stage on features has 8
-def test_killed_in_a_run_from_a_probe_it_ends_bitwise_equal(step: int | None, cache: Path, tmp_path: Path) -> None:
+PROBE = ["schedule=fine_tune", "schedule.joint.max_epochs=4", "schedule.label_embedding.min_steps=6"]
+PROBE += ["data.batch_size=12", "schedule.joint.min_steps=13"]  # the stage on features has 8 steps
+
+
+@pytest.fixture(scope="module")
+def from_probe(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("from_probe") / "run"
+    assert in_a_process(run, settings_for(folder, cache, 0, *PROBE)) == 0
+    return folder
+
+
+@pytest.mark.parametrize("step", [None, pytest.param(9, marks=pytest.mark.slow), 13])
+def test_killed_in_a_run_from_a_probe_it_ends_bitwise_equal(
+    step: int | None, from_probe: Path, cache: Path, tmp_path: Path
+) -> None:
     """A kill before the first checkpoint of gradient training, at which the start is made anew, and two after it."""
-    more = ["schedule=fine_tune", "schedule.joint.max_epochs=4", "schedule.label_embedding.min_steps=6"]
-    more += ["data.batch_size=12", "schedule.joint.min_steps=13"]
-    straight, killed = (settings_for(tmp_path / name, cache, 0, *more) for name in ("straight", "killed"))
-    assert in_a_process(run, straight) == 0
+    killed = settings_for(tmp_path / "killed", cache, 0, *PROBE)
     code = in_a_process(kill_at_the_start, killed) if step is None else in_a_process(run, killed, step)
     assert code == -signal.SIGKILL
     assert (tmp_path / "killed/checkpoints/start.ckpt").exists()
     assert in_a_process(run, killed) == 0
-    assert_same_end(tmp_path / "straight", tmp_path / "killed", "last", "best", "start", "end")
+    assert_same_end(from_probe, tmp_path / "killed", "last", "best", "start", "end")
 
 
 def kill_at_the_start(settings: RunSettings) -> None:
@@ -216,8 +225,7 @@ def test_a_signal_saves_where_it_stands_and_the_run_goes_on(
 
 
 def test_killed_after_training_it_only_evaluates(straight: Path, cache: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    assert in_a_process(run, settings_for(folder, cache)) == 0
+    folder = Path(shutil.copytree(straight, tmp_path / "run"))
     (folder / "metrics.json").unlink()
     before = (folder / "checkpoints/last.ckpt").stat().st_mtime_ns
     assert in_a_process(run, settings_for(folder, cache)) == 0

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from composing import composed
 from report_runs import read, write_run
 
 from retdm.errors import UserError
@@ -10,7 +11,6 @@ from retdm.report import choose
 from retdm.report.choose import choice_tables, command, differences, final, hydra_value, overrides, ranked
 from retdm.report.groups import Group
 from retdm.report.read import Run
-from retdm.settings.compose import compose_settings
 
 BF16 = "trainer.precision=bf16-mixed"
 
@@ -144,11 +144,11 @@ def test_runs_that_learned_from_the_validation_part_are_not_chosen_from(tmp_path
 def test_the_command_leaves_folds_out_and_learns_from_validation_where_the_method_can(
     tmp_path: Path, words: list[str], refit: bool
 ) -> None:
-    chosen, wanted = compose_settings([*words, "data.folds=5", "data.fold=2"]), compose_settings([*words])
+    chosen, wanted = composed(*words, "data.folds=5", "data.fold=2"), composed(*words)
     run = Run(tmp_path, {**chosen.as_dict(), "identity": chosen.identity})
     printed = shlex.split(command(Group("", [run], {})))
     assert printed[:3] == ["retdm", "train", "-m"] and printed[-1] == "data.split=range(30)"
-    assert compose_settings(printed[3:-1]).identity == {**wanted.identity, "refit": refit}
+    assert composed(*printed[3:-1]).identity == {**wanted.identity, "refit": refit}
 
 
 def test_a_criterion_that_no_run_has_is_an_error_that_lists_them(tmp_path: Path) -> None:
@@ -199,11 +199,11 @@ def test_the_command_gives_back_the_settings_of_the_run(
     (tmp_path / "it's mine").mkdir()
     (tmp_path / "it's mine" / "labels.csv").write_text("image,cat\na.jpg,1\n")
     (tmp_path / "it's mine" / "a.jpg").touch()
-    settings = compose_settings([*(word.replace("{tmp}", str(tmp_path)) for word in words), "data.split=3"])
+    settings = composed(*(word.replace("{tmp}", str(tmp_path)) for word in words), "data.split=3")
     found = overrides(settings.as_dict())
     assert set(named) <= set(found)
     assert not any("split" in word for word in found)
-    again = compose_settings([*found, "data.split=3"])
+    again = composed(*found, "data.split=3")
     assert again.identity == settings.identity
     assert again.outputs == settings.outputs
 
