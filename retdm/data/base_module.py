@@ -43,11 +43,12 @@ class Data(ABC):
         repeat_rare: rows with a label that a smaller share of the training split has come several times an epoch, as
             :func:`retdm.data.sampling.repeat_times` says; None shows each row once.
         observe: what is left of the labels of the training split, a name as of
-            :func:`retdm.data.observe.observation_of`; None leaves all.
-        observe_validation: the same is left of the validation split's; where no negative stays known, its unknown
-            labels count as absent, for otherwise nothing could be chosen on it.
-        unlabelled: what an unknown label of the training split counts as; ``negative`` is for sets where only what was
-            seen was tagged, and for methods that have no other use for unknown labels.
+            :func:`retdm.data.observe.observation_of`, and of the validation split's where it is trained on; None
+            leaves all.
+        observe_validation: the same is left of the validation split's while it validates; where no negative stays
+            known, its unknown labels count as absent, for otherwise nothing could be chosen on it.
+        unlabelled: what an unknown label of a row that is trained on counts as; ``negative`` is for sets where only
+            what was seen was tagged, and for methods that have no other use for unknown labels.
         batch_size: rows of a global batch; losses compare rows.
         workers: loading processes; None is 0 on the CPU, where they would only take the network's cores.
         seed: of the training order and the augmentation.
@@ -91,6 +92,7 @@ class Data(ABC):
         self.repeat_rare = repeat_rare
         self._observation = None if observe is None else observation_of(observe)
         self._observe_validation, self._unlabelled = observe_validation, unlabelled
+        self._trained_on: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None  # of all rows, if they differ
         self._splitting: dict[str, Any] = {
             "seed": split,
             "test_fraction": test_fraction,
@@ -162,22 +164,25 @@ class Data(ABC):
 
     def _observe(self) -> None:
         """Leave of the source's labels what is observed, and take unknown ones for absent where that was chosen."""
-        source, known = self.source, self.source.known
-        taken = {}
-        if self._observation is not None:
-            target, observed = self._observation.apply(source.targets, known, self._splitting["seed"])
-            taken["train"] = target, observed
-            if self._observe_validation:
-                taken["validation"] = target, known if self._observation.hides_negatives else observed
+        source, observation = self.source, self._observation
+        target, known = seen = source.targets, source.known
+        if observation is not None:
+            target, known = seen = observation.apply(target, known, self._splitting["seed"])
         if self._unlabelled == "negative":
-            target, _ = taken.get("train", (source.targets, known))
-            taken["train"] = target, np.ones_like(known)
-        if not taken:
+            known = np.ones_like(known)
+        elif observation is None:
             return
-        source.targets, source.known = source.targets.copy(), known.copy()
-        for split, cells in taken.items():
-            rows = self.splits[split]
-            source.targets[rows], source.known[rows] = (column[rows] for column in cells)
+        self._trained_on = target, known
+        self._take(self.splits["train"], target, known)
+        if observation is not None and self._observe_validation:
+            target, known = seen
+            self._take(self.splits["validation"], target, np.ones_like(known) if observation.hides_negatives else known)
+
+    def _take(self, rows: Indices, target: NDArray[np.uint8], known: NDArray[np.bool_]) -> None:
+        """Give some rows the labels that they have in ``target`` and ``known`` (n, L), in new arrays of the source."""
+        source = self.source
+        source.targets, source.known = source.targets.copy(), source.known.copy()
+        source.targets[rows], source.known[rows] = target[rows], known[rows]
 
     @property
     def labels(self) -> list[str]:
@@ -242,9 +247,13 @@ class Data(ABC):
         return TrainingLabels(torch.from_numpy(target), torch.from_numpy(known), self._label_set_frequency())
 
     def trained_on_validation(self) -> Self:
-        """The same data, whose training split has the rows of the validation split too."""
+        """The same data, whose training split has the rows of the validation split too, with the labels that rows to
+        train on have (``observe``, ``unlabelled``)."""
         changed = copy.copy(self)
         changed.splits = {**self.splits, "train": self.rows_of("train", "validation")}
+        changed.source = copy.copy(self.source)
+        if self._trained_on is not None:
+            changed._take(self.splits["validation"], *self._trained_on)
         return changed
 
     def _label_set_frequency(self) -> torch.Tensor:

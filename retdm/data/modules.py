@@ -151,6 +151,11 @@ class BagData(Data):
     def bags(self) -> Bags:
         return self._rows.bags
 
+    def trained_on_validation(self) -> Self:
+        changed = super().trained_on_validation()
+        changed._rows = BagRows(changed.source)
+        return changed
+
     def rows(self, *, training: bool = False) -> BagRows:
         return self._rows
 

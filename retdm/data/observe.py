@@ -3,7 +3,7 @@
 - ``single_positive``: one of an image's positive labels is known, nothing else (Cole et al., CVPR 2021).
 - ``share:.3``: each cell is known with this probability (Durand et al., CVPR 2019).
 - ``positives_only:.5``: each positive label is known with this probability, nothing else.
-- ``noise:.1``: each known cell has the other value with this probability; all stay known.
+- ``noise:.1``: each known cell has the other value with this probability, at most a half; all stay known.
 """
 
 import re
@@ -20,6 +20,8 @@ Targets = NDArray[np.uint8]
 Known = NDArray[np.bool_]
 Kind = Literal["single_positive", "share", "positives_only", "noise"]
 EXAMPLES = ("single_positive", "share:.3", "positives_only:.5", "noise:.1")
+ALL = "null leaves all labels"
+OBSERVE_HINT = f"there are: {', '.join(EXAMPLES)}; {ALL}"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class Observation:
     @property
     def name(self) -> str:
         """By which :func:`observation_of` finds it."""
-        return self.kind if self.kind == "single_positive" else f"{self.kind}:{self.probability:.15g}"
+        return (
+            self.kind if self.kind == "single_positive" else f"{self.kind}:{repr(self.probability).removesuffix('.0')}"
+        )
 
     @property
     def hides_negatives(self) -> bool:
@@ -71,11 +75,20 @@ def observation_of(text: str) -> Observation:
     """
     if text == "single_positive":
         return Observation("single_positive")
-    found = re.fullmatch(r"(share|positives_only|noise):(\d*\.?\d+|1\.)", text)
+    found = re.fullmatch(r"(share|positives_only|noise):((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", text)
     if found and 0 < (probability := float(found[2])) <= 1:
         kind: Kind = found[1]  # type: ignore[assignment]
+        if kind == "noise" and probability > 0.5:
+            raise UserError(
+                f"data.observe={text} would give most labels the other value, and a network would learn the opposite",
+                "noise:.5 is the most: then a label says nothing",
+            )
         return Observation(kind, probability)
     word = text.partition(":")[0]
     example = next((each for each in EXAMPLES if word and each.startswith(f"{word}:")), None)
-    hint = f"{example} is one, its number above 0 and at most 1, after a colon" if example else nearest(text, EXAMPLES)
+    hint = (
+        f"{example} is one, its number above 0 and at most 1, after a colon"
+        if example
+        else f"{nearest(text, EXAMPLES)}; {ALL}"
+    )
     raise UserError(f"data.observe={text} is not known", hint)

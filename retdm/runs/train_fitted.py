@@ -50,7 +50,7 @@ def train_fitted(
         if settings.threshold is not None:
             validation |= {"threshold": settings.threshold, "chosen_on": GIVEN}
         started = time.monotonic()
-        method.fit(*data.examples("train", "validation"))
+        method.fit(*data.trained_on_validation().examples("train"))
         seconds += time.monotonic() - started
     log.info("fitted in %.1f s", seconds)
     description = describe(settings, method, data.dim, validation if settings.refit else None)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
 from retdm.batch import BagBatch
+from retdm.data.observe import OBSERVE_HINT
 from retdm.decisions import rule_of
 from retdm.decisions.calibration import check_kind
 from retdm.errors import UserError
@@ -260,4 +261,5 @@ def check_keys(
             check_keys(path, value, dict.fromkeys(value, inner), choices, owner)
         else:
             where = where_written(path, choices, value)
-            raise UserError(f"{where}{path}={short(value)} is not {in_words(allowed[key])}")
+            hint = OBSERVE_HINT if path == "data.observe" else ""
+            raise UserError(f"{where}{path}={short(value)} is not {in_words(allowed[key])}", hint)

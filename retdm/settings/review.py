@@ -15,6 +15,7 @@ from retdm.settings.run_settings import RunSettings
 from retdm.settings.timm_names import check_timm
 
 ON_FEATURES = "retdm.methods.on_features.base.FeatureMethod"  # by name: the class needs PyTorch
+CHANGED = {"observe": None, "unlabelled": "unknown"}  # settings of labels to train on, and what leaves them
 
 
 def check_review(asked: dict[str, Any], choices: Mapping[str, Any]) -> None:
@@ -25,8 +26,8 @@ def check_review(asked: dict[str, Any], choices: Mapping[str, Any]) -> None:
         choices: group -> name of its YAML file.
 
     Raises:
-        UserError: a key is unknown, a value cannot be, the data has no images, or the method is not fitted to features
-            of whole images.
+        UserError: a key is unknown, a value cannot be, the data has no images, its labels would be hidden or filled in,
+            or the method is not fitted to features of whole images.
     """
     check_command("review", asked, choices)
     data = class_of("data", asked["data"])
@@ -36,6 +37,12 @@ def check_review(asked: dict[str, Any], choices: Mapping[str, Any]) -> None:
         )
     cache_folder(asked["data"], asked["outputs"])
     check_group("data", asked["data"], data, choices)
+    for key, meaning in CHANGED.items():
+        if (value := asked["data"].get(key, meaning)) != meaning:
+            raise UserError(
+                f"data.{key}={value} changes the labels of the training split, and a review is of those in the table",
+                "leave it out",
+            )
     for group in ("backbone", "method"):
         target = asked[group].get("_target_")
         if is_ours(target):

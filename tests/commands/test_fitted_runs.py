@@ -10,6 +10,7 @@ from command_line import in_process
 
 import retdm
 from retdm.commands.train import train
+from retdm.data.observe import observation_of
 from retdm.errors import UserError
 from retdm.runs.build import build_data, build_method, precompute
 from retdm.settings.run_settings import RunSettings
@@ -32,16 +33,21 @@ def test_a_run_leaves_what_every_run_leaves_and_is_evaluated_again_to_the_last_b
 
 
 def test_refit_fits_to_validation_too_and_keeps_the_results_of_validation(tiny_l1lr: Tiny) -> None:
-    reports = {}
+    reports, hidden = {}, "data.observe=share:.7"  # of the rows that it is fitted to
     for refit in ("false", "true"):
-        folder = train(tiny_l1lr(f"refit={refit}"))
+        folder = train(tiny_l1lr(f"refit={refit}", hidden))
         reports[refit] = json.loads((folder / "metrics.json").read_text())
     assert reports["true"]["validation"] == reports["false"]["validation"]
     assert reports["true"]["threshold"] == reports["false"]["threshold"]
-    given = tiny_l1lr("refit=true")
+    given = tiny_l1lr("refit=true", hidden)
     data, method = build_data(given), build_method(given, ["x"] * 5)
-    data = precompute(given, data, method)
-    method.fit(*data.examples("train", "validation"))  # type: ignore[operator]
+    examples, _, known = precompute(given, data, method).examples("train", "validation")
+    rows = data.rows_of("train", "validation")
+    seen, kept = observation_of("share:.7").apply(
+        build_data(tiny_l1lr()).source.targets, np.ones_like(data.source.known), 0
+    )
+    assert not np.array_equal(known, kept[rows])
+    method.fit(examples, seen[rows], kept[rows])  # type: ignore[operator]
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]["coefficients"]
     assert torch.equal(saved, method.coefficients)
 

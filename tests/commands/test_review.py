@@ -163,6 +163,8 @@ def test_a_coco_json_becomes_a_table(own: Path) -> None:
         (["method=bce"], "method=bce is not fitted to features of whole images"),
         (["ranking=entropy"], "ranking=entropy is not"),
         (["data=csv"], "data.root is not set"),
+        (["data.observe=noise:.1"], "data.observe=noise:.1 changes the labels of the training split"),
+        (["data.unlabelled=negative"], "data.unlabelled=negative changes the labels"),
         (["apply=nowhere.csv"], "there is no table of their labels"),
     ],
 )
