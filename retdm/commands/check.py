@@ -79,19 +79,33 @@ def _check(config: DictConfig) -> None:
 
 
 def _title(data: Data, name: str) -> str:
-    return f"{name}: " + ", ".join(
-        f"{number:,.3g} {key.replace('_', ' ')}" if isinstance(number, float) else f"{number:,} {key.replace('_', ' ')}"
-        for key, number in overview.counts(data).items()
-        if number is not None
+    """Counts in one line; those of fully known rows are named as such where there are others."""
+    numbers = {key.replace("_", " "): number for key, number in overview.counts(data).items() if number is not None}
+    known, unknown = numbers.pop("fully known"), numbers["unknown cells"]
+    words = [f"{n:,.3g} {key}" if isinstance(n, float) else f"{n:,} {key}" for key, n in numbers.items()]
+    if not unknown:
+        return f"{name}: {', '.join(words)}"
+    of_all = 1 + list(numbers).index("labels")
+    rest = (
+        f"the {known:,} fully known {next(iter(numbers))}: {', '.join(words[of_all:-1])}"
+        if known
+        else "none is known in full"
     )
+    return f"{name}: {', '.join([*words[:of_all], words[-1]])}; {rest}"
 
 
 def _print(data: Data, title: str, found: list[overview.Finding]) -> None:
     screen = console()
     screen.print(printable(title), soft_wrap=True)
     rows = overview.label_counts(data)
-    every = ["(all rows)", str(len(data.source)), *(str(len(where)) for where in data.splits.values()), ""]
+    every = ["(all rows)", str(len(data.source)), *(str(len(where)) for where in data.splits.values())]
+    every += [""] * (len(rows[0]) - len(every))
     print_table(list(rows[0]), [every, *([str(value) for value in row.values()] for row in rows)])
+    if overview.ABSENT in rows[0] and not any(row[overview.ABSENT] for row in rows):
+        screen.print(
+            "no training label is known to be absent: most methods learn nothing of that (docs/howto/weak-labels.md)",
+            soft_wrap=True,
+        )
     if lines := overview.split_sizes(data):
         screen.print("\n".join(lines), soft_wrap=True)
         shares = overview.label_shares(data)

@@ -20,6 +20,7 @@ COLUMNS = 9  # of images in a row
 NAMED = 30  # labels whose names and counts are written large
 MOST = 60  # labels that are shown
 WIDE = 24  # characters of a line over an image
+ABSENT = "known absent in train"  # a column of label_counts
 
 
 class Finding(NamedTuple):
@@ -34,7 +35,8 @@ def counts(data: Data) -> dict[str, Any]:
     """Counts of a set; label sets and labels per image are of rows whose cells are all known.
 
     Returns:
-        images (or bags, and instances), labels, labels_per_image, label_sets, without_labels, unknown_cells.
+        images (or bags, and instances), labels, labels_per_image, label_sets, without_labels, unknown_cells,
+        fully_known (rows).
     """
     targets, known = data.source.targets, data.source.known
     whole = targets[known.all(axis=1)]
@@ -48,18 +50,23 @@ def counts(data: Data) -> dict[str, Any]:
         "label_sets": len(np.unique(whole, axis=0)),
         "without_labels": int((whole.sum(1) == 0).sum()),
         "unknown_cells": int((~known).sum()),
+        "fully_known": len(whole),
     }
 
 
 def label_counts(data: Data) -> list[dict[str, Any]]:
-    """Of each label its name, the rows that have it (in all and in each split), the rows where it is unknown."""
+    """Of each label its name, the rows that have it (in all and in each split), the rows where it is unknown; where any
+    label of a row is, the training rows known not to have it too."""
     targets, known = data.source.targets, data.source.known
+    train = data.splits["train"]
     columns = {
         "label": data.labels,
         "all": targets.sum(0, dtype=int).tolist(),
         **{name: targets[rows].sum(0, dtype=int).tolist() for name, rows in data.splits.items()},
         "unknown": (~known).sum(0).tolist(),
     }
+    if not known.all():
+        columns[ABSENT] = (known[train] & (targets[train] == 0)).sum(0).tolist()
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

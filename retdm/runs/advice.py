@@ -70,6 +70,33 @@ def warn_of_random_features(settings: RunSettings) -> None:
         )
 
 
+def warn_of_training_labels(settings: RunSettings, method: Method, data: Data) -> None:
+    """Warn before training where no training label is known to be absent and the method leaves unknown ones out, and
+    where none is unknown and the method's loss is made for unknown ones."""
+    rows = data.splits["train"]
+    target, known = data.source.targets[rows], data.source.known[rows]
+    deep = isinstance(method, DeepMethod)
+    reads_unknown = isinstance(method, DeepMethod) and method.unknown_at_the_probe != "left_out"
+    if reads_unknown and known.all():
+        loss = settings.method.get("loss")
+        name = loss["name"] if isinstance(loss, dict) else loss
+        log.warning(
+            "no training label is unknown, so %s has nothing to work on: %s (docs/howto/weak-labels.md)",
+            f"method={settings.choices['method']}" if name is None else f"method.loss={name}",
+            "data.unlabelled=negative takes unknown ones for absent, so leave it out"
+            if settings.data.get("unlabelled") == "negative"
+            else "data.observe=positives_only:1 makes unknown what the training images of a table do not name",
+        )
+    elif not reads_unknown and not known.all() and not (known & (target == 0)).any():
+        others = "" if isinstance(data, BagData) else "method=bce method.loss=hill, method=role, or "
+        log.warning(
+            "no training label is known to be absent, and this method leaves unknown ones out, so it %s. What helps: "
+            "%sdata.unlabelled=negative (docs/howto/weak-labels.md)",
+            "learns that everything has every label" if deep else "gives all the same scores",
+            others,
+        )
+
+
 def next_steps(settings: RunSettings, folder: RunFolder) -> list[tuple[str, str]]:
     """Commands to try after a run, each with what it is for, by what the run was."""
     if not settings.typed:

@@ -17,7 +17,13 @@ from retdm.files import write_json
 from retdm.methods.deep import DeepMethod
 from retdm.methods.fitted import FittedMethod
 from retdm.runs import build
-from retdm.runs.advice import check_promise_of, say_first_choice, warn_of_random_features, warn_of_result
+from retdm.runs.advice import (
+    check_promise_of,
+    say_first_choice,
+    warn_of_random_features,
+    warn_of_result,
+    warn_of_training_labels,
+)
 from retdm.runs.distributed import broadcast, together
 from retdm.runs.evaluate import intervals_and_bands, label_counts, write_predictions
 from retdm.runs.folder.logs import error_file, log_hparams, logging_to
@@ -168,6 +174,8 @@ def _train(folder: RunFolder, settings: RunSettings, request: StopRequest, *, re
     if refit:
         data = data.trained_on_validation()
         log.info("refit: trains on %d images, those of validation too", len(data.splits["train"]))
+    if not resume and is_leader():
+        warn_of_training_labels(settings, method, data)
     data = build.precompute(settings, data, method)
     with logger_settings(settings).opened(folder.path) as logger:
         if isinstance(method, DeepMethod):

@@ -56,6 +56,17 @@ def test_groups_are_counted_with_the_sizes_and_shares_that_the_splits_reach(tmp_
     assert cat.split()[1] == "50.0%" and cat.split()[-1] == "50.0%"
 
 
+def test_training_labels_without_a_known_negative_are_seen(scene: Path) -> None:
+    done = in_process("check", *arguments(scene), "data.observe=positives_only:1")
+    assert done.code == 0, done.err
+    lines = done.out[done.out.index("\nscene: ") + 1 :].splitlines()
+    assert lines[0].startswith("scene: 30 images, 5 labels, ")
+    assert " unknown cells; the " in lines[0] and " fully known images: " in lines[0]
+    assert lines[1].endswith("unknown  known absent in train")
+    assert [line.split()[-1] for line in lines[3:8]] == ["0"] * 5
+    assert lines[8].startswith("no training label is known to be absent: most methods learn nothing of that")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

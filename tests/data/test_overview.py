@@ -64,10 +64,13 @@ def test_counts_are_those_of_plain_loops(data: ImageData) -> None:
         "label_sets": len(set(whole)),
         "without_labels": whole.count((0, 0, 0, 0)),
         "unknown_cells": 1,
+        "fully_known": 29,
     }
+    train = data.splits["train"]
     for j, row in enumerate(overview.label_counts(data)):
         assert row["label"] == data.labels[j] and row["all"] == targets[:, j].sum()
         assert row["unknown"] == (1 if j == 1 else 0)
+        assert row["known absent in train"] == sum(known[i, j] and not targets[i, j] for i in train)
         for part, where in data.splits.items():
             assert row[part] == sum(targets[i, j] for i in where)
 

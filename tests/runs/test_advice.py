@@ -14,6 +14,7 @@ from torch import nn
 from retdm.batch import Batch
 from retdm.commands.train import train
 from retdm.methods.base import Predictions
+from retdm.methods.deep import DeepMethod
 from retdm.runs import advice
 from retdm.runs.folder.paths import RunFolder
 from retdm.settings.compose import compose_settings
@@ -118,9 +119,10 @@ def test_what_changes_nothing_in_a_run_that_ends_at_the_probe_is_told(caplog: py
         assert told in caplog.text and bool(told) == bool(caplog.text)
 
 
-def test_a_run_says_both_in_its_log(tiny: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_says_all_in_its_log(tiny: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(advice, "training_map", lambda method, data: (0.3, 0.3))
-    text = Path(train(tiny("method=bce")), "log.txt").read_text()
+    text = Path(train(tiny("method=bce", "data.observe=positives_only:1")), "log.txt").read_text()
+    assert "WARNING no training label is known to be absent" in text
     assert "WARNING only 3 optimizer steps (43 training rows" in text
     assert "WARNING it has learned next to nothing: mAP 0.300" in text
 
@@ -148,3 +150,42 @@ def test_the_next_steps_keep_the_words_of_the_command_but_its_place(tmp_path: Pa
     (tmp_path / "split.json").write_text(json.dumps({"validation": ["a"] * (advice.FEW - 1)}))
     assert steps("data=scene_bags") == ["retdm train -m data=scene_bags data.folds=5 'data.fold=range(5)'"]
     assert steps("data=scene_bags", "data.folds=3") == []
+
+
+def deep(unknown: str) -> Any:
+    method = object.__new__(DeepMethod)
+    object.__setattr__(method, "unknown_at_the_probe", unknown)
+    return method
+
+
+@pytest.mark.parametrize("kind", ["left_out", "absent", "fitted"])
+@pytest.mark.parametrize("cells", ["complete", "positives", "a negative"])
+def test_labels_that_the_method_makes_nothing_of_are_told_with_what_helps(
+    target: np.ndarray, caplog: pytest.LogCaptureFixture, kind: str, cells: str
+) -> None:
+    known = {"complete": target >= 0, "positives": target > 0, "a negative": target > 0}[cells]
+    if cells == "a negative":
+        known[tuple(np.argwhere(target == 0)[0])] = True
+    source = SimpleNamespace(targets=np.vstack([target, target]), known=np.vstack([known, target >= 0]))
+    data: Any = SimpleNamespace(source=source, splits={"train": np.arange(len(target))})  # the other half is complete
+    method: Any = object() if kind == "fitted" else deep(kind)
+    words = {"loss": {"name": "hill", "margin": 1}} if kind == "absent" else {}
+    settings: Any = SimpleNamespace(method=words, data={"unlabelled": "unknown"}, choices={"method": "bce"})
+    advice.warn_of_training_labels(settings, method, data)
+    nothing_unknown = kind == "absent" and cells == "complete"
+    trap = kind != "absent" and cells == "positives"
+    assert (
+        "no training label is unknown, so method.loss=hill has nothing to work on" in caplog.text
+    ) == nothing_unknown
+    assert ("positives_only:1 makes unknown" in caplog.text) == nothing_unknown
+    assert ("no training label is known to be absent" in caplog.text) == trap
+    assert ("method=role, or data.unlabelled=negative" in caplog.text) == trap
+    assert len(caplog.records) == nothing_unknown + trap
+
+
+def test_a_loss_for_unknown_labels_is_told_who_took_them_for_absent(caplog: pytest.LogCaptureFixture) -> None:
+    data: Any = data_of(np.ones((4, 3), np.uint8))
+    data.source = SimpleNamespace(targets=np.ones((4, 3), np.uint8), known=np.ones((4, 3), bool))
+    settings: Any = SimpleNamespace(method={}, data={"unlabelled": "negative"}, choices={"method": "role"})
+    advice.warn_of_training_labels(settings, deep("absent_without_negatives"), data)
+    assert "so method=role has nothing to work on: data.unlabelled=negative takes unknown ones for" in caplog.text

@@ -89,6 +89,7 @@ def test_a_value_that_cannot_be_is_blamed_on_the_file_that_has_it_and_not_on_ano
         ("method.temperature=inf", "method.temperature=inf is not a number"),
         ("method.weights.metric=x", "method.weights.metric=x is not a number"),
         ("backbone.channels=8", "backbone.channels=8 is not a list"),
+        ("data.observe=true", "data.observe=True is not text or null"),
         ("threshold=2", "threshold=2 is not a number from 0 to 1 or null"),
         ("trainer.num_nodes=0", "trainer.num_nodes=0 is not a whole number of at least 1"),
         ("trainer.accelerator=tpu", "trainer.accelerator=tpu is not one of auto, cpu, gpu"),
