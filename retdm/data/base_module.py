@@ -168,6 +168,12 @@ class Data(ABC):
         target, known = seen = source.targets, source.known
         if observation is not None:
             target, known = seen = observation.apply(target, known, self._splitting["seed"])
+            train = self.splits["train"]
+            if source.known[train].any() and not known[train].any():
+                raise UserError(
+                    f"data.observe={observation.name} leaves none of the training labels known",
+                    "a greater share, or null",
+                )
         if self._unlabelled == "negative":
             known = np.ones_like(known)
         elif observation is None:

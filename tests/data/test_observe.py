@@ -177,6 +177,11 @@ def test_validation_rows_that_are_trained_on_have_the_labels_of_training_rows(
         assert np.array_equal(data.source.known[validation], plain.source.known[validation])
 
 
+def test_a_share_that_leaves_no_training_label_is_told_as_it_can_be_typed() -> None:
+    with pytest.raises(UserError, match="data.observe=share:1e-10 leaves none of the training labels known"):
+        BagData(SyntheticBags(60), observe="share:.0000000001")
+
+
 def test_validation_rows_without_known_negatives_have_all_others_absent(make: Callable[..., Data]) -> None:
     data = make(observe="positives_only:.5", observe_validation=True)
     validation = data.splits["validation"]
