@@ -39,13 +39,16 @@ def installed(wheel: Path) -> Path:
 TYPE = """
 import json, sys
 from retdm.__main__ import main
-for words in json.loads(sys.argv[1]):
-    print("typed", *words, flush=True)
+for words, expected in json.loads(sys.argv[1]):
+    for stream in (sys.stdout, sys.stderr):
+        print("typed", *words, file=stream, flush=True)
     sys.argv[:] = ["retdm", *words]
+    code = 0
     try:
         main()
     except SystemExit as end:
-        assert not end.code, (words, end.code)
+        code = end.code or 0
+    assert code == expected, (words, code)
 import retdm
 print("typed load", retdm.__file__, retdm.load("outputs/run").predict("teal.png").shape)
 """
@@ -91,7 +94,9 @@ def test_the_source_archive_builds_the_same_wheel(wheel: Path, tmp_path: Path, m
 def test_every_command_works_elsewhere(installed: Path, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), "teal").save(tmp_path / "teal.png")
     run = "run=outputs/run"
+    refused = " ".join(["train", "run=outputs/refused", *TINY, "+method.weights.metrik=1"])  # once PyTorch is there
     typed = {
+        refused: "",
         "--help": "\n  train     ",
         "train --help": "methods (method=…)",
         " ".join(["train", run, *TINY, "method=bce", "logger=none"]): f"retdm test {run}",
@@ -105,7 +110,7 @@ def test_every_command_works_elsewhere(installed: Path, tmp_path: Path) -> None:
         "train -m seed=0,1 method=lr data.size=40 data.image_size=16 logger=none": "2 runs: ",
     }
     done = subprocess.run(
-        [sys.executable, "-P", "-c", TYPE, json.dumps([words.split() for words in typed])],
+        [sys.executable, "-P", "-c", TYPE, json.dumps([(words.split(), 2 * (words == refused)) for words in typed])],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
@@ -113,6 +118,8 @@ def test_every_command_works_elsewhere(installed: Path, tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
+    message = "error: method.weights.metrik: there is no such loss\n  losses: classification, metric, reconstruction"
+    assert done.stderr.split("typed ")[1] == f"{refused}\n{message}\n"  # and nothing else
     _, *said, loaded = done.stdout.split("typed ")
     assert len(said) == len(typed)
     for text, (words, expected) in zip(said, typed.items(), strict=True):

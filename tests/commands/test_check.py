@@ -23,10 +23,18 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty overview, which takes two seconds to draw; in a ``painted`` test it is drawn."""
+    if request.node.get_closest_marker("painted") is None:
+        monkeypatch.setattr(check.overview, "draw", lambda *_: Figure())
+
+
 def arguments(folder: Path) -> list[str]:
     return ["data=scene", f"data.root={folder / 'data'}", f"outputs={folder / 'outputs'}", "data.image_size=16"]
 
 
+@pytest.mark.painted
 def test_a_sound_set_is_counted_and_drawn(scene: Path) -> None:
     done = in_process("check", *arguments(scene))
     assert done.code == 0, done.err
@@ -104,10 +112,7 @@ def test_a_setting_that_the_command_has_not_is_named(word: str) -> None:
     assert done.code == 2 and f"error: {word.strip('+').partition('=')[0]}" in done.err, done.err
 
 
-def test_the_labels_of_a_table_and_what_may_be_a_mistake_are_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(check.overview, "draw", lambda *_: Figure())
+def test_the_labels_of_a_table_and_what_may_be_a_mistake_are_printed(tmp_path: Path) -> None:
     lines = ["image,cat,red  car,author"]
     for i in range(12):
         Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(tmp_path / f"{i}.png")

@@ -61,25 +61,23 @@ def resampled(case: Case, names: list[str], count: int, seed: int) -> list[dict[
     return found
 
 
-@pytest.mark.parametrize("at_once", [40 * 7, 10**6], ids=["in parts", "at once"])
-def test_equals_the_criteria_of_resamples_written_out(
-    case: Case, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resampling, "AT_ONCE", at_once)
-    ours = bootstrap_intervals(*case, level=0.8, resamples=30, seed=3)
+def test_equals_the_criteria_of_resamples_written_out(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = resampled(case, NAMES, 30, 3)
     whole = evaluate(*case[:3], NAMES, case.predicted)
-    for name in CRITERIA:
-        greatest = {"coverage": len(NAMES) - 1, "log_loss": -np.log(1e-7)}.get(name, 1)
-        values = [each["criteria"][name] for each in theirs]
-        expected = plain_interval(whole["criteria"][name], values, 0.8, greatest)
-        assert ours.criteria[name] == (None if expected is None else pytest.approx(expected, abs=1e-9)), name
-    for key in COLUMNS:
-        for j, label in enumerate(NAMES):
-            values = [each["labels"][f"{key} {label}"] for each in theirs]
-            expected = plain_interval(whole["per_label"][label][key], values, 0.8)
-            low_high = (np.nan, np.nan) if expected is None else expected
-            assert ours.per_label[key][j] == pytest.approx(low_high, abs=1e-9, nan_ok=True), (key, label)
+    for at_once in (40 * 7, 10**6):  # in parts, and all
+        monkeypatch.setattr(resampling, "AT_ONCE", at_once)
+        ours = bootstrap_intervals(*case, level=0.8, resamples=30, seed=3)
+        for name in CRITERIA:
+            greatest = {"coverage": len(NAMES) - 1, "log_loss": -np.log(1e-7)}.get(name, 1)
+            values = [each["criteria"][name] for each in theirs]
+            expected = plain_interval(whole["criteria"][name], values, 0.8, greatest)
+            assert ours.criteria[name] == (None if expected is None else pytest.approx(expected, abs=1e-9)), name
+        for key in COLUMNS:
+            for j, label in enumerate(NAMES):
+                values = [each["labels"][f"{key} {label}"] for each in theirs]
+                expected = plain_interval(whole["per_label"][label][key], values, 0.8)
+                low_high = (np.nan, np.nan) if expected is None else expected
+                assert ours.per_label[key][j] == pytest.approx(low_high, abs=1e-9, nan_ok=True), (key, label)
 
 
 def test_a_label_without_positives_has_no_interval_and_the_means_have_one(case: Case) -> None:
@@ -175,10 +173,11 @@ def test_the_interval_of_many_rare_labels_is_where_the_true_value_is() -> None:
     assert inside / trials >= 0.7
 
 
-def plain_difference(first: Case, second: Case, name: str, count: int, seed: int) -> tuple[float, float, float, float]:
-    """Value, 80 % interval and p of a criterion's difference, its resamples written out one by one."""
-    one, other = (resampled(each, NAMES, count, seed) for each in (first, second))
-    pairs = [(a["criteria"][name], b["criteria"][name]) for a, b in zip(one, other, strict=True)]
+def plain_difference(
+    first: Case, second: Case, name: str, resamples: list[list[dict[str, dict[str, float | None]]]]
+) -> tuple[float, float, float, float]:
+    """Value, 80 % interval and p of a criterion's difference, over the resamples of both, written out one by one."""
+    pairs = [(a["criteria"][name], b["criteria"][name]) for a, b in zip(*resamples, strict=True)]
     differences = sorted(a - b for a, b in pairs if a is not None and b is not None)
     whole = [evaluate(*each[:3], NAMES, each.predicted)["criteria"][name] for each in (first, second)]
     assert whole[0] is not None and whole[1] is not None
@@ -189,15 +188,16 @@ def plain_difference(first: Case, second: Case, name: str, count: int, seed: int
     return value, *ends, min(1.0, 2 * (1 + min(below, above)) / (1 + len(moved)))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("name", ["mAP", "O-F1", "ranking_loss", "coverage"])
-def test_a_paired_difference_draws_the_same_images_for_both(case: Case, name: str) -> None:
+def test_a_paired_difference_draws_the_same_images_for_both(case: Case) -> None:
     other = case._replace(scores=case.scores[:, ::-1], predicted=case.scores[:, ::-1] >= 0.6)
-    one, two = (resample(*each, resamples=25, seed=4).criteria[name] for each in (case, other))
-    found = paired_difference(one, two, level=0.8)
-    assert found is not None
-    assert (found.value, *found.interval, found.p) == pytest.approx(
-        plain_difference(case, other, name, 25, 4), abs=1e-9
-    )
+    resamples = [resampled(each, NAMES, 25, 4) for each in (case, other)]
+    both = [resample(*each, resamples=25, seed=4) for each in (case, other)]
+    for name in ("mAP", "O-F1", "ranking_loss", "coverage"):
+        found = paired_difference(*(each.criteria[name] for each in both), level=0.8)
+        assert found is not None
+        assert (found.value, *found.interval, found.p) == pytest.approx(
+            plain_difference(case, other, name, resamples), abs=1e-9
+        ), name
 
 
 def test_no_difference_is_certain_and_a_great_one_too(plain: Case) -> None:
