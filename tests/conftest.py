@@ -1,6 +1,7 @@
 """Shared by all tests: one thread, and a run small enough to be trained in a second or two."""
 
 import copy
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays, and need not be gone through again and again
+
 
 TINY = [
     "data=synthetic",
