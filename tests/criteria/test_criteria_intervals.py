@@ -185,7 +185,7 @@ def plain_difference(
     moved = [each - 2 * (sum(differences) / len(differences) - value) for each in differences]
     ends = [float(np.quantile(moved, share)) for share in (0.1, 0.9)]
     below, above = sum(each <= 0 for each in moved), sum(each >= 0 for each in moved)
-    return value, *ends, min(1.0, 2 * (1 + min(below, above)) / (1 + len(moved)))  # type: ignore[return-value]
+    return value, *ends, min(1.0, 2 * (1 + min(below, above)) / (1 + len(moved)))
 
 
 def test_a_paired_difference_draws_the_same_images_for_both(case: Case) -> None:
@@ -193,7 +193,7 @@ def test_a_paired_difference_draws_the_same_images_for_both(case: Case) -> None:
     resamples = [resampled(each, NAMES, 25, 4) for each in (case, other)]
     both = [resample(*each, resamples=25, seed=4) for each in (case, other)]
     for name in ("mAP", "O-F1", "ranking_loss", "coverage"):
-        found = paired_difference(*(each.criteria[name] for each in both), level=0.8)
+        found = paired_difference(both[0].criteria[name], both[1].criteria[name], level=0.8)
         assert found is not None
         assert (found.value, *found.interval, found.p) == pytest.approx(
             plain_difference(case, other, name, resamples), abs=1e-9
