@@ -1,5 +1,7 @@
 """Data with features of a frozen backbone in memory, and methods that begin on them; for scripts that train many."""
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,12 +42,11 @@ class FrozenFeatures:
         """A method under further settings at its beginning, so many times."""
         settings = compose_settings([*self.words, *words])
         labels, moments = data.training_labels(), data.moments()
-        methods = [_network(settings, data.labels) for _ in range(count)]
-        for method in methods:
-            method.use_training_labels(labels)
-            start_at_frequencies(method, labels)
-            method.encoder.set_moments(*moments)
-        return methods
+        method = _network(settings, data.labels)
+        method.use_training_labels(labels)
+        start_at_frequencies(method, labels)
+        method.encoder.set_moments(*moments)
+        return [copy.deepcopy(method) for _ in range(count)]
 
 
 def _network(settings: RunSettings, labels: list[str]) -> DeepMethod:
