@@ -17,7 +17,7 @@ from retdm.batch import TrainingLabels
 from retdm.data.base_module import Data
 from retdm.display.screen import track
 from retdm.errors import UserError
-from retdm.methods.components.labels import cells_of_probe, smoothed_prior
+from retdm.methods.components.labels import log_odds_as_read
 from retdm.methods.deep import DeepMethod
 from retdm.methods.stage import Stage
 from retdm.runs.build import describe, features_of
@@ -45,7 +45,8 @@ class Start(NamedTuple):
         criteria: of the starting weights, see :func:`retdm.runs.evaluate.main_criteria`.
         stages: history of the probe and of the stages on features.
         out_of_fold: the probe's scores of the training split, each by a fit without its image, as
-            :mod:`retdm.runs.folder.rows` has them; None where the validation split is large enough to choose on.
+            :mod:`retdm.runs.folder.rows` has them; None where the validation split is large enough to choose on, or no
+            label of these rows is known to be absent.
     """
 
     criteria: dict[str, Any]
@@ -66,9 +67,7 @@ def start_at_frequencies(method: DeepMethod, labels: TrainingLabels) -> None:
     if not isinstance(head, nn.Linear) or len(method.encoder.layers) > 1:  # which weights of 0 would keep from learning
         return
     target, known = labels.target.cpu().numpy(), labels.known.cpu().numpy()
-    cells = cells_of_probe(target, known, method.unknown_at_the_probe)
-    prior = smoothed_prior(np.where(known, target, 0), cells)
-    log_odds = torch.from_numpy(np.log(prior / (1 - prior)))
+    log_odds = torch.from_numpy(log_odds_as_read(target, known, method.unknown_at_the_probe))
     if method.pos_weight is not None:
         log_odds += method.pos_weight.cpu().log()
     head.weight.zero_()
@@ -113,7 +112,8 @@ def start_at_probe(
             features, target, known, progress=partial(track, title="probe: strengths of its penalty")
         )
     few = len(data.splits["validation"]) < FEW
-    held_out = {"index": index, "scores": probe.scores, "target": target, "known": known} if few else None
+    chooses = few and bool((known & (target <= 0)).any())  # of positives alone, the best decision is that all is there
+    held_out = {"index": index, "scores": probe.scores, "target": target, "known": known} if chooses else None
     minutes = (time.monotonic() - begun) / 60
     log.info("probe: %d rows of %d features, L2 strength %g by cross-validation", *features.shape, probe.strength)
     history = [{"stage": "probe", "epochs": 0, "minutes": minutes, "strength": probe.strength}]

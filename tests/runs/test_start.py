@@ -225,6 +225,8 @@ def test_a_small_validation_split_chooses_no_threshold(tiny: Tiny) -> None:
         ["method=c2ae", *FINE, *SHORT],
         ["method=bce", "method.loss=asymmetric"],
         ["method=bce", "method.head=csra"],
+        ["method=bce", "data.observe=single_positive"],  # of which the best decision is that everything is there
+        ["method=role", "data.observe=share:0.5"],
     ],
     ids=" ".join,
 )

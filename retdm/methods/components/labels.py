@@ -19,6 +19,14 @@ def smoothed_prior(target: NDArray[Any], known: NDArray[Any]) -> Array:
     return prior
 
 
+def log_odds_as_read(target: NDArray[Any], known: NDArray[Any], unknown: UnknownAtProbe) -> Array:
+    """Log odds of each label's smoothed prior, its unknown cells read as :func:`cells_of_probe` reads them.
+    (n, L) -> (L,)"""
+    prior = smoothed_prior(np.where(known, target, 0), cells_of_probe(target, known, unknown))
+    log_odds: Array = np.log(prior / (1 - prior))
+    return log_odds
+
+
 def constant_labels(target: NDArray[Any], known: NDArray[Any]) -> Bools:
     """Labels whose known cells are all alike, so that nothing can be fitted to them. (n, L) -> (L,)"""
     positives = ((target > 0) & known).sum(0)

@@ -28,6 +28,7 @@ class LargeLoss(DeepMethod):
 
     loss_names = ("classification",)
     unknown_at_the_probe = "absent"
+    estimates_probabilities = False  # scores grow with the cells that were corrected
     rows_of_checkpoint = ("corrected",)
     corrected: Tensor  # bool (N, L)
 

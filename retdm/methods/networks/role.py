@@ -10,10 +10,9 @@ from retdm.batch import AnyBatch, TrainingLabels
 from retdm.losses import binary_cross_entropy
 from retdm.losses.weak_labels.expected_positives import expected_from_counts
 from retdm.losses.weak_labels.label_estimates import label_estimates_loss
+from retdm.methods.components.labels import log_odds_as_read
 from retdm.methods.deep import DeepMethod
 from retdm.ranges import Above
-
-SPREAD = 0.4  # log odds of .6, from below which to above the estimates begin at random
 
 
 class RowEstimates(nn.Module):
@@ -23,11 +22,10 @@ class RowEstimates(nn.Module):
         super().__init__()
         self.log_odds = nn.Parameter(torch.zeros(0, labels))
 
-    def start(self, rows: int, seed: int) -> None:
-        """Estimates of so many rows, near ½, unless there are as many already."""
+    def start(self, rows: int, log_odds: Tensor) -> None:
+        """Begin so many rows at the labels' log odds (L,), unless there are as many already."""
         if len(self.log_odds) != rows:
-            draw = torch.rand(rows, self.log_odds.shape[1], generator=torch.Generator().manual_seed(seed))
-            self.log_odds.data = ((2 * draw - 1) * SPREAD).to(self.log_odds.device)
+            self.log_odds.data = log_odds.to(self.log_odds).repeat(rows, 1)
 
     def forward(self, index: Tensor) -> Tensor:
         return nn.functional.embedding(index, self.log_odds)  # whose gradient is added up in order where rows repeat
@@ -36,7 +34,9 @@ class RowEstimates(nn.Module):
 class Role(DeepMethod):
     """Online estimation of unknown labels (ROLE, Cole et al., CVPR 2021).
 
-    The estimates are a parameter for each row and label, trained with the network, and in the checkpoint. Validation's
+    The estimates are a parameter for each row and label, trained with the network, and in the checkpoint. They begin at
+    the labels' frequencies; the original's begin at random near ½, which a network that begins at a probe learns from
+    them before they learn from it, until nothing of the probe is left. Validation's
     loss is the cross-entropy of its known cells, for its rows have no estimates.
 
     Args:
@@ -47,6 +47,7 @@ class Role(DeepMethod):
 
     loss_names = ("classification",)
     unknown_at_the_probe = "absent_without_negatives"
+    estimates_probabilities = False  # scores grow with what the estimates believe
     rows_of_checkpoint = ("estimates.log_odds",)
     expected: Tensor
 
@@ -69,7 +70,9 @@ class Role(DeepMethod):
 
     def use_training_labels(self, labels: TrainingLabels) -> None:
         super().use_training_labels(labels)
-        self.estimates.start(len(labels.frequency), self.seed)
+        cells = labels.target.cpu().numpy(), labels.known.cpu().numpy()
+        log_odds = torch.from_numpy(log_odds_as_read(*cells, self.unknown_at_the_probe))
+        self.estimates.start(len(labels.frequency), log_odds)
         if self.given is None:
             self.expected.fill_(expected_from_counts(*labels.counts, rows=len(labels.target)))
 
