@@ -44,7 +44,8 @@ class FrozenFeatures:
         labels, moments = data.training_labels(), data.moments()
         method = _network(settings, data.labels)
         method.use_training_labels(labels)
-        start_at_frequencies(method, labels)
+        if settings.start == "frequencies":
+            start_at_frequencies(method, labels)
         method.encoder.set_moments(*moments)
         return [copy.deepcopy(method) for _ in range(count)]
 

@@ -9,18 +9,16 @@ it already has is not done again. The table has means over splits, for all label
 them: mAP; O-F1 and C-F1 at the threshold that is best on validation, and C-F1 at one a label.
 """
 
-import json
 import os
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from benchmark_options import options_of
-from benchmark_results import kept, spread
+from benchmark_options import names_among, options_of
+from benchmark_results import keep, kept, spread
 from frozen_features import FrozenFeatures
 from numpy.typing import NDArray
 
@@ -135,22 +133,24 @@ def print_results(lines: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     options = options_of(DEFAULTS)
-    ways = options["ways"].split(",") if options["ways"] else list(WAYS)
-    if unknown := set(ways) - set(WAYS):
-        sys.exit(f"error: ways={', '.join(unknown)}; there are: {', '.join(WAYS)}")
+    ways = names_among("ways", options["ways"], WAYS)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     out, rates = Path(options["out"]), [float(rate) for rate in options["rates"].split(",")]
     lines = [line for line in kept(out) if line["set"] == options["set"]]
     for split in range(options["splits"]):
-        words = [f"data={options['set']}", *shlex.split(options["words"]), f"data.split={split}"]
+        words = [
+            f"data={options['set']}",
+            "schedule.start=random",
+            *shlex.split(options["words"]),
+            f"data.split={split}",
+        ]
         trained = Trained(words, options["epochs"])
         for way in ways:
             if any(line["split"] == split and line["way"] == way for line in lines):
                 continue
             line = {"set": options["set"], "split": split, "way": way, **run(trained, way, rates)}
             lines.append(line)
-            with out.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            keep(out, line)
     print_results(lines)
 
 

@@ -9,10 +9,8 @@ complete, as papers have it; or they are hidden as those of training are. A line
 one observation, and what it already has is not done again. The tables have means over splits.
 """
 
-import json
 import os
 import shlex
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark_options import options_of
-from benchmark_results import kept, spread
+from benchmark_options import names_among, options_of
+from benchmark_results import keep, kept, spread
 from frozen_features import FrozenFeatures
 
 from retdm.commands.output.tables import print_table
@@ -199,9 +197,7 @@ def print_results(lines: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     options = options_of(DEFAULTS)
-    names = options["ways"].split(",") if options["ways"] else list(WAYS)
-    if unknown := set(names) - set(WAYS):
-        sys.exit(f"error: ways={', '.join(unknown)}; there are: {', '.join(WAYS)}")
+    names = names_among("ways", options["ways"], WAYS)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     out, rates = Path(options["out"]), [float(rate) for rate in options["rates"].split(",")]
     lines = [line for line in kept(out) if line["set"] == options["set"]]
@@ -220,8 +216,7 @@ def main() -> None:
                 line = {"set": options["set"], "split": split, "observe": observe, "way": name}
                 line |= {"candidates": candidates, "cpu": time.process_time() - begun}
                 lines.append(line)
-                with out.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                keep(out, line)
     print_results(lines)
 
 
