@@ -136,9 +136,10 @@ def warn_of_few_steps(method: DeepMethod, data: Data) -> None:
     )
 
 
-def warn_of_unused(method: DeepMethod, data: Data) -> None:
+def warn_of_unused(settings: RunSettings, method: DeepMethod, data: Data) -> None:
     """Warn where no gradient step follows the probe, so that settings of the training change nothing."""
-    unused = ["method.loss"] * (not method.estimates_probabilities)
+    own = "method.loss" if "loss" in settings.method else f"method={settings.choices['method']}"
+    unused = [own] * (not method.estimates_probabilities)
     unused += [f"data.repeat_rare={data.repeat_rare}"] * (data.repeat_rare is not None)
     if unused:
         log.warning(

@@ -80,7 +80,7 @@ def train_deep(
     planned = [stage for stage in method.stages if stage.inputs == "images"]
     if not planned:  # the start is all there is
         if is_leader():
-            warn_of_unused(method, data)
+            warn_of_unused(settings, method, data)
             save(read_checkpoint(folder.start), folder.best)
         broadcast(None)
         return _report(folder, settings, data, method, start, validation, chosen_on, [], {})

@@ -112,10 +112,17 @@ def test_few_steps_are_counted_and_told_with_settings_that_help(caplog: pytest.L
 
 
 def test_what_changes_nothing_in_a_run_that_ends_at_the_probe_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    for probable, rare, told in ((True, None, ""), (False, None, "so method.loss changes"), (True, 0.1, "rare=0.1 ch")):
+    for name, probable, rare, told in (
+        ("bce", True, None, ""),
+        ("bce", False, None, "so method.loss changes"),
+        ("role", False, None, "so method=role changes"),
+        ("role", True, 0.1, "rare=0.1 ch"),
+    ):
         caplog.clear()
-        method, data = SimpleNamespace(estimates_probabilities=probable), SimpleNamespace(repeat_rare=rare)
-        advice.warn_of_unused(method, data)  # type: ignore[arg-type]
+        method: Any = SimpleNamespace(estimates_probabilities=probable)
+        data: Any = SimpleNamespace(repeat_rare=rare)
+        own: Any = SimpleNamespace(method={"loss": "hill"} if name == "bce" else {}, choices={"method": name})
+        advice.warn_of_unused(own, method, data)
         assert told in caplog.text and bool(told) == bool(caplog.text)
 
 

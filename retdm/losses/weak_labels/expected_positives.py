@@ -31,8 +31,8 @@ def expected_positives(
         logits: (B, L), before the sigmoid; those of unknown cells count too.
         target: (B, L) in {0, 1}; what stands in an unknown cell, NaN included, is never read.
         known: (B, L) bool, None where every cell is known.
-        expected: k, the positive labels that an image has on average; None estimates them from the training split, see
-            :func:`expected_from_counts`.
+        expected: k, the positive labels that an image has on average, at most L; None estimates them from the training
+            split, see :func:`expected_from_counts`.
         positives, negatives, rows: of the training split, as of :func:`expected_from_counts`.
         total: rows of the global batch, as of :func:`retdm.losses.distributed.gather_rows`.
 
@@ -40,8 +40,10 @@ def expected_positives(
         () float32 or wider. Of many processes, this one's share: see :func:`retdm.losses.distributed.mean_over_batch`.
 
     Raises:
-        ValueError: unequal shapes, or neither ``expected`` nor the counts.
+        ValueError: unequal shapes, more than L expected, or neither ``expected`` nor the counts.
     """
+    if expected is not None and not expected <= logits.shape[1]:
+        raise ValueError(f"expected={expected:g}, and an image has at most {logits.shape[1]} labels")
     logits, positive, unknown = read_all_cells(logits, target, known)
     cost = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
     count: Tensor | float

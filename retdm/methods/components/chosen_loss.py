@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
+import torch
 from torch import Tensor
 
 import retdm.losses
@@ -62,6 +63,17 @@ class ChosenLoss:
         """The loss () of a batch's known cells; ``given`` has a value for each of ``GIVEN``."""
         own = {key: given[key] for key in self.takes}
         return self.function(logits, batch.target, batch.known, **own, **self.settings)
+
+    def check(self, labels: int) -> None:
+        """Try the loss on one image without a label; ``UserError`` where its settings do not suit so many labels."""
+        cells = torch.zeros(1, labels)
+        counts = torch.ones(labels, dtype=torch.int64)
+        given = {"index": torch.zeros(1, dtype=torch.int64), "seed": 0, "positives": counts, "negatives": counts}
+        given |= {"rows": 2, "pos_weight": None, "epoch": 0, "total": 1}
+        try:
+            self.function(cells, cells, None, **{key: given[key] for key in self.takes}, **self.settings)
+        except ValueError as error:
+            raise UserError(f"method.loss={self.name}: {error}") from error
 
     def kinds(self) -> dict[str, Any]:
         """Annotations of the settings that it takes, ``name`` among them."""

@@ -42,6 +42,7 @@ class Classifier(WeightedMethod):
     ) -> None:
         super().__init__(backbone, labels, **training)
         self.loss, self.activation = ChosenLoss(loss), activation
+        self.loss.check(len(labels))
         if self.weighting != "none" and "pos_weight" not in self.loss.takes:
             raise UserError(
                 f"method.pos_weight={self.weighting} has no use with method.loss={self.loss.name}",

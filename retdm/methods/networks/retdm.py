@@ -123,6 +123,15 @@ class RETDM(WeightedMethod):
                 f"method.score={self.score}: no training image has {enough} known, so there is no label set",
                 "method.score=classifier, or a lower method.min_known",
             )
+        rows = len(labels.target)
+        if len(sets) < rows and self.weights["metric"] > 0:
+            log.log(
+                logging.WARNING if len(sets) < rows / 2 else logging.INFO,
+                "%d of %d training images have enough known labels to take part in the metric (method.min_known=%g)",
+                len(sets),
+                rows,
+                self.min_known,
+            )
         self.register_buffer("frequency", labels.frequency, persistent=False)  # of the data's rows
 
     def _label_sets(self, target: Tensor, known: Tensor) -> Tensor:

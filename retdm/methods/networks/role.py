@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from retdm.backbones.base import Backbone
 from retdm.batch import AnyBatch, TrainingLabels
+from retdm.errors import UserError
 from retdm.losses import binary_cross_entropy
 from retdm.losses.weak_labels.expected_positives import expected_from_counts
 from retdm.losses.weak_labels.label_estimates import label_estimates_loss
@@ -40,8 +41,8 @@ class Role(DeepMethod):
     loss is the cross-entropy of its known cells, for its rows have no estimates.
 
     Args:
-        expected: the positive labels that an image has on average; None estimates them from the training split, see
-            :func:`retdm.losses.weak_labels.expected_positives.expected_from_counts`.
+        expected: the positive labels that an image has on average, at most as many as there are; None estimates them
+            from the training split, see :func:`retdm.losses.weak_labels.expected_positives.expected_from_counts`.
         training: see :class:`retdm.methods.deep.DeepMethod`.
     """
 
@@ -60,6 +61,10 @@ class Role(DeepMethod):
         **training: Any,
     ) -> None:
         super().__init__(backbone, labels, **training)
+        if expected is not None and expected > len(labels):
+            raise UserError(
+                f"method.expected={expected:g}, and an image has at most {len(labels)} labels", "such as 1.5"
+            )
         self.given = expected
         self.estimates = RowEstimates(len(labels))
         self.register_buffer("expected", torch.tensor(expected or 1.0))

@@ -131,6 +131,22 @@ def test_a_row_has_a_set_where_the_share_of_its_labels_is_known(
     assert method.train_counts.sum() == labels + 1 - least
 
 
+@pytest.mark.parametrize(
+    ("complete", "metric", "told"), [(4, 0.1, None), (3, 0.1, "INFO"), (1, 0.1, "WARNING"), (1, 0, None)]
+)
+def test_how_few_images_take_part_in_the_metric_is_told(
+    tiny: Tiny, caplog: pytest.LogCaptureFixture, complete: int, metric: float, told: str | None
+) -> None:
+    caplog.set_level("INFO")
+    method = build_method(tiny("method=retdm", f"method.weights.metric={metric}"), ["a", "b", "c"])
+    assert isinstance(method, RETDM)
+    known = torch.ones(4, 3).bool()
+    known[complete:, 0] = False
+    method.use_training_labels(TrainingLabels(torch.ones(4, 3), known, torch.zeros(4).long()))
+    said = [record.levelname for record in caplog.records if f"{complete} of 4 training images" in record.message]
+    assert said == ([] if told is None else [told])
+
+
 def test_rows_of_which_too_little_is_known_have_no_label_sets_to_score_by(tiny: Tiny) -> None:
     method = build_method(tiny("method=retdm", "method.score=both", "method.min_known=0.5"), ["a", "b", "c"])
     labels = TrainingLabels(torch.ones(4, 3), torch.eye(4, 3).bool(), torch.zeros(4).long())

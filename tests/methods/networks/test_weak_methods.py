@@ -8,6 +8,7 @@ import torch
 from deep_methods import ready
 
 from retdm.batch import Batch, TrainingLabels
+from retdm.errors import UserError
 from retdm.losses.weak_labels.assume_negative import assume_negative
 from retdm.losses.weak_labels.label_estimates import label_estimates_loss
 from retdm.losses.weak_labels.large_loss import large_loss
@@ -104,6 +105,15 @@ def test_role_estimates_the_expected_number_of_labels_and_its_estimates_are_trai
     label_estimates_loss(logits, estimates, batch.target, batch.known, expected=method.expected).backward()
     assert estimates.grad is not None
     torch.testing.assert_close(gradient[batch.index], batch.target.numel() * estimates.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("words", [("role", "expected={}"), ("bce", "loss={{name: expected_positives, expected: {}}}")])
+def test_more_labels_than_there_are_cannot_be_expected(tiny: Any, words: tuple[str, str]) -> None:
+    name, expected = words
+    build_method(tiny(f"method={name}", f"method.{expected.format(3)}"), ["a", "b", "c"])
+    settings = tiny(f"method={name}", f"method.{expected.format(3.5)}")
+    with pytest.raises(UserError, match=r"expected=3\.5, and an image has at most 3 labels"):
+        build_method(settings, ["a", "b", "c"])
 
 
 def test_large_losses_become_positive_for_good_from_the_second_pass_on(tiny: Any) -> None:
