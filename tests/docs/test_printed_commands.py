@@ -42,15 +42,23 @@ IN_LINE = re.compile(r"`([^`]+)`")
 
 
 def printed() -> Iterator[tuple[str, str]]:
-    """(page, command) of every command in a block or between backticks, without its comment."""
+    """(page, command) of every command in a block or between backticks, or in a comment before settings."""
     for page in PAGES:
         pieces = page.read_text().replace("\\\n", " ").split("```")  # outside, inside, outside, …
         lines = [line for block in pieces[1::2] for line in block.splitlines()[1:]]
         lines += [" ".join(span.split()) for text in pieces[::2] for span in IN_LINE.findall(text)]
-        for line in lines:
-            for part in re.split(r"\s#\s|&&", line)[: line.count("&&") + 1]:
-                if found := COMMAND.fullmatch(part.strip()):
-                    yield page.name, in_full(found[1].rstrip("…").strip())
+        yield from ((page.name, command) for line in lines for command in commands_of(line))
+    for file in sorted(CONF.rglob("*.yaml")):
+        head = "\n".join(line.removeprefix("#") for line in file.read_text().splitlines() if line.startswith("#"))
+        lines = head.replace("\\\n", " ").splitlines()
+        yield from ((file.name, command) for line in lines for command in commands_of(" ".join(line.split())))
+
+
+def commands_of(line: str) -> Iterator[str]:
+    """The commands of a line, without its comment."""
+    for part in re.split(r"\s#\s|&&", line)[: line.count("&&") + 1]:
+        if found := COMMAND.fullmatch(part.strip()):
+            yield in_full(found[1].rstrip("…").strip())
 
 
 def in_full(command: str) -> str:
@@ -97,7 +105,11 @@ def test_a_printed_training_command_has_only_settings_that_are_there(command: st
     if {"--help", "--cfg"} & set(words) or TO_BE_WRITTEN & set(words):
         return
     GlobalHydra.instance().clear()
-    check_takes(composed(*single(words)))
+    of_hydra = [word for word in words if word.startswith(("hydra/", "hydra."))]
+    if of_hydra:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            compose("train", of_hydra, return_hydra_config=True)
+    check_takes(composed(*single([word for word in words if word not in of_hydra])))
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(TRAINING)))
