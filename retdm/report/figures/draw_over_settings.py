@@ -116,17 +116,25 @@ def draw_learning_curves(
 
 
 def draw_setting_curve(
-    title: str, setting: str, curves: Mapping[str, Points], styles: Mapping[str, Style], criteria: Sequence[str]
+    title: str,
+    setting: str,
+    curves: Mapping[str, Points],
+    styles: Mapping[str, Style],
+    criteria: Sequence[str],
+    *,
+    powers: bool = True,
 ) -> Figure:
-    """A panel a criterion: its mean over splits against one numeric setting, bars one standard deviation."""
+    """A panel a criterion: its mean over splits against one numeric setting, bars one standard deviation.
+
+    ``powers``: values that are far apart stand evenly by their powers, as loss weights are tried, and 0 among them.
+    """
     figure = blank_figure(3 + legend_height(list(curves)), title)
     places = sorted({place for points in curves.values() for place in points})
     positive = [place for place in places if place > 0]
     for axes, criterion in zip(figure.subplots(1, len(criteria), squeeze=False)[0], criteria, strict=True):
         handles = [_error_bars(axes, points, criterion, styles[name]) for name, points in curves.items()]
         quiet(axes)
-        if positive and positive[-1] >= 8 * positive[0]:
-            # Loss weights are tried in powers, and 0 among them.
+        if powers and positive and positive[-1] >= 8 * positive[0]:
             axes.set_xscale("symlog", linthresh=positive[0])
             axes.xaxis.set_minor_locator(NullLocator())
         if len(places) <= 9:

@@ -77,7 +77,8 @@ def weak_labels(groups: Sequence[Group]) -> Iterator[Drawn]:
         title = f"Training labels that are known on {groups[0].data}, test split"
         caption = f"Mean over {splits_or_folds(groups)}, bars one standard deviation; at 1 all are known."
         styles = styles_of([(name, name) for name in curves], list(curves))  # losses of one method differ in colour too
-        figure = draw_setting_curve(title, "share of the training labels that is known", curves, styles, WEAK)
+        setting = "share of the training labels that is known"
+        figure = draw_setting_curve(title, setting, curves, styles, WEAK, powers=False)
         yield Drawn("weak_labels", title, caption, figure)
 
 
