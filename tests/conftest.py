@@ -1,39 +1,35 @@
-"""Shared by all tests: one thread, and a run small enough to be trained in a second or two."""
+"""Shared by all tests: one thread, and a run small enough to be trained in a second or two.
+
+PyTorch is imported by the fixtures, not here: the process that only hands out tests to the workers needs none of it.
+"""
 
 import copy
 import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands too: two workers share two cores
 
-import torch
-from awkward import Case, awkward
 from browsers import CHROMIUM
 from composing import composed
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.hydra import Hydra
-from hydra.plugins.config_source import ConfigResult
-from matplotlib.figure import Figure
-from untrained import Untrained, untrained_run
+from quick_hydra import quick_composition
 
-from retdm.commands.train import train
-from retdm.registry import CONF
-from retdm.runs.folder.paths import RunFolder
 from retdm.settings.compose import compose_settings
 from retdm.settings.run_settings import RunSettings
-from retdm.training.pictures import callback, png
 
 if TYPE_CHECKING:
+    from awkward import Case
     from playwright.sync_api import Browser
+    from untrained import Untrained
 
-torch.set_num_threads(1)
+    from retdm.runs.folder.paths import RunFolder
 
 
 def pytest_collection_finish() -> None:
@@ -53,64 +49,72 @@ TINY = [
 ]
 
 
-RENDERED = png.rendered
-DRAW = {
-    name: getattr(callback, name)
-    for name in ("draw_predictions", "draw_heat_maps", "draw_curves", "draw_bars", "draw_embedding")
+DRAWING = {
+    "retdm.training.pictures.callback": (
+        "draw_predictions",
+        "draw_heat_maps",
+        "draw_curves",
+        "draw_bars",
+        "draw_embedding",
+    ),
+    "retdm.runs.train": ("draw_heat_maps",),
 }
 
 
 @pytest.fixture(scope="session", autouse=True)
-def blank_pictures() -> Iterator[None]:
-    """Runs write their pictures blank: to draw them takes a third of a tiny run's time."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(png, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
-        for name in DRAW:
-            patched.setattr(callback, name, lambda *_: Figure())
-        yield
+def one_thread() -> None:
+    import torch
 
-
-@pytest.fixture(autouse=True)
-def drawn_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a ``drawn`` test the figures are made, in a ``painted`` one they become pixels too."""
-    painted = request.node.get_closest_marker("painted") is not None
-    if painted:
-        monkeypatch.setattr(png, "rendered", RENDERED)
-    if painted or request.node.get_closest_marker("drawn") is not None:
-        for name, draw in DRAW.items():
-            monkeypatch.setattr(callback, name, draw)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_composition() -> Iterator[None]:
-    """Hydra reads each file of ``conf`` once, and does not compose a command's settings twice.
+def blank_pictures() -> Iterator[dict[tuple[Any, str], Any]]:
+    """Runs write their pictures blank: to draw them takes a third of a tiny run's time. Gives what draws them."""
+    from matplotlib.figure import Figure
 
-    The first time is to see whether they set ``hydra.mode``, which nothing here does.
-    """
-    read = FileConfigSource.load_config
-    known: dict[str, ConfigResult] = {}
+    from retdm.training.pictures import png
 
-    def load(self: FileConfigSource, config_path: str) -> ConfigResult:
-        if self.path != str(CONF):
-            return read(self, config_path)
-        if config_path not in known:
-            known[config_path] = read(self, config_path)
-        return copy.deepcopy(known[config_path])
-
+    modules = {import_module(module): names for module, names in DRAWING.items()}
+    kept = {(module, name): getattr(module, name) for module, names in modules.items() for name in names}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(FileConfigSource, "load_config", load)
-        patched.setattr(Hydra, "get_mode", lambda self, config_name, overrides: None)
+        for module, name in kept:
+            patched.setattr(module, name, lambda *_: Figure())
+        kept[png, "rendered"] = png.rendered
+        patched.setattr(png, "rendered", lambda figure: np.zeros((4, 4, 3), np.uint8))
+        yield kept
+
+
+@pytest.fixture(autouse=True)
+def drawn_pictures(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, blank_pictures: dict[tuple[Any, str], Any]
+) -> None:
+    """In a ``drawn`` test the figures are made, in a ``painted`` one they become pixels too."""
+    painted = request.node.get_closest_marker("painted") is not None
+    if painted or request.node.get_closest_marker("drawn") is not None:
+        for (module, name), draw in blank_pictures.items():
+            if painted or name != "rendered":
+                monkeypatch.setattr(module, name, draw)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_hydra() -> Iterator[None]:
+    with quick_composition():
         yield
 
 
 @pytest.fixture(params=range(5))
-def case(request: pytest.FixtureRequest) -> Case:
+def case(request: pytest.FixtureRequest) -> "Case":
+    from awkward import awkward
+
     return awkward(request.param)
 
 
 @pytest.fixture
-def plain() -> Case:
+def plain() -> "Case":
     """No ties, no empty or full row, every class present and predicted, all known."""
+    from awkward import Case
+
     g = np.random.default_rng(7)
     n, labels = 60, 5
     scores = g.permutation(n * labels).reshape(n, labels) / (n * labels)
@@ -147,10 +151,11 @@ def tiny_l1lr(tiny: Callable[..., RunSettings], tmp_path: Path) -> Callable[...,
 
 
 @pytest.fixture
-def untrained(tiny: Callable[..., RunSettings], tmp_path: Path) -> Untrained:
+def untrained(tiny: Callable[..., RunSettings], tmp_path: Path) -> "Untrained":
     """``untrained("method=bce", backbone={…})``: a run folder whose network was never trained, at 32 pixels."""
+    from untrained import untrained_run
 
-    def make(*overrides: str, backbone: dict[str, str] | None = None) -> RunFolder:
+    def make(*overrides: str, backbone: dict[str, str] | None = None) -> "RunFolder":
         settings = tiny("data.image_size=32", *(overrides or ["method=bce"]))
         return untrained_run(settings.changed(backbone=backbone or settings.backbone), tmp_path / "run")
 
@@ -160,6 +165,8 @@ def untrained(tiny: Callable[..., RunSettings], tmp_path: Path) -> Untrained:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of a finished tiny run of RETDM; its cache lies in ``cache`` beside it. Not to be changed."""
+    from retdm.commands.train import train
+
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     outputs = tmp_path_factory.mktemp("outputs")
     try:
@@ -172,6 +179,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def threads() -> Iterator[int]:
     """Several, as users have them, in the place of the tests' one: more than there are cores, so that they meet."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     yield 4

@@ -1,6 +1,7 @@
 """Pages of HTML, each one file that needs neither network nor server."""
 
 import base64
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,14 +17,20 @@ def rendered(template: Path, **values: object) -> bytes:
     Values are escaped, and each that the template names must be there. A character that is not UTF-8, as in a file's
     name, becomes a backslash sequence.
     """
-    environment = Environment(
-        loader=FileSystemLoader([template.parent, HERE]),
+    page = _environment(template.parent).get_template(template.name)
+    return page.render(**values).encode(errors="backslashreplace")
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    """It keeps the templates of a folder that it has compiled, which takes longer than to fill them in."""
+    return Environment(
+        loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template.name).render(**values).encode(errors="backslashreplace")
 
 
 def base64_text(content: bytes) -> str:

@@ -40,8 +40,12 @@ def parameters_of(target: Any) -> dict[str, Any]:
         target: a class or function; or the name of a class of this package, ``module.Class``, which is not imported:
             annotations of anything but plain types, literals and ranges are ``Any`` then.
     """
-    if isinstance(target, str):
-        return dict(_read(target))
+    return dict(_read(target) if isinstance(target, str) else _inspected(target))
+
+
+@cache
+def _inspected(target: Any) -> dict[str, Any]:
+    """What a class that is imported takes, and its bases where it hands on the rest."""
     found: dict[str, Any] = {}
     for each in inspect.getmro(target) if inspect.isclass(target) else (target,):
         if each is not target and "__init__" not in vars(each):

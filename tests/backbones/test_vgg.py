@@ -32,6 +32,13 @@ def vgg16(published: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
     return VGG16(weights=str(path), fc=512).eval()
 
 
+@pytest.fixture
+def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fully connected layers hold what lies in memory: to draw their numbers takes a second, and no test reads them."""
+    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: None)
+    monkeypatch.setattr(nn.init, "normal_", lambda tensor, *_: tensor)
+
+
 def test_vgg16_takes_all_but_its_second_layer_and_keeps_that_one_random(
     vgg16: VGG16, published: dict[str, Tensor]
 ) -> None:
@@ -129,6 +136,7 @@ def convolutions(published: dict[str, Tensor], tmp_path_factory: pytest.TempPath
     return str(path)
 
 
+@pytest.mark.usefixtures("unfilled")
 def test_a_file_of_convolutions_alone_is_enough_without_fully_connected_layers(
     convolutions: str, published: dict[str, Tensor]
 ) -> None:
@@ -146,6 +154,7 @@ def test_a_file_of_convolutions_alone_is_enough_without_fully_connected_layers(
             net.multilevel(image, ["fc"])
 
 
+@pytest.mark.usefixtures("unfilled")
 def test_of_a_whole_file_the_convolutions_alone_are_taken_and_the_rest_is_told(
     published: dict[str, Tensor], tmp_path: Path
 ) -> None:
@@ -154,6 +163,7 @@ def test_of_a_whole_file_the_convolutions_alone_are_taken_and_the_rest_is_told(
     assert str(net.report).endswith("; not taken: classifier.0, classifier.3, classifier.6")
 
 
+@pytest.mark.usefixtures("unfilled")
 def test_where_fully_connected_layers_are_needed_the_error_says_how_to_go_without(convolutions: str) -> None:
     with pytest.raises(UserError, match="has not all layers of vgg16; missing: classifier.0") as error:
         VGG16(weights=convolutions, fc=512)

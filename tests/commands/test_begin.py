@@ -47,12 +47,13 @@ REFUSED = {
 # Each command line in turn; what it brought along that takes seconds.
 TYPE = """
 import contextlib, io, json, sys
+from quick_hydra import quick_composition
 from retdm.__main__ import main
 found = []
 for words in json.loads(sys.argv[1]):
     sys.argv[:] = ["retdm", *words]
     said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stderr(said), quick_composition():
         try:
             main()
             code = 0
@@ -73,7 +74,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, 
     done = subprocess.run(
         [sys.executable, "-c", TYPE, json.dumps([words.split() for words in REFUSED])],
         cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])},
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,7 +1,11 @@
+from typing import Any
+
 import pytest
 import torch
 import yaml
-from composing import composed
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from quick_hydra import plain_hydra
 
 from retdm.batch import BagBatch
 from retdm.errors import UserError
@@ -60,16 +64,20 @@ def test_every_other_choice_composes(group: str) -> None:
         assert (settings.choices["backbone"] == "none") == (settings.classes["data"].gives is BagBatch)
 
 
-def test_tests_that_compose_in_two_steps_get_the_same_settings() -> None:
-    words = [
-        "method=bce",
-        "schedule=fine_tune",
-        "+schedule.end_to_end.warmup=0.2",
-        "data.image_size=56",
-        "augment=light",
-        "augment.mixup=0.3",
-    ]
-    assert composed(*words) == compose_settings(words)
+def test_what_tests_keep_of_a_composition_changes_no_other() -> None:
+    chosen = ["experiment=smoke", "method=bce", "schedule=fine_tune", "augment=light", "~trainer.accelerator"]
+    values = ["+schedule.end_to_end.warmup=0.2", "data.image_size=56", "augment.mixup=0.3", "seed=3"]
+
+    def composition(*words: str) -> Any:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return OmegaConf.to_container(compose("train", list(words), return_hydra_config=True))
+
+    first = composition(*chosen, *values)
+    second = composition(*chosen)
+    assert first == composition(*chosen, *values) != second == composition(*chosen)
+    with plain_hydra():
+        assert first == composition(*chosen, *values)
+        assert second == composition(*chosen)
 
 
 def test_the_cached_side_follows_the_image_size() -> None:
