@@ -13,8 +13,8 @@ from retdm.criteria.mean_average_precision import label_average_precision, mean_
 from retdm.registry import CONF
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
-# The same path with another loss; tests/methods trains them too.
-LIKE_OTHERS = ("asl", "center", "cnn_softmax", "cnn_warp", "retdm_oneway")
+# The same path with another loss, or another value of a setting; tests/methods trains them too.
+LIKE_OTHERS = ("asl", "center", "cnn_softmax", "cnn_warp", "large_loss", "mi_svm_witness", "mlloc", "retdm_oneway")
 # Enough data and steps to learn from.
 ENOUGH = ["data.size=160", "data.image_size=24", "data.test_fraction=0.3", "schedule=from_scratch"]
 SIX = ["schedule.end_to_end.max_epochs=6"]  # instead of 11, of those that learn from fewer
