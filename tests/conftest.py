@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from retdm.runs.folder.paths import RunFolder
 
 
+gc.disable()  # what is imported and collected stays, and need not be gone through again and again
+
+
 def pytest_collection_finish() -> None:
-    gc.freeze()  # what is imported stays, and need not be gone through again and again
+    gc.freeze()
+    gc.enable()
 
 
 TINY = [
