@@ -73,6 +73,14 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What is written need not outlive a power cut; a kill it outlives as it is."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda opened: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def blank_pictures() -> Iterator[dict[tuple[Any, str], Any]]:
     """Runs write their pictures blank: to draw them takes a third of a tiny run's time. Gives what draws them."""
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from PIL import Image
 from retdm import criteria
 from retdm.data.modules import ImageData
 from retdm.decisions import decide
-from retdm.files import atomic, write_json
+from retdm.files import all_or_none, write_json
 from retdm.runs.folder.paths import RunFolder
 from retdm.training.pictures.images import choose_rows
 
@@ -41,8 +41,7 @@ def write_mistakes(folder: RunFolder, data: Any, rows: dict[str, np.ndarray], de
         worst = criteria.worst_decisions(rows["scores"], rows["target"], rows["known"], predicted, MISTAKES)
         indices = rows["index"][worst]
         folder.pictures.mkdir(exist_ok=True)
-        for index in indices:
-            _write_image(folder.mistakes / f"{index}.jpg", data, int(index), SIDE)
+        _write_images({folder.mistakes / f"{index}.jpg": index for index in indices}, data, SIDE)
         if data.features is not None and len(indices):
             _write_nearest(folder, data, indices)
     except Exception as error:
@@ -67,8 +66,7 @@ def _write_nearest(folder: RunFolder, data: ImageData, indices: np.ndarray) -> N
         ]
         for index, own, far in zip(indices, places, distances, strict=True)
     }
-    for row in np.unique(places):
-        _write_image(folder.mistakes / f"near-{row}.jpg", data, int(row), SMALL)
+    _write_images({folder.mistakes / f"near-{row}.jpg": row for row in np.unique(places)}, data, SMALL)
     write_json(folder.nearest, content)
 
 
@@ -79,15 +77,16 @@ def write_shown(folder: RunFolder, data: Any, rows: dict[str, np.ndarray]) -> No
         data: a set of images.
         rows: index, target and known of the test split.
     """
-    for index in rows["index"][choose_rows(rows["target"] * rows["known"], SHOWN)]:
-        _write_image(folder.pictures / f"test-{index}.jpg", data, int(index), SIDE)
+    indices = rows["index"][choose_rows(rows["target"] * rows["known"], SHOWN)]
+    _write_images({folder.pictures / f"test-{index}.jpg": index for index in indices}, data, SIDE)
 
 
-def _write_image(path: Path, data: Any, index: int, side: int) -> None:
-    image = Image.fromarray(np.array(data.images[index]))
-    image.thumbnail((side, side))
-    with atomic(path) as part:
-        image.save(part, format="JPEG", quality=85)
+def _write_images(indices: Mapping[Path, int], data: Any, side: int) -> None:
+    with all_or_none(list(indices)) as parts:
+        for part, index in zip(parts, indices.values(), strict=True):
+            image = Image.fromarray(np.array(data.images[int(index)]))
+            image.thumbnail((side, side))
+            image.save(part, format="JPEG", quality=85)
 
 
 def nearest_rows(

@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def rounds_differently(old: Any, new: dict[str, Any]) -> list[str]:
     return [f"{name} {one} -> {other}" for name, (one, other) in pairs.items() if one is not None and one != other]
 
 
+@cache
 def _commit() -> str | None:
+    """That of the code when the process first asked."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():  # installed: what lies around it is other code's history
         return None
