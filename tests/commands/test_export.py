@@ -32,12 +32,24 @@ from retdm.runs.folder.paths import RunFolder
 from retdm.runs.folder.rows import read_chosen_on
 from retdm.runs.folder.saved import write_decision
 from retdm.runs.trained.model import load
+from retdm.runs.trained.program import trace
 from retdm.settings.run_settings import RunSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "howto" / "deploying.md"
 HAS_ONNX = all(find_spec(name) for name in room.EXTRA)
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason='pip install "retdm[onnx]"')
 KINDS = ["model.pt2", pytest.param("model.onnx", marks=needs_onnx)]
+
+
+@pytest.fixture(scope="module")
+def program(tiny_run: Path) -> Any:
+    return trace(load(tiny_run))
+
+
+@pytest.fixture
+def traced(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program of ``tiny_run`` is there already: to trace it takes most of an export."""
+    monkeypatch.setattr(room, "trace", lambda model: program)
 
 
 def command(*arguments: str) -> Done:
@@ -184,6 +196,7 @@ def test_what_the_docs_say_calibrates_as_a_run_does(kind: Any) -> None:
     assert page(scores, None) is scores
 
 
+@pytest.mark.usefixtures("traced")
 def test_the_card_has_the_rule_that_was_asked_for(tiny_run: Path, tmp_path: Path) -> None:
     decides = export(RunFolder(tiny_run), tmp_path / "out", decide="precision:.8", onnx=False).card["decide"]
     model = load(tiny_run)
@@ -246,8 +259,9 @@ def test_missing_packages_are_told_before_anything_is_read(tmp_path: Path, monke
     assert "onnx=false" in done.err
 
 
-def test_an_earlier_export_stays_unless_it_may_be_replaced(untrained: Untrained, tmp_path: Path) -> None:
-    run, out = untrained(), tmp_path / "out"
+@pytest.mark.usefixtures("traced")
+def test_an_earlier_export_stays_unless_it_may_be_replaced(tiny_run: Path, tmp_path: Path) -> None:
+    run, out = RunFolder(tiny_run), tmp_path / "out"
     out.mkdir()
     for name in ("model.pt2", "model.onnx", "notes.txt"):
         (out / name).write_text("old")
@@ -256,7 +270,7 @@ def test_an_earlier_export_stays_unless_it_may_be_replaced(untrained: Untrained,
     assert {path.read_text() for path in out.iterdir()} == {"old"}
     export(run, out, onnx=False, overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == ["model.pt2", "notes.txt"], "another run's model.onnx stays"
-    assert card_in(out / "model.pt2")["labels"] == ["a", "b", "c"]
+    assert card_in(out / "model.pt2")["labels"] == Synthetic(1).names
 
 
 def by_value(self: RETDM, batch: Batch) -> torch.Tensor:
@@ -304,10 +318,11 @@ def test_a_method_whose_scores_are_no_program_is_refused(
         export(RunFolder(tiny_run), tmp_path / "out", onnx=False)
 
 
+@pytest.mark.usefixtures("traced")
 def test_a_full_disk_leaves_the_earlier_export_as_it_was(
-    untrained: Untrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, out = untrained(), tmp_path / "out"
+    run, out = RunFolder(tiny_run), tmp_path / "out"
     out.mkdir()
     (out / "model.pt2").write_text("old")
 
@@ -321,10 +336,11 @@ def test_a_full_disk_leaves_the_earlier_export_as_it_was(
     assert {path.name: path.read_text() for path in out.iterdir()} == {"model.pt2": "old"}
 
 
-def test_a_place_that_cannot_be_written_is_named(untrained: Untrained, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("traced")
+def test_a_place_that_cannot_be_written_is_named(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match=f"cannot write to {tmp_path / 'file'}"):
-        export(untrained(), tmp_path / "file", onnx=False)
+        export(RunFolder(tiny_run), tmp_path / "file", onnx=False)
 
 
 @pytest.mark.parametrize(

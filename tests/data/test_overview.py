@@ -111,7 +111,7 @@ def test_the_picture_is_drawn(data: ImageData, tmp_path: Path, kind: str) -> Non
         shown = copy.copy(data)
         shown.parts = {"train": np.array([0]), "validation": np.array([1]), "test": np.array([2])}
     figure = draw(shown, "title", "augment=light")
-    figure.savefig(tmp_path / "overview.png")
+    figure.savefig(tmp_path / "overview.png", dpi=40)
     assert np.asarray(Image.open(tmp_path / "overview.png").convert("L")).std() > 5
     lines = {text.get_text() for text in figure.findobj(Text)}
     assert ("training views of 2 images in 9 epochs   augment=light" in lines) == (kind != "bags")
