@@ -50,17 +50,18 @@ import contextlib, io, json, sys
 from quick_hydra import quick_composition
 from retdm.__main__ import main
 found = []
-for words in json.loads(sys.argv[1]):
-    sys.argv[:] = ["retdm", *words]
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), quick_composition():
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code
-    heavy = sorted({"torch", "pytorch_lightning", "sklearn", "scipy.stats", "matplotlib"} & set(sys.modules))
-    found.append([code, said.getvalue(), heavy])
+with quick_composition():
+    for words in json.loads(sys.argv[1]):
+        sys.argv[:] = ["retdm", *words]
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            try:
+                main()
+                code = 0
+            except SystemExit as end:
+                code = end.code
+        heavy = sorted({"torch", "pytorch_lightning", "sklearn", "scipy.stats", "matplotlib"} & set(sys.modules))
+        found.append([code, said.getvalue(), heavy])
 print(json.dumps(found))
 """
 
